@@ -1,0 +1,7 @@
+"""Experiments on real images whose every gradient is one of jaxconv's.
+
+    python -m experiments.classifier     the two classifiers of the original study
+    python -m experiments.autoencoder    a convolutional autoencoder beside PCA
+
+Each has a `Config` that is its command line and a `main(config)` that returns its metrics.
+"""

@@ -1,0 +1,27 @@
+"""jaxconv: convolution gradients in JAX that you can read, check, and that run fast.
+
+The functions are pure and differentiable in every mode; each has its derivative written by hand,
+with the derivation in its docstring. `jaxconv.nn` has Flax NNX modules on top, and is imported on
+its own.
+"""
+
+from .ops import avg_pool as avg_pool
+from .ops import conv as conv
+from .ops import conv_general_dilated as conv_general_dilated
+from .ops import conv_input_vjp as conv_input_vjp
+from .ops import conv_kernel_vjp as conv_kernel_vjp
+from .ops import conv_transpose as conv_transpose
+from .ops import dense as dense
+from .ops import dropout as dropout
+from .ops import max_pool as max_pool
+from .ops import min_pool as min_pool
+from .ops import relu as relu
+from .ops import rotate_kernel as rotate_kernel
+from .ops import softmax as softmax
+from .ops import softmax_cross_entropy as softmax_cross_entropy
+from .ops import squared_error as squared_error
+from .ops import sum_pool as sum_pool
+from .ops import tanh as tanh
+from .ops import upscale as upscale
+
+__version__ = "0.1.0"

@@ -1,0 +1,244 @@
+"""From a multilinear map and its transposes to a JAX operation. Nothing here knows of convolution.
+
+A *form* is a function that is linear in each of its slots, say T(a, b, c), summed to a scalar.
+Leave one slot out, contract the others, and the form becomes a map, one of its *corners*:
+
+    corner_c(a, b) = ∂T(a, b, c)/∂c,       so that       <corner_c(a, b), c> = T(a, b, c)        (1)
+
+Every corner is linear in each operand, and (1) hands us its transpose: the cotangent of a corner's
+output takes the empty slot, and the operand's slot becomes the empty one.
+
+    <corner_c(a, b), c_bar> = T(a, b, c_bar) = <a, corner_a(b, c_bar)>                           (2)
+
+So the transpose of a corner is always another corner of the same form, and no derivative of any
+order leaves the form. A form with two slots is a linear map and its transpose; one with three is a
+bilinear map and its two.
+
+A corner becomes a `jax.extend.core.Primitive` with
+  - a JVP: a sum with one term for each operand that has a tangent, by linearity;
+  - a transpose: (2);
+  - a batching rule, which the form's author states once for all corners;
+  - lowerings: functions of the same signature, one for each platform, chosen when XLA compiles.
+
+Each operand list may end in *constants*, such as the argmax of a max pool: arrays that the map
+depends on without being linear in them and for which no derivative is defined.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any, TypeAlias
+
+import jax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from ._typing import Array
+
+# Where XLA runs; a lowering may be given for one of these, or for all of them.
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+
+
+# A corner's definition or one of its lowerings: operands in slot order, static keyword parameters.
+Map: TypeAlias = Callable[..., Array]
+
+
+class Operation:
+    """A corner that JAX can differentiate, batch, partition and compile; called like its map.
+
+    Parameters are static and hashable. Made by `multilinear_form`, not by hand.
+    """
+
+    def __init__(self, name: str, default: Map, lowerings: Mapping[str, Map]):
+        self.name = name
+        self.primitive = Primitive(name)
+        self.primitive.def_impl(self._run_now)
+        mlir.register_lowering(self.primitive, mlir.lower_fun(default, multiple_results=False))
+        for platform, lowering in lowerings.items():
+            rule = mlir.lower_fun(lowering, multiple_results=False)
+            mlir.register_lowering(self.primitive, rule, platform=platform)
+
+    def __call__(self, *operands: Array, **params: Any) -> Array:
+        return self.primitive.bind(*_vary_alike(operands), **params)
+
+    def __repr__(self) -> str:
+        return f"<jaxconv operation {self.name}>"
+
+    def _run_now(self, *operands: Array, **params: Any) -> Array:
+        # Outside jit: compile this one operation, for whatever device its operands are on.
+        return _compiled(self.primitive, tuple(sorted(params.items())))(*operands)
+
+
+@lru_cache(maxsize=4096)
+def _compiled(primitive: Primitive, params: tuple[tuple[str, Any], ...]) -> Callable[..., Array]:
+    return jax.jit(partial(primitive.bind, **dict(params)))
+
+
+def multilinear_form(
+    name: str,
+    maps: Mapping[str, Map],
+    *,
+    result: Callable[..., jax.ShapeDtypeStruct],
+    batch: Callable[..., Array],
+    lowerings: Mapping[str, Mapping[str, Map]] | None = None,
+) -> tuple[Operation, ...]:
+    """Make the corners of a form into operations, each with the others as its transposes.
+
+    Args:
+      name: Name of the form; a corner's primitive is called `{name}_{slot}`.
+      maps: The corner that leaves a slot out, for each slot, in slot order. Its operands are the
+        other slots in the same order, then the constants, then static keyword parameters.
+      result: `result(slot, *avals, **params)` gives shape and dtype of that corner's output.
+      batch: `batch(corners, slot, operands, batched, **params)` evaluates a corner for operands
+      that
+        carry a leading batch axis where `batched` says so; the output carries one, too.
+      lowerings: For a slot, `{platform: map}`; the map to compile there in place of the definition.
+        The key `"default"` stands for every platform without one of its own.
+
+    Returns:
+      One `Operation` for each slot, in order.
+    """
+    slots = tuple(maps)
+    corners: dict[str, Operation] = {}
+    for slot in slots:
+        chosen = dict((lowerings or {}).get(slot, {}))
+        default = chosen.pop("default", maps[slot])
+        assert set(chosen) <= set(PLATFORMS), chosen
+        corners[slot] = Operation(f"{name}_{slot}", default, chosen)
+    for slot in slots:
+        _define_rules(corners, slot, result, batch)
+    return tuple(corners.values())
+
+
+def linear_pair(
+    name: str,
+    forward: Map,
+    backward: Map,
+    *,
+    result: Callable[..., jax.ShapeDtypeStruct],
+    batch: Callable[..., Array] | None = None,
+) -> tuple[Operation, Operation]:
+    """Make a linear map and its transpose into two operations, each the other's derivative.
+
+    `forward` and `backward` take one linear operand, then the same constants and parameters.
+    By default the leading axis of every operand counts independent examples, so that a batch of
+    batches is one longer batch.
+
+    Returns:
+      `(forward, backward)` as operations.
+    """
+    # With slots (in, out) the corner that leaves `out` empty takes `in`: that is the forward map.
+    in_corner, out_corner = multilinear_form(
+        name, {"in": backward, "out": forward}, result=result, batch=batch or merge_leading_axes
+    )
+    return out_corner, in_corner
+
+
+def broadcast_batch(
+    corners: Mapping[str, Operation],
+    slot: str,
+    operands: Sequence[Array],
+    batched: Sequence[bool],
+    **params: Any,
+) -> Array:
+    """Batching rule of a map that acts on each element alone: any leading axes will do."""
+    return corners[slot](*_broadcast(operands, batched), **params)
+
+
+def merge_leading_axes(
+    corners: Mapping[str, Operation],
+    slot: str,
+    operands: Sequence[Array],
+    batched: Sequence[bool],
+    **params: Any,
+) -> Array:
+    """Batching rule of a map whose operands' leading axes count independent examples."""
+    full = _broadcast(operands, batched)
+    size, examples, *_ = full[0].shape
+    out = corners[slot](*(a.reshape(size * examples, *a.shape[2:]) for a in full), **params)
+    return out.reshape(size, examples, *out.shape[1:])
+
+
+def _broadcast(operands: Sequence[Array], batched: Sequence[bool]) -> list[Array]:
+    """Give every operand the leading batch axis that some of them have."""
+    (size,) = {operand.shape[0] for operand, b in zip(operands, batched, strict=True) if b}
+    return [
+        operand if b else jax.numpy.broadcast_to(operand, (size, *operand.shape))
+        for operand, b in zip(operands, batched, strict=True)
+    ]
+
+
+def _define_rules(
+    corners: Mapping[str, Operation],
+    slot: str,
+    result: Callable[..., jax.ShapeDtypeStruct],
+    batch: Callable[..., Array],
+) -> None:
+    """Attach abstract evaluation, JVP, transpose and batching to the corner without `slot`."""
+    corner = corners[slot]
+    operand_slots = tuple(s for s in corners if s != slot)
+    linear = len(operand_slots)
+
+    def abstract(*avals, **params):
+        out = result(slot, *avals, **params)
+        # The operands vary alike over the axes of a `shard_map`, and the result with them.
+        return avals[0].update(shape=out.shape, dtype=out.dtype, weak_type=False, sharding=None)
+
+    def tangent_in(position):
+        def term(x_dot, *primals, **params):
+            return corner(*primals[:position], x_dot, *primals[position + 1 :], **params)
+
+        return term
+
+    def jvp(primals, tangents, **params):
+        assert all(
+            isinstance(t, ad.Zero) or t.dtype == jax.dtypes.float0 for t in tangents[linear:]
+        )
+        out, out_dot = corner(*primals, **params), None
+        for i, x_dot in enumerate(tangents[:linear]):
+            if not isinstance(x_dot, ad.Zero):
+                term = tangent_in(i)(x_dot, *primals, **params)
+                out_dot = term if out_dot is None else ad.add_jaxvals(out_dot, term)
+        return out, _zero_tangent(out) if out_dot is None else out_dot
+
+    def transpose(out_bar, *operands, **params):
+        (wanted,) = [i for i, a in enumerate(operands[:linear]) if ad.is_undefined_primal(a)]
+        bars: list[Any] = [None] * len(operands)
+        if isinstance(out_bar, ad.Zero):
+            bars[wanted] = ad.Zero(operands[wanted].aval.to_ct_aval())
+            return bars
+        known = dict(zip(operand_slots, operands[:linear], strict=True)) | {slot: out_bar}
+        empty = operand_slots[wanted]
+        filled = [known[s] for s in corners if s != empty]
+        bars[wanted] = corners[empty](*filled, *operands[linear:], **params)  # (2)
+        return bars
+
+    def batching_rule(operands, axes, **params):
+        batched = [axis is not None for axis in axes]
+        leading = [
+            jax.numpy.moveaxis(operand, axis, 0) if b else operand
+            for operand, axis, b in zip(operands, axes, batched, strict=True)
+        ]
+        return batch(corners, slot, leading, batched, **params), 0
+
+    corner.primitive.def_abstract_eval(abstract)
+    ad.primitive_jvps[corner.primitive] = jvp
+    ad.primitive_transposes[corner.primitive] = transpose
+    batching.primitive_batchers[corner.primitive] = batching_rule
+
+
+def _zero_tangent(out: Array) -> ad.Zero:
+    return ad.Zero(jax.typeof(out).to_tangent_aval())
+
+
+def _vary_alike(operands: Sequence[Array]) -> Sequence[Array]:
+    """Bring operands to the same varying axes, as `shard_map` with its replication check asks.
+
+    An operand that is replicated over a mesh axis, met by one that varies over it, counts as
+    varying; the transpose of that step is the sum over the axis that a shared parameter needs.
+    """
+    varying = [jax.typeof(operand).manual_axis_type.varying for operand in operands]
+    together = frozenset().union(*varying)
+    return [
+        jax.lax.pcast(a, tuple(together - axes), to="varying") if together - axes else a
+        for a, axes in zip(operands, varying, strict=True)
+    ]

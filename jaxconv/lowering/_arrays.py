@@ -1,0 +1,45 @@
+"""What the algorithms share: rotated kernels, exchanged axes, accumulation dtypes."""
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Shaped
+
+from .._typing import Array, Kernel
+
+# The accumulator of a sum of half-precision products.
+_WIDER = {np.dtype("float16"): np.dtype("float32"), np.dtype(jnp.bfloat16): np.dtype("float32")}
+
+
+def accumulator(dtype: np.dtype) -> np.dtype:
+    """The dtype to add up terms in before they are rounded to `dtype`."""
+    return _WIDER.get(np.dtype(dtype), np.dtype(dtype))
+
+
+def rotated(kernel: Kernel, groups: int = 1) -> Shaped[Array, "*window o_g c"]:
+    """Turn a kernel by 180° and exchange its channel axes, inside each feature group.
+
+    `(*window, c/g, o)` becomes `(*window, o/g, c)`: the kernel that carries errors back.
+    """
+    *window, c, o = kernel.shape
+    turned = lax.rev(jnp.asarray(kernel), range(len(window)))
+    split = turned.reshape(*window, c, groups, o // groups)
+    return jnp.swapaxes(split, -3, -1).reshape(*window, o // groups, groups * c)
+
+
+def examples_as_channels(
+    x: Shaped[Array, "n *spatial c"], groups: int = 1
+) -> Shaped[Array, "c_g *spatial g_n"]:
+    """Exchange the roles of examples and channels: `(n, *spatial, c)` to `(c/g, *spatial, g·n)`.
+
+    A kernel gradient sums over examples as a convolution sums over channels.
+    """
+    n, *spatial, c = x.shape
+    split = jnp.moveaxis(x.reshape(n, *spatial, groups, c // groups), -1, 0)
+    return jnp.moveaxis(split, 1, -1).reshape(c // groups, *spatial, groups * n)
+
+
+def to_common_dtype(*operands: Array) -> list[Array]:
+    """Promote operands to the widest of their dtypes, as a cotangent may be wider than a primal."""
+    dtype = jnp.result_type(*operands)
+    return [operand.astype(dtype) for operand in operands]

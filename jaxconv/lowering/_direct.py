@@ -1,0 +1,85 @@
+"""Each corner as one convolution in the layout that XLA's backends know best.
+
+Always `(n, *spatial, c)` with `(*window, c, o)`, whatever the corner: a convolution with permuted
+dimension numbers, which lax's own transposes produce, is rewritten by XLA's CPU compiler at the top
+level of a program only, and inside a loop runs a hundred times slower (jax#12868). The explicit
+transposes cost one pass over an operand.
+
+Cost: 2·n·|P|·|R|·c·o/g operations for P output positions and R taps, in every corner.
+"""
+
+import numpy as np
+from jax import lax
+
+from .._geometry import Geometry
+from .._typing import Input, Kernel, Output
+from ._arrays import accumulator, examples_as_channels, rotated, to_common_dtype
+
+Dtypes = tuple[np.dtype, np.dtype, np.dtype]
+
+
+def direct_forward(
+    x: Input, kernel: Kernel, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
+) -> Output:
+    """∂T/∂y: the convolution itself."""
+    return _convolve(x, kernel, geometry, precision, dtypes[2])
+
+
+def direct_input_vjp(
+    kernel: Kernel, y: Output, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
+) -> Input:
+    """∂T/∂x: the full convolution with the rotated kernel."""
+    return _convolve(
+        y, rotated(kernel, geometry.groups), geometry.transposed(), precision, dtypes[0]
+    )
+
+
+def direct_kernel_vjp(
+    x: Input, y: Output, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
+) -> Kernel:
+    """∂T/∂k: the input, examples as channels, convolved with the output's cotangent as kernel."""
+    groups = geometry.groups
+    taps = examples_as_channels(x, groups)  # (c/g, *input, g·n)
+    n, *spatial, o = y.shape
+    window = y.transpose(*range(1, y.ndim - 1), 0, y.ndim - 1)  # (*output, n, o)
+    k = _convolve(taps, window, geometry.correlated(), precision, dtypes[1])
+    return k.transpose(*range(1, k.ndim - 1), 0, k.ndim - 1)
+
+
+def _convolve(x, kernel, geometry, precision, dtype):
+    x, kernel = to_common_dtype(x, kernel)
+    sum_dtype = accumulator(np.promote_types(x.dtype, dtype))
+    if not geometry.rank:
+        return _dense(x, kernel, geometry.groups, precision, sum_dtype).astype(dtype)
+    letters = "".join(map(chr, range(ord("0"), ord("0") + geometry.rank)))
+    y = lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=geometry.strides,
+        padding=geometry.padding,
+        lhs_dilation=geometry.input_dilation,
+        rhs_dilation=geometry.kernel_dilation,
+        dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
+        feature_group_count=geometry.groups,
+        precision=precision,
+        preferred_element_type=sum_dtype,
+    )
+    return y.astype(dtype)
+
+
+def _dense(x, kernel, groups, precision, sum_dtype):
+    """A convolution without spatial axes: one matrix product for each group."""
+    (n, c), o = x.shape, kernel.shape[-1]
+    if groups == 1:
+        return lax.dot(x, kernel, precision=precision, preferred_element_type=sum_dtype)
+    x = x.reshape(n, groups, c // groups)
+    kernel = kernel.reshape(c // groups, groups, o // groups)
+    over_channels, over_groups = ((2,), (0,)), ((1,), (1,))
+    y = lax.dot_general(
+        x,
+        kernel,
+        (over_channels, over_groups),
+        precision=precision,
+        preferred_element_type=sum_dtype,
+    )
+    return y.transpose(1, 0, 2).reshape(n, o)

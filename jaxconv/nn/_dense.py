@@ -1,0 +1,112 @@
+"""Dense layers and dropout as modules."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+from .. import ops
+from .._typing import Array
+from ._parameters import add_bias, features, promote
+
+
+class Linear(nnx.Module):
+    """A dense layer: y = x w + bias. See `jaxconv.dense`.
+
+    Args:
+      in_features: Number of input features c.
+      out_features: Number of output features o.
+      use_bias: Add one number for each output feature.
+      dtype: dtype to compute in; None means that of input and parameters together.
+      param_dtype: dtype of the parameters.
+      precision: As for `jaxconv.dense`.
+      kernel_init: Initialiser of the weights; Glorot uniform by default.
+      bias_init: Initialiser of the bias; zeros by default.
+      rngs: Source of random keys; the stream `params` is used.
+
+    Attributes:
+      kernel: `nnx.Param` of shape `(c, o)`.
+      bias: `nnx.Param` of shape `(o,)`, or None.
+
+    Called with features `(..., c)`, returns `(..., o)`.
+
+    Raises:
+      ValueError: A size is below 1.
+      TypeError: A size is not an integer.
+
+    Source: `jaxconv.dense`.
+
+    >>> Linear(3, 4, rngs=nnx.Rngs(0))(jnp.ones((2, 3))).shape
+    (2, 4)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        use_bias: bool = True,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        precision: lax.PrecisionLike = None,
+        kernel_init: Callable[..., Any] = jax.nn.initializers.glorot_uniform(),
+        bias_init: Callable[..., Any] = jax.nn.initializers.zeros,
+        rngs: nnx.Rngs,
+    ):
+        shape = (
+            features("Linear: in_features", in_features),
+            features("Linear: out_features", out_features),
+        )
+        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, param_dtype))
+        bias = bias_init(rngs.params(), shape[1:], param_dtype) if use_bias else None
+        self.bias = nnx.data(None if bias is None else nnx.Param(bias))
+        self.dtype = dtype
+        self.precision = precision
+
+    def __call__(self, x: Array) -> Array:
+        x, kernel, bias = promote(x, self.kernel, self.bias, dtype=self.dtype)
+        return add_bias(ops.dense(x, kernel, precision=self.precision), bias)
+
+
+class Dropout(nnx.Module):
+    """Dropout with a mask drawn anew for each call. See `jaxconv.dropout`.
+
+    In training (`model.train()`, the initial state) features are left out at random; in evaluation
+    (`model.eval()`) the module is the identity.
+
+    Args:
+      rate: Probability in [0, 1) with which a feature is left out.
+      rngs: Source of random keys; the stream `dropout` is forked, so that adding a layer does not
+        change the masks of the others.
+
+    Attributes:
+      deterministic: True in evaluation.
+
+    Called with an array of any shape, returns one of the same shape and dtype.
+
+    Raises:
+      ValueError: `rate` is not in [0, 1).
+
+    Source: `jaxconv.dropout`.
+
+    >>> layer = Dropout(0.5, rngs=nnx.Rngs(0))
+    >>> layer.eval()
+    >>> layer(jnp.ones(3))
+    Array([1., 1., 1.], dtype=float32)
+    """
+
+    def __init__(self, rate: float, *, rngs: nnx.Rngs):
+        if not 0 <= rate < 1:
+            raise ValueError(f"Dropout: rate must be in [0, 1), got {rate!r}.")
+        self.rate = rate
+        self.deterministic = False
+        self.rngs = rngs["dropout"].fork()
+
+    def __call__(self, x: Array) -> Array:
+        if self.deterministic or not self.rate:
+            return x
+        keep = jax.random.bernoulli(self.rngs(), 1 - self.rate, x.shape)
+        return ops.dropout(x, keep, self.rate)

@@ -1,0 +1,190 @@
+"""One call of a convolution, checked at the public door.
+
+The corners of the triangle share their options and so their checks: the layouts, the flip, the
+dtypes and the geometry. A `Call` holds what one call was given, raises what is wrong with it under
+the name of the function that was called, and runs the corner that was asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .._geometry import Geometry, Padding, Size, convolution_geometry, per_axis
+from .._typing import Array
+
+DimensionNumbers: TypeAlias = tuple[str, str, str] | lax.ConvDimensionNumbers | None
+IMPLEMENTATIONS = (None, "textbook", "lax")
+
+
+def as_array(name: str, value: Any) -> Array:
+    """A user's operand as a JAX array; `name` is `function: argument`."""
+    if not isinstance(value, jax.Array | np.ndarray | np.generic):
+        raise TypeError(f"{name} must be an array, got {type(value).__name__}.")
+    array = jnp.asarray(value)
+    if jnp.issubdtype(array.dtype, jnp.bool_):
+        raise TypeError(f"{name} must hold numbers, got dtype bool.")
+    return array
+
+
+@dataclass(frozen=True)
+class Call:
+    """The options of one call that do not belong to its geometry."""
+
+    function: str
+    dimension_numbers: DimensionNumbers
+    flip_kernel: bool
+    precision: lax.PrecisionLike
+    preferred_element_type: Any
+    impl: str | None
+
+    def __post_init__(self):
+        if self.impl not in IMPLEMENTATIONS:
+            raise ValueError(
+                f"{self.function}: impl must be one of {IMPLEMENTATIONS}, got {self.impl!r}."
+            )
+
+    # Arrays come in as the user lays them out, and go on channels last.
+
+    def input(self, name: str, x: Any) -> Array:
+        """The convolution's input as `(n, *spatial, c)`."""
+        return self._arrive(name, x, "lhs_spec")
+
+    def output(self, name: str, y: Any) -> Array:
+        """The convolution's output as `(n, *output, o)`."""
+        return self._arrive(name, y, "out_spec")
+
+    def kernel(self, name: str, kernel: Any) -> Array:
+        """The kernel as `(*window, c/g, o)`, turned if the call asks for a true convolution."""
+        kernel = self._arrive(name, kernel, "rhs_spec")
+        return _turned(kernel) if self.flip_kernel else kernel
+
+    def input_shape(self, shape: Any) -> tuple[int, ...]:
+        """The shape of the input, given in the user's layout, as `(n, *spatial, c)`."""
+        return self._arrange_shape("input_shape", shape, "lhs_spec")
+
+    def kernel_shape(self, shape: Any) -> tuple[int, ...]:
+        """The shape of the kernel, given in the user's layout, as `(*window, c/g, o)`."""
+        return self._arrange_shape("kernel_shape", shape, "rhs_spec")
+
+    # ... and results leave as the user lays them out.
+
+    def to_input(self, x: Array) -> Array:
+        """The reverse of `input`."""
+        return x.transpose(np.argsort(self._order(x.ndim, "lhs_spec")))
+
+    def to_output(self, y: Array) -> Array:
+        """The reverse of `output`."""
+        return y.transpose(np.argsort(self._order(y.ndim, "out_spec")))
+
+    def to_kernel(self, kernel: Array) -> Array:
+        """The reverse of `kernel`."""
+        kernel = _turned(kernel) if self.flip_kernel else kernel
+        return kernel.transpose(np.argsort(self._order(kernel.ndim, "rhs_spec")))
+
+    def user_shape(self, shape: Sequence[int], spec: str) -> tuple[int, ...]:
+        """A channels-last shape in the user's layout."""
+        return tuple(shape[axis] for axis in np.argsort(self._order(len(shape), spec)))
+
+    def dtypes(self, *, result: str, **operands: Array) -> tuple[np.dtype, np.dtype, np.dtype]:
+        """The dtypes of x, k and y: that of the operands, or as preferred for the result."""
+        found = {name: operand.dtype for name, operand in operands.items()}
+        if len(set(found.values())) != 1:
+            listed = ", ".join(f"{name} has {dtype}" for name, dtype in found.items())
+            raise TypeError(f"{self.function}: operands must have one dtype, but {listed}.")
+        (dtype,) = set(found.values())
+        preferred = dtype
+        if self.preferred_element_type is not None:
+            preferred = jax.dtypes.canonicalize_dtype(self.preferred_element_type)
+        x, k, y = (np.dtype(preferred if slot == result else dtype) for slot in "xky")
+        return x, k, y
+
+    def geometry(
+        self,
+        x_shape: Sequence[int],
+        kernel_shape: Sequence[int],
+        strides: Size,
+        padding: Padding,
+        input_dilation: Size,
+        kernel_dilation: Size,
+        groups: int,
+        *,
+        y_shape: Sequence[int] | None = None,
+    ) -> Geometry:
+        """The checked geometry of a convolution between channels-last shapes."""
+        if len(kernel_shape) != len(x_shape):
+            raise ValueError(
+                f"{self.function}: input and kernel must have the same rank, got an input of shape "
+                f"{tuple(x_shape)} and a kernel of shape {tuple(kernel_shape)}, channels last."
+            )
+        (groups,) = per_axis(groups, 1, f"{self.function}: feature_group_count")
+        self._check_channels(x_shape, kernel_shape, groups)
+        geometry = convolution_geometry(
+            self.function,
+            x_shape[1:-1],
+            kernel_shape[:-2],
+            strides,
+            padding,
+            input_dilation,
+            kernel_dilation,
+            groups,
+        )
+        expected = (x_shape[0], *geometry.output_size, kernel_shape[-1])
+        if y_shape is not None and tuple(y_shape) != expected:
+            raise ValueError(
+                f"{self.function}: y_bar must have the shape of the convolution's output, "
+                f"{expected} channels last, got {tuple(y_shape)}."
+            )
+        return geometry
+
+    def _check_channels(self, x_shape, kernel_shape, groups):
+        c, c_in, c_out = x_shape[-1], kernel_shape[-2], kernel_shape[-1]
+        if c != c_in * groups:
+            each = f" for each of {groups} groups" if groups > 1 else ""
+            raise ValueError(
+                f"{self.function}: kernel takes c_in = {c_in} channels{each} but x has c = {c}; "
+                f"x is (n, *spatial, c) = {tuple(x_shape)}, "
+                f"kernel is (*window, c_in, c_out) = {tuple(kernel_shape)}."
+            )
+        if c_out % groups:
+            raise ValueError(
+                f"{self.function}: feature_group_count = {groups} must divide the kernel's "
+                f"c_out = {c_out}; kernel is (*window, c_in, c_out) = {tuple(kernel_shape)}."
+            )
+
+    def _arrive(self, name: str, value: Any, spec: str) -> Array:
+        array = as_array(f"{self.function}: {name}", value)
+        if array.ndim < 2:
+            raise ValueError(
+                f"{self.function}: {name} needs two axes besides the spatial ones, "
+                f"got shape {array.shape}."
+            )
+        return array.transpose(self._order(array.ndim, spec))
+
+    def _arrange_shape(self, name: str, shape: Any, spec: str) -> tuple[int, ...]:
+        rank = len(shape) if isinstance(shape, Sequence) else 0
+        if rank < 2:
+            raise ValueError(f"{self.function}: {name} must be a shape, got {shape!r}.")
+        sizes = per_axis(shape, rank, f"{self.function}: {name}", minimum=0)
+        return tuple(sizes[axis] for axis in self._order(rank, spec))
+
+    def _order(self, rank: int, spec: str) -> tuple[int, ...]:
+        """Axes of the user's layout in the order of ours."""
+        if self.dimension_numbers is None:
+            return tuple(range(rank))
+        try:
+            numbers = lax.conv_dimension_numbers((1,) * rank, (1,) * rank, self.dimension_numbers)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{self.function}: dimension_numbers: {error}") from None
+        outer, features, *spatial = getattr(numbers, spec)
+        if spec == "rhs_spec":  # (o, c, *window)
+            return (*spatial, features, outer)
+        return (outer, *spatial, features)
+
+
+def _turned(kernel: Array) -> Array:
+    return lax.rev(kernel, range(kernel.ndim - 2))

@@ -1,0 +1,52 @@
+"""The dense layer: a convolution without spatial axes."""
+
+from jax import lax
+
+from .._typing import AnyArray, Array
+from ._call import as_array
+from ._convolution import conv
+
+
+def dense(x: AnyArray, kernel: AnyArray, *, precision: lax.PrecisionLike = None) -> Array:
+    """Multiply feature vectors with a weight matrix.
+
+        y[n,o] = Σ_c x[n,c] w[c,o]                                                             (1)
+
+    This is `conv` with no spatial axis: one position, one tap, and (T) is Σ x[n,c] w[c,o] y[n,o].
+    Its
+    other two corners are what backpropagation through a dense layer needs:
+
+        x_bar[n,c] = Σ_o w[c,o] y_bar[n,o]         the transposed matrix; nothing to rotate    (2)
+        w_bar[c,o] = Σ_n x[n,c] y_bar[n,o]         a sum over the examples                     (3)
+
+    Args:
+      x: Features `(..., c)`; all leading axes count examples.
+      kernel: Weights `(c, o)`, of the dtype of `x`.
+      precision: As for `jax.lax.dot`.
+
+    Returns:
+      Features `(..., o)`, in the dtype of `x`.
+
+    Raises:
+      ValueError: Ranks or channels do not match.
+      TypeError: An operand is no array, or dtypes differ.
+
+    Source: derived here; (2) and (3) are BP2 and BP4 of M. Nielsen, "Neural Networks and Deep
+    Learning", 2015, chapter 2.
+
+    >>> import jax.numpy as jnp
+    >>> dense(jnp.ones((2, 3)), jnp.ones((3, 4))).shape
+    (2, 4)
+    """
+    x, kernel = as_array("dense: x", x), as_array("dense: kernel", kernel)
+    if x.ndim < 1 or kernel.ndim != 2 or x.shape[-1] != kernel.shape[0]:
+        raise ValueError(
+            "dense: x must be (..., c) and kernel (c, o) with the same c, "
+            f"got shapes {x.shape} and {kernel.shape}."
+        )
+    *examples, c = x.shape
+    rows = 1
+    for size in examples:
+        rows *= size
+    y = conv(x.reshape(rows, c), kernel, precision=precision)
+    return y.reshape(*examples, kernel.shape[1])

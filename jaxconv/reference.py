@@ -1,0 +1,242 @@
+"""The definitions as NumPy loops: slow, obvious, importing nothing of ours.
+
+Every function has the name and the arguments of its twin at the front door, and is what the twin is
+tested against. Feature maps are `(n, *spatial, c)` with any number of spatial dimensions, kernels
+are `(*window, c_in / groups, c_out)`. Whatever dtype comes in, float64 (complex128) comes out.
+
+A convolution and both of its gradients are one trilinear form,
+
+    T(x, k, y) = Σ x[n,i,c] k[r,c,o] y[n,p,o],   e·i + lo = s·p + d·r on each spatial axis,    (T)
+
+with input dilation `e`, kernel dilation `d`, stride `s`, low padding `lo`, and `c`, `o` inside one
+feature group. `terms` lists the index triples `(i, r, p)`; `conv`, `conv_input_vjp` and
+`conv_kernel_vjp` each leave one operand out and contract the other two. A pool runs over the same
+triples, with a bare window in place of a kernel.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby, product
+from typing import TypeAlias
+
+import numpy as np
+from numpy import ndarray
+
+Size: TypeAlias = int | Sequence[int]  # one for all spatial axes, or one each
+Padding: TypeAlias = str | int | Sequence[int | Sequence[int]]
+
+
+def terms(axes, *, flip=False):
+    """Yield every `(i, r, p)` with e·i + lo = s·p + d·r, an entry for each axis, p outermost.
+
+    Padding has no `i`, so it is in no triple. With `flip`, tap `r` stands where `w - 1 - r` would.
+    """
+    window = [w for _, w, *_ in axes]
+    for p, r in product(np.ndindex(*output_size(axes)), np.ndindex(*window)):
+        i = []
+        for p_a, r_a, (n, w, s, lo, _, e, d) in zip(p, r, axes, strict=True):
+            i_a, off_grid = divmod(s * p_a + d * (w - 1 - r_a if flip else r_a) - lo, e)
+            if not off_grid and 0 <= i_a < n:
+                i.append(i_a)
+        if len(i) == len(axes):
+            yield tuple(i), r, p
+
+
+def output_size(axes):
+    """On each axis floor((e(n-1) + 1 + lo + hi - d(w-1) - 1) / s) + 1, and never below 0."""
+    return tuple(
+        max((_dilate(n, e) + lo + hi - _dilate(w, d)) // s + 1, 0) for n, w, s, lo, hi, e, d in axes
+    )
+
+
+def spatial_axes(x_size, window, strides, padding, e, d):
+    """The integers `(n, w, s, lo, hi, e, d)` of (T) on each spatial axis."""
+    options = (_per_axis(option, len(x_size)) for option in (strides, padding, e, d))
+    return [
+        (n, w, s, *_low_and_high(side, n, w, s, e, d), e, d)
+        for n, w, s, side, e, d in zip(x_size, window, *options, strict=True)
+    ]
+
+
+def _low_and_high(padding, n, w, s, e, d):
+    """The padding of one axis: a pair, an integer for both ends, or a name.
+
+    "VALID": nothing. "FULL": each tap meets each pixel. "SAME": as little as makes the output
+    ceil(n / s) long, where `n` counts the dilated input; an odd one goes to the high end, or for
+    "SAME_LOWER" to the low end.
+    """
+    if not isinstance(padding, str):
+        return (padding, padding) if isinstance(padding, int) else padding
+    n, w = _dilate(n, e), _dilate(w, d)
+    same = max((-(-n // s) - 1) * s + w - n, 0)
+    total = {"VALID": 0, "FULL": 2 * (w - 1), "SAME": same, "SAME_LOWER": same}[padding]
+    small, large = total // 2, total - total // 2
+    return (large, small) if padding == "SAME_LOWER" else (small, large)
+
+
+def _dilate(size, dilation):
+    return dilation * (size - 1) + 1 if size else 0
+
+
+def _per_axis(option, rank):
+    return (option,) * rank if isinstance(option, int | str) else tuple(option)
+
+
+# The triangle
+
+
+def conv(x: ndarray, kernel: ndarray, *args, **options) -> ndarray:
+    """y[n,p,o] = Σ x[n,i,c] k[r,c,o] over the i, r, c of (T): its derivative by y.
+
+    The further arguments, here and in the two gradients, are those of `_triangle`.
+    """
+    triples, x_shape, k_shape, y_shape = _triangle(x.shape, kernel.shape, *args, **options)
+    x, k, y = _wide(x, x_shape), _wide(kernel, k_shape), _zeros(y_shape, x, kernel)
+    for i, r, p in triples:
+        y[:, *p] += np.einsum("ngc,cgo->ngo", x[:, *i], k[*r])
+    return _join_groups(y)
+
+
+def conv_input_vjp(y_bar: ndarray, kernel: ndarray, input_shape, *args, **options) -> ndarray:
+    """x_bar[n,i,c] = Σ y_bar[n,p,o] k[r,c,o] over the r, p, o of (T): its derivative by x."""
+    triples, x_shape, k_shape, y_shape = _triangle(input_shape, kernel.shape, *args, **options)
+    y, k, x_bar = _wide(y_bar, y_shape), _wide(kernel, k_shape), _zeros(x_shape, y_bar, kernel)
+    for i, r, p in triples:
+        x_bar[:, *i] += np.einsum("ngo,cgo->ngc", y[:, *p], k[*r])
+    return _join_groups(x_bar)
+
+
+def conv_kernel_vjp(x: ndarray, y_bar: ndarray, kernel_shape, *args, **options) -> ndarray:
+    """k_bar[r,c,o] = Σ x[n,i,c] y_bar[n,p,o] over the n, i, p of (T): its derivative by k."""
+    triples, x_shape, k_shape, y_shape = _triangle(x.shape, kernel_shape, *args, **options)
+    x, y, k_bar = _wide(x, x_shape), _wide(y_bar, y_shape), _zeros(k_shape, x, y_bar)
+    for i, r, p in triples:
+        k_bar[*r] += np.einsum("ngc,ngo->cgo", x[:, *i], y[:, *p])
+    return _join_groups(k_bar)
+
+
+def conv_transpose(x: ndarray, kernel: ndarray, *args, output_shape, **options) -> ndarray:
+    """The adjoint of the convolution by `kernel` whose input has the spatial `output_shape`."""
+    groups = options.get("feature_group_count", 1)
+    shape = (len(x), *output_shape, kernel.shape[-2] * groups)
+    return conv_input_vjp(x, kernel, shape, *args, **options)
+
+
+def rotate_kernel(kernel: ndarray) -> ndarray:
+    """The 180° rotation with the channel axes exchanged: k'[r,o,c] = k[w-1-r,c,o]."""
+    return np.flip(kernel, axis=tuple(range(kernel.ndim - 2))).swapaxes(-1, -2)
+
+
+def _triangle(
+    x_shape: Sequence[int],
+    kernel_shape: Sequence[int],
+    strides: Size = 1,
+    padding: Padding = "VALID",
+    *,
+    input_dilation: Size = 1,
+    kernel_dilation: Size = 1,
+    feature_group_count: int = 1,
+    flip_kernel: bool = False,
+):
+    """The triples of (T), and the shapes of x, k, y with an axis of groups before the last."""
+    (n, *x_size, c), (*window, c_in, c_out), groups = x_shape, kernel_shape, feature_group_count
+    axes = spatial_axes(x_size, window, strides, padding, input_dilation, kernel_dilation)
+    return (
+        terms(axes, flip=flip_kernel),
+        (n, *x_size, groups, c // groups),
+        (*window, c_in, groups, c_out // groups),
+        (n, *output_size(axes), groups, c_out // groups),
+    )
+
+
+def _zeros(shape, *operands):
+    return np.zeros(shape, np.result_type(np.float64, *(array.dtype for array in operands)))
+
+
+def _wide(array, shape=None):
+    array = np.asarray(array, np.result_type(np.float64, array.dtype))
+    return array if shape is None else array.reshape(shape)
+
+
+def _join_groups(array):
+    *leading, groups, c = array.shape
+    return array.reshape(*leading, groups * c)
+
+
+# Pools and upscaling
+
+
+def max_pool(x: ndarray, *args, **options) -> ndarray:
+    """y[n,p,c] = max x[n,i,c] over the i of p's window; a NaN is the maximum, padding is -inf.
+
+    The further arguments, here and in the other pools, are those of `_windows`.
+    """
+    windows, y_shape = _windows(x.shape, *args, **options)
+    x, y = _wide(x), np.full(y_shape, -np.inf)
+    for p, window in windows:
+        y[:, *p] = np.max([x[:, *i] for i in window], axis=0)
+    return y
+
+
+def max_pool_vjp(x: ndarray, y_bar: ndarray, *args, **options) -> ndarray:
+    """x_bar[n,i,c] = Σ y_bar[n,p,c] [i is the first maximum of p's window], in row-major order.
+
+    The first NaN of a window is its maximum; a window that is all padding sends nothing anywhere.
+    """
+    windows, _ = _windows(x.shape, *args, **options)
+    x, y_bar, x_bar = _wide(x), _wide(y_bar), _zeros(x.shape, y_bar)
+    for p, window in windows:
+        first = np.argmax([x[:, *i] for i in window], axis=0)
+        for position, i in enumerate(window):
+            x_bar[:, *i] += np.where(first == position, y_bar[:, *p], 0)
+    return x_bar
+
+
+def min_pool(x: ndarray, *args, **options) -> ndarray:
+    """y = -max_pool(-x): a NaN is the minimum, padding is +inf."""
+    return -max_pool(-_wide(x), *args, **options)
+
+
+def sum_pool(x: ndarray, *args, **options) -> ndarray:
+    """y[n,p,c] = Σ x[n,i,c] over the i of p's window; padding adds 0."""
+    windows, y_shape = _windows(x.shape, *args, **options)
+    x, y = _wide(x), _zeros(y_shape, x)
+    for p, window in windows:
+        y[:, *p] = sum(x[:, *i] for i in window)
+    return y
+
+
+def avg_pool(
+    x: ndarray, window_shape: Size, *args, count_include_pad: bool = True, **options
+) -> ndarray:
+    """The sum pool over the number of taps, or of those that are not on padding."""
+    taps = np.prod(_per_axis(window_shape, x.ndim - 2))
+    if not count_include_pad:
+        taps = sum_pool(np.ones(x.shape), window_shape, *args, **options)
+    return sum_pool(x, window_shape, *args, **options) / taps
+
+
+def upscale(x: ndarray, factor: Size, method: str = "nearest") -> ndarray:
+    """y[n,p,c] = x[n, p // f, c] on each spatial axis."""
+    assert method == "nearest", method
+    y = _wide(x)
+    for axis, repeats in enumerate(_per_axis(factor, x.ndim - 2), start=1):
+        y = np.repeat(y, repeats, axis)
+    return y
+
+
+def _windows(
+    x_shape: Sequence[int],
+    window_shape: Size,
+    strides: Size | None = None,
+    padding: Padding = "VALID",
+    *,
+    window_dilation: Size = 1,
+):
+    """Each output position `p` with the `i` in its window, row-major, and the output's shape."""
+    n, *x_size, c = x_shape
+    window = _per_axis(window_shape, len(x_size))
+    strides = window if strides is None else strides
+    axes = spatial_axes(x_size, window, strides, padding, 1, window_dilation)
+    by_position = groupby(terms(axes), key=lambda term: term[2])
+    windows = ((p, [i for i, _, _ in group]) for p, group in by_position)
+    return windows, (n, *output_size(axes), c)

@@ -1,0 +1,85 @@
+"""The autoencoder experiment: ties, PCA, and a few steps of `main`."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from experiments import autoencoder
+from experiments.autoencoder import Autoencoder, Config
+
+
+def build(tied, *, seed=0, brightness=0.1):
+    return Autoencoder(
+        code_size=16, dropout=0.5, tied=tied, brightness=brightness, rngs=nnx.Rngs(seed)
+    )
+
+
+def count_parameters(model):
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+
+
+def test_tied_decoder_adds_no_kernels():
+    encoder = 832 + 25_632 + 512 * 16 + 16
+    decoder = 16 * 512 + 512 + 32 + 1  # dense layer, and the biases of the transposed convolutions
+    assert count_parameters(build(tied=True)) == encoder + decoder
+    assert count_parameters(build(tied=False)) == encoder + decoder + 32 * 32 * 25 + 32 * 25
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_shapes_and_live_output(tied, few_digits):
+    model = build(tied)
+    model.eval()
+    images = jnp.asarray(few_digits.test.images[:4], jnp.float32) / 255
+    codes, reconstructions = nnx.jit(lambda model, x: (model.encode(x), model(x)))(model, images)
+    assert codes.shape == (4, 16)
+    assert reconstructions.shape == images.shape
+    assert (reconstructions > 0).mean() > 0.25  # relu passes errors on
+
+
+def test_pca_is_sklearns(few_digits):
+    from sklearn.decomposition import PCA
+
+    shown = autoencoder.one_of_each_class(few_digits.test)
+    errors, images = autoencoder.pca(few_digits, [3, 20], shown)
+    train, test, few = (
+        split.images.reshape(split.size, -1) / 255
+        for split in (few_digits.train, few_digits.test, shown)
+    )
+    for size, error in errors.items():
+        fitted = PCA(size, svd_solver="full").fit(train)
+        expected = fitted.inverse_transform(fitted.transform(test))
+        np.testing.assert_allclose(error, np.mean((test - expected) ** 2), rtol=1e-6)
+    expected = fitted.inverse_transform(fitted.transform(few))
+    np.testing.assert_allclose(images.reshape(10, -1), expected, atol=1e-6)
+
+
+def test_one_of_each_class(few_digits):
+    assert list(autoencoder.one_of_each_class(few_digits.test).labels) == list(range(10))
+
+
+def test_main_learns_prints_and_saves(few_digits, tmp_path, capsys):
+    config = Config(output_dir=tmp_path, epochs=3, batch_size=10, untied=True, code_size=64)
+    metrics = autoencoder.main(config)
+    variance = np.var(few_digits.test.images / 255, axis=0).mean()
+    for name in ("tied", "untied"):
+        (history,) = metrics["histories"][name]
+        errors = [entry["test_mse"] for entry in history]
+        assert np.isfinite(errors).all()
+        assert errors[-1] < errors[0]
+        # A dead output relu would leave the error at the images' mean square.
+        assert errors[-1] < np.mean((few_digits.test.images / 255) ** 2)
+    assert 0 <= metrics["pca_mse"][64] < metrics["pca_mse"][32] < variance
+    saved = json.loads((tmp_path / "autoencoder.json").read_text())
+    assert saved["histories"] == metrics["histories"]
+    assert (tmp_path / "autoencoder.png").stat().st_size > 1_000
+    methods = [line.split("|")[0].strip() for line in capsys.readouterr().out.splitlines()]
+    assert methods == ["Method", "tied", "tied", "untied", "untied", "PCA", "PCA"]
+
+
+def test_same_seed_same_bits(few_digits):
+    (first, second), _ = autoencoder.train("tied", Config(epochs=1), few_digits, 50, seeds=[5, 5])
+    assert first[0] | {"seconds": 0} == second[0] | {"seconds": 0}

@@ -1,0 +1,297 @@
+"""The datasets: sizes, pixels, and a cache that survives what happens to files."""
+
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import data
+from experiments._png import decode_greyscale
+from experiments._user_error import UserError
+
+
+def tfds_folder_of(name: str) -> Path:
+    root = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser()
+    if not any((root / name).glob("*/dataset_info.json")):
+        pytest.skip(f"{name} is not prepared under {root}; set TFDS_DATA_DIR")
+    return root
+
+
+@pytest.fixture(scope="module")
+def mnist(tmp_path_factory):
+    """MNIST decoded from its files, and the folder of the cache that this leaves."""
+    root, cache = tfds_folder_of("mnist"), tmp_path_factory.mktemp("cache")
+    return data.load("mnist", data_dir=root, cache_dir=cache), root, cache
+
+
+# ---- digits ----------------------------------------------------------------------------------
+
+
+def test_digits_has_disjoint_splits_of_all_classes():
+    digits = data.load("digits")
+    assert [split.size for split in digits] == [1_200, 297, 300]
+    for split in digits:
+        assert split.images.shape == (split.size, 28, 28, 1)
+        assert (split.images.dtype, split.labels.dtype) == (np.uint8, np.int32)
+        assert set(split.labels) == set(range(10))
+    every = np.concatenate([split.images for split in digits]).reshape(1_797, -1)
+    assert len(np.unique(every, axis=0)) == 1_797
+
+
+def test_digits_are_the_same_each_time():
+    first, second = data.load("digits"), data.load("digits")
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.images, b.images)
+        np.testing.assert_array_equal(a.labels, b.labels)
+
+
+def test_enlarge_digits_keeps_pixel_centres_and_interpolates_between():
+    images = np.random.default_rng(0).integers(0, 17, (3, 8, 8))
+    large = data.enlarge_digits(images)
+    assert large.shape == (3, 28, 28)
+    np.testing.assert_array_equal(large[:, 3:27:3, 3:27:3], np.rint(images * 255 / 16))
+    between = (2 * images[:, :, :-1] + images[:, :, 1:]) / 3 * 255 / 16
+    np.testing.assert_allclose(large[:, 3:27:3, 4:25:3], between, atol=0.5)
+    border = np.ones((28, 28), bool)
+    border[2:26, 2:26] = False
+    assert not large[:, border].any()
+
+
+# ---- PNG -------------------------------------------------------------------------------------
+
+
+def png(pixels: np.ndarray, filters, *, header_tail=b"\x08\x00\x00\x00\x00") -> bytes:
+    """Encode an image with a given filter for each row, straight from the specification."""
+    height, width = pixels.shape
+    above, lines = np.zeros(width, int), b""
+    for kind, row in zip(filters, pixels.astype(int), strict=True):
+        left, corner = np.r_[0, row[:-1]], np.r_[0, above[:-1]]
+        near = np.array(
+            [
+                min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
+                for a, b, c in zip(left, above, corner, strict=True)
+            ]
+        )
+        predictor = [np.zeros(width, int), left, above, (left + above) // 2, near][kind]
+        lines += bytes([kind]) + ((row - predictor) % 256).astype(np.uint8).tobytes()
+        above = row
+
+    def chunk(kind, body):
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    packed = zlib.compress(lines)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">II", width, height) + header_tail)
+        + chunk(b"IDAT", packed[:7])  # a stream may be split anywhere
+        + chunk(b"IDAT", packed[7:])
+        + chunk(b"IEND", b"")
+    )
+
+
+def test_decode_greyscale_undoes_every_filter():
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (40, 6, 5), np.uint8)
+    files = [png(image, rng.integers(0, 5, 6)) for image in images]
+    np.testing.assert_array_equal(decode_greyscale(files, 6, 5), images)
+
+
+def test_decode_greyscale_agrees_with_pillow():
+    from io import BytesIO
+
+    from PIL import Image
+
+    images = np.random.default_rng(2).integers(0, 256, (5, 28, 28), np.uint8)
+    files = []
+    for image in images:
+        Image.fromarray(image).save(file := BytesIO(), format="png")
+        files.append(file.getvalue())
+    np.testing.assert_array_equal(decode_greyscale(files, 28, 28), images)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda file: b"GIF" + file[3:], "no PNG signature"),
+        (lambda file: file[:-20], "ends early"),
+        (lambda file: file[:50] + bytes([file[50] ^ 1]) + file[51:], "checksum"),
+    ],
+)
+def test_decode_greyscale_refuses_damaged_files(damage, message):
+    good = png(np.arange(30, dtype=np.uint8).reshape(6, 5), [0, 1, 2, 3, 4, 0])
+    with pytest.raises(ValueError, match=f"image 1 is damaged.*{message}"):
+        decode_greyscale([good, damage(good)], 6, 5)
+
+
+def test_decode_greyscale_refuses_other_kinds():
+    image = np.zeros((6, 5), np.uint8)
+    with pytest.raises(ValueError, match="image 0 is not"):
+        decode_greyscale([png(image, [0] * 6)], 5, 6)
+    with pytest.raises(ValueError, match="image 0 is not"):
+        decode_greyscale([png(image, [0] * 6, header_tail=b"\x10\x00\x00\x00\x00")], 6, 5)
+
+
+# ---- where things are ------------------------------------------------------------------------
+
+
+def test_cache_dir_respects_xdg(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", os.path.join("some", "where"))
+    assert data.default_cache_dir() == Path("some", "where", "jaxconv")
+
+
+def test_unknown_dataset():
+    with pytest.raises(UserError, match="unknown dataset 'cifar': expected one of digits, mnist"):
+        data.load("cifar")
+
+
+def test_missing_data_says_how_to_prepare_it(tmp_path):
+    with pytest.raises(UserError) as error:
+        data.load("mnist", data_dir=tmp_path / "none", cache_dir=tmp_path)
+    message = str(error.value)
+    assert "preparing needs TensorFlow, reading does not" in message
+    assert f"tfds build mnist --file_format=array_record --data_dir={tmp_path / 'none'}" in message
+    assert "\n" not in message
+
+
+def test_newest_version_wins_and_cut_preparations_do_not_count(tmp_path):
+    for version in ("3.0.9", "3.0.10", "incomplete.abc_4.0.0"):
+        (tmp_path / "mnist" / version).mkdir(parents=True)
+        (tmp_path / "mnist" / version / "dataset_info.json").write_text("{}")
+    found = data._find_prepared("mnist", tmp_path)
+    assert found is not None
+    assert found.name == "3.0.10"
+
+
+def test_unreadable_preparation_is_one_line(tmp_path):
+    folder = tmp_path / "mnist" / "3.0.1"
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text("not json")
+    with pytest.raises(UserError, match=r"cannot read .*mnist"):
+        data.load("mnist", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+
+
+# ---- the cache, on arrays of the real sizes but of few bits -----------------------------------
+
+
+@pytest.fixture
+def fake_mnist(tmp_path, monkeypatch):
+    """A prepared folder whose decoding is replaced; returns load and the list of decodings."""
+    folder = tmp_path / "tfds" / "mnist" / "3.0.1"
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text("{}")
+    decodings = []
+
+    def decode(prepared):
+        decodings.append(prepared)
+        labels = np.arange(10_050, dtype=np.int64).astype(np.uint8) % 10
+        images = np.broadcast_to(labels[:, None, None, None], (10_050, 28, 28, 1))
+        return {
+            "train_images": images,
+            "train_labels": labels,
+            "test_images": images[:7],
+            "test_labels": labels[:7],
+        }
+
+    monkeypatch.setattr(data, "_decode", decode)
+
+    def load():
+        return data.load("mnist", data_dir=tmp_path / "tfds", cache_dir=tmp_path / "cache")
+
+    return load, decodings, tmp_path
+
+
+def test_decodes_once(fake_mnist):
+    load, decodings, folder = fake_mnist
+    first, second = load(), load()
+    assert len(decodings) == 1
+    assert [split.size for split in first] == [50, 10_000, 7]
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.images, b.images)
+        np.testing.assert_array_equal(a.labels, b.labels)
+    assert [file.name for file in (folder / "cache").iterdir()] == ["mnist-3.0.1.npz"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped bit", "empty", "other keys", "text"])
+def test_damaged_cache_is_decoded_again(fake_mnist, damage):
+    load, decodings, folder = fake_mnist
+    load()
+    file = folder / "cache" / "mnist-3.0.1.npz"
+    content = bytearray(file.read_bytes())
+    if damage == "truncated":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped bit":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    elif damage == "empty":
+        file.write_bytes(b"")
+    elif damage == "other keys":
+        np.savez(file, something=np.zeros(3))
+    else:
+        file.write_text("not an archive")
+    load()
+    load()
+    assert len(decodings) == 2  # once more, and then the cache is whole again
+
+
+def test_cache_alone_is_enough(fake_mnist, monkeypatch):
+    load, _, folder = fake_mnist
+    expected = load()
+    monkeypatch.setenv("TFDS_DATA_DIR", str(folder / "nothing here"))
+    cached = data.load("mnist", cache_dir=folder / "cache")
+    np.testing.assert_array_equal(cached.train.images, expected.train.images)
+
+
+def test_cache_that_cannot_be_written_costs_only_time(fake_mnist, capsys):
+    load, decodings, folder = fake_mnist
+    (folder / "cache").write_text("a file where the folder should be")
+    load()
+    load()
+    assert len(decodings) == 2
+    assert "not kept" in capsys.readouterr().err
+
+
+# ---- real MNIST ------------------------------------------------------------------------------
+
+
+def test_mnist_has_the_sizes_of_the_protocol(mnist):
+    dataset, _, _ = mnist
+    assert [split.size for split in dataset] == [50_000, 10_000, 10_000]
+    for split in dataset:
+        assert split.images.shape[1:] == (28, 28, 1)
+        assert split.images.dtype == np.uint8
+        assert split.labels.min() == 0
+        assert split.labels.max() == 9
+
+
+def test_mnist_pixels_are_those_that_tfds_decodes(mnist):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    dataset, root, _ = mnist
+    source = tfds.data_source("mnist", split="test", data_dir=root, download=False)
+    for index in range(0, 10_000, 500):
+        np.testing.assert_array_equal(dataset.test.images[index], source[index]["image"])
+        assert dataset.test.labels[index] == source[index]["label"]
+
+
+def test_cached_mnist_is_ready_in_under_a_second_without_tfds(mnist):
+    dataset, root, cache = mnist
+    program = (
+        "import sys, time; from pathlib import Path\n"
+        "from experiments import data\n"
+        "dataset = data.load('mnist', data_dir=Path(sys.argv[1]), cache_dir=Path(sys.argv[2]))\n"
+        "print(time.process_time(), 'tensorflow_datasets' in sys.modules,\n"
+        "      int(dataset.train.images.sum(dtype='uint64')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, root, cache], check=True, capture_output=True, text=True
+    )
+    seconds, imported, total = done.stdout.split()
+    assert imported == "False"
+    assert int(total) == int(dataset.train.images.sum(dtype=np.uint64))
+    assert float(seconds) < 1  # of processor time, the interpreter's start included

@@ -1,0 +1,38 @@
+"""The figures draw what they are given, and leave pyplot alone."""
+
+import sys
+
+import numpy as np
+
+from experiments.figures import learning_curves, reconstructions
+
+
+def test_learning_curves(tmp_path):
+    figure = learning_curves({"a": [[0.1, 0.2], [0.3, 0.4]], "b": [[0.5, 0.6]]}, "accuracy")
+    (axes,) = figure.axes
+    a, b = axes.get_lines()
+    np.testing.assert_allclose(a.get_xydata(), [[1, 0.2], [2, 0.3]])
+    np.testing.assert_allclose(b.get_xydata(), [[1, 0.5], [2, 0.6]])
+    assert len(axes.collections) == 1  # one band: b has one seed
+    figure.savefig(tmp_path / "curves.png")
+
+
+def test_reconstructions_stand_right_of_the_originals(tmp_path):
+    rng = np.random.default_rng(0)
+    originals, ours = rng.random((2, 3, 28, 28))
+    figure = reconstructions(originals, {"ours": ours - 0.5})
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["original", "ours"]
+    for row in range(3):
+        left, right = (
+            axes.get_images()[0].get_array() for axes in figure.axes[2 * row : 2 * row + 2]
+        )
+        np.testing.assert_array_equal(left, originals[row])
+        np.testing.assert_array_equal(right, np.clip(ours[row] - 0.5, 0, 1))
+    figure.savefig(tmp_path / "reconstructions.png")
+
+
+def test_no_global_state():
+    figure = learning_curves({"a": [[1.0]]}, "y")
+    assert figure.canvas.manager is None
+    if "matplotlib.pyplot" in sys.modules:
+        assert not sys.modules["matplotlib.pyplot"].get_fignums()

@@ -1,0 +1,379 @@
+"""The triangle against the definition, lax's autodiff and itself, in every mode."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import jaxconv
+from jaxconv import conv, conv_input_vjp, conv_kernel_vjp, reference, rotate_kernel
+from tests.oracles import assert_within_rounding, lax_conv, magnitudes, three_corners
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+# (spatial, window, strides, padding, input_dilation, kernel_dilation, groups); all sizes unequal.
+GEOMETRIES = [
+    ((1,), (1,), 1, "VALID", 1, 1, 1),
+    ((9,), (3,), 2, "SAME", 1, 2, 2),
+    ((8,), (4,), 3, ((3, 0),), 2, 2, 1),
+    ((7, 6), (3, 2), 1, "VALID", 1, 1, 1),
+    ((7, 6), (3, 2), 1, "FULL", 1, 1, 2),
+    ((7, 6), (3, 2), (2, 3), "SAME", 1, 1, 1),
+    ((7, 6), (3, 4), (3, 2), "SAME_LOWER", 1, 1, 2),
+    ((7, 6), (3, 2), 2, "VALID", 1, (1, 2), 1),
+    ((5, 4), (3, 2), (2, 1), ((1, 2), (0, 3)), (2, 3), (2, 1), 2),
+    ((7, 8), (3, 3), 1, ((-1, 2), (-2, -1)), 1, 1, 1),
+    ((8, 6), (4, 3), (4, 3), "VALID", 1, 1, 1),
+    ((6, 6), (1, 1), 2, "VALID", 1, 1, 4),
+    ((4, 5, 3), (2, 3, 2), 1, "SAME", 1, 1, 1),
+    ((4, 5, 3), (2, 3, 2), (2, 1, 2), "FULL", 1, (1, 2, 1), 2),
+    ((3, 4, 3), (2, 2, 3), (1, 2, 1), ((1, 0), (0, 2), (2, 1)), (2, 1, 1), 1, 1),
+]
+
+
+# One of each difficulty, for the tests that take seconds a geometry to compile.
+HARD = [GEOMETRIES[1], GEOMETRIES[8], GEOMETRIES[9], GEOMETRIES[13]]
+
+
+def named(geometry):
+    return "-".join(str(part).replace(" ", "") for part in geometry)
+
+
+@pytest.fixture(params=GEOMETRIES, ids=named)
+def case(request, normal):
+    """A geometry's options, and `x`, `kernel` and `y_bar` to go with them."""
+    return make_case(request.param, normal)
+
+
+@pytest.fixture(params=HARD, ids=named)
+def hard_case(request, normal):
+    return make_case(request.param, normal)
+
+
+def make_case(geometry, normal):
+    spatial, window, strides, padding, e, d, groups = geometry
+    x, kernel = normal((2, *spatial, 4)), normal((*window, 4 // groups, 8))
+    options = {
+        "strides": strides,
+        "padding": padding,
+        "input_dilation": e,
+        "kernel_dilation": d,
+        "feature_group_count": groups,
+    }
+    y = conv(x, kernel, **options)
+    return options, x, kernel, normal(y.shape)
+
+
+def explicit(options, x, kernel):
+    """The padding of a case as lax and the reference take it, and as they name the options."""
+    e, d = options["input_dilation"], options["kernel_dilation"]
+    rank = x.ndim - 2
+    geometry = jaxconv._geometry.convolution_geometry(
+        "test", x.shape[1:-1], kernel.shape[:-2], options["strides"], options["padding"], e, d, 1
+    )
+    assert geometry.rank == rank
+    return {**options, "padding": geometry.padding}
+
+
+def lax_version(options, x, kernel):
+    options = explicit(options, x, kernel)
+    groups = options.pop("feature_group_count")
+    return partial(lax_conv, **options, groups=groups)
+
+
+@pytest.mark.parametrize("impl", [None, "textbook", "lax"])
+def test_corners_equal_lax_autodiff(case, impl):
+    options, x, kernel, y_bar = case
+    theirs, ours = lax_version(options, x, kernel), partial(conv, **options, impl=impl)
+    scale = magnitudes(theirs, x, kernel, y_bar)
+    expected = jax.jit(partial(three_corners, theirs))(x, kernel, y_bar)
+    actual = jax.jit(partial(three_corners, ours))(x, kernel, y_bar)
+    chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
+    for name, a, b, magnitude in zip(("y", "x_bar", "k_bar"), actual, expected, scale, strict=True):
+        assert_within_rounding(a, b, magnitude, x.size + kernel.size, name)
+
+
+def test_corners_equal_the_definition(case):
+    options, x, kernel, y_bar = case
+    options = explicit(options, x, kernel)
+    scale = magnitudes(lax_version(options, x, kernel), x, kernel, y_bar)
+    terms = x.size + kernel.size
+    numpy = [np.asarray(a) for a in (x, kernel, y_bar)]
+    for name, actual, expected, magnitude in (
+        ("y", conv(x, kernel, **options), reference.conv(numpy[0], numpy[1], **options), scale[0]),
+        (
+            "x_bar",
+            conv_input_vjp(y_bar, kernel, x.shape, **options),
+            reference.conv_input_vjp(numpy[2], numpy[1], x.shape, **options),
+            scale[1],
+        ),
+        (
+            "k_bar",
+            conv_kernel_vjp(x, y_bar, kernel.shape, **options),
+            reference.conv_kernel_vjp(numpy[0], numpy[2], kernel.shape, **options),
+            scale[2],
+        ),
+    ):
+        assert_within_rounding(actual, expected, magnitude, terms, name)
+
+
+@pytest.mark.parametrize("flip_kernel", [False, True])
+def test_adjoint_identities(case, flip_kernel):
+    """One number, T(x, k, y), from each of the three corners."""
+    options, x, kernel, y_bar = case
+    options = {**options, "flip_kernel": flip_kernel}
+    y = jnp.vdot(conv(x, kernel, **options), y_bar)
+    bound = jnp.vdot(jnp.abs(conv(jnp.abs(x), jnp.abs(kernel), **options)), jnp.abs(y_bar))
+    terms = x.size * kernel.size
+    x_bar = conv_input_vjp(y_bar, kernel, x.shape, **options)
+    k_bar = conv_kernel_vjp(x, y_bar, kernel.shape, **options)
+    assert_within_rounding(jnp.vdot(x_bar, x), y, bound, terms)
+    assert_within_rounding(jnp.vdot(k_bar, kernel), y, bound, terms)
+
+
+def scalar_of(f):
+    """A scalar function whose derivatives of any order involve those of `f`."""
+    return lambda x, kernel: jnp.sum(jnp.sin(f(x, kernel)))
+
+
+# Each mode turns f(x, kernel) into numbers that depend on its derivatives.
+MODES = {
+    "jvp": lambda f, x, k, y_bar: jax.jvp(f, (x, k), (jnp.cos(x), jnp.sin(k))),
+    "linearize": lambda f, x, k, y_bar: jax.linearize(f, x, k)[1](jnp.cos(x), jnp.sin(k)),
+    "linear_transpose_x": lambda f, x, k, y_bar: jax.linear_transpose(lambda x: f(x, k), x)(y_bar),
+    "linear_transpose_k": lambda f, x, k, y_bar: jax.linear_transpose(lambda k: f(x, k), k)(y_bar),
+    "jacfwd": lambda f, x, k, y_bar: jax.jacfwd(f, argnums=1)(x, k),
+    "reverse_over_reverse": lambda f, x, k, y_bar: jax.grad(
+        lambda x: jnp.sum(jax.grad(scalar_of(f), 1)(x, k) ** 2)
+    )(x),
+    "forward_over_reverse": lambda f, x, k, y_bar: jax.jvp(
+        lambda x, k: jax.grad(scalar_of(f), (0, 1))(x, k), (x, k), (jnp.cos(x), jnp.sin(k))
+    ),
+    "reverse_over_forward": lambda f, x, k, y_bar: jax.grad(
+        lambda k: jnp.sum(jax.jvp(lambda x: f(x, k), (x,), (x,))[1] ** 2)
+    )(k),
+    "third_order": lambda f, x, k, y_bar: jax.jvp(
+        jax.grad(lambda x: jnp.sum(jax.grad(scalar_of(f), 1)(x, k) ** 2)), (x,), (x,)
+    ),
+    "jit": lambda f, x, k, y_bar: jax.jit(jax.grad(scalar_of(f), (0, 1)))(x, k),
+    "checkpoint": lambda f, x, k, y_bar: jax.grad(jax.checkpoint(scalar_of(f)), (0, 1))(x, k),
+    "cond": lambda f, x, k, y_bar: jax.grad(
+        lambda x, k: lax.cond(jnp.sum(x) > 0, scalar_of(f), lambda x, k: -scalar_of(f)(x, k), x, k),
+        (0, 1),
+    )(x, k),
+    "scan": lambda f, x, k, y_bar: jax.grad(
+        lambda x, k: lax.scan(
+            lambda s, scale: (s + scalar_of(f)(x, scale * k), s), 0.0, y_bar[0, 0].ravel()[:2]
+        )[0],
+        (0, 1),
+    )(x, k),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_modes_equal_lax(hard_case, mode):
+    options, x, kernel, y_bar = hard_case
+    x, kernel = x / 4, kernel / 4
+    ours, theirs = partial(conv, **options), lax_version(options, x, kernel)
+    actual, expected = jax.jit(
+        lambda *arrays: (MODES[mode](ours, *arrays), MODES[mode](theirs, *arrays))
+    )(x, kernel, y_bar)
+    chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
+    # Nested derivatives have no closed bound; each of at most three contractions adds its own.
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        scale = jnp.abs(b).max() + jnp.abs(y_bar).max()
+        assert_within_rounding(a, b, scale, 3 * (x.size + kernel.size), mode)
+
+
+BATCHED = {
+    "x": (0, None, None),
+    "k": (None, 1, None),
+    "y": (None, None, 2),
+    "xk": (0, 0, None),
+    "xy": (-1, None, 0),
+    "ky": (None, 0, 1),
+    "xky": (1, 0, 0),
+}
+
+
+@pytest.mark.parametrize("which", BATCHED)
+def test_vmap_equals_lax(hard_case, which):
+    options, x, kernel, y_bar = hard_case
+    axes = BATCHED[which]
+    operands = [
+        a if axis is None else jnp.moveaxis(jnp.stack([a, -a, jnp.sin(a)]), 0, axis)
+        for a, axis in zip((x, kernel, y_bar), axes, strict=True)
+    ]
+
+    def corners(f):
+        return jax.jit(jax.vmap(partial(three_corners, f), axes))(*operands)
+
+    theirs = lax_version(options, x, kernel)
+    scale = jax.jit(jax.vmap(partial(magnitudes, theirs), axes))(*operands)
+    for name, a, b, magnitude in zip(
+        ("y", "x_bar", "k_bar"),
+        corners(partial(conv, **options)),
+        corners(theirs),
+        scale,
+        strict=True,
+    ):
+        assert_within_rounding(a, b, magnitude, x.size + kernel.size, name)
+
+
+def test_corners_are_closed_under_differentiation(case):
+    """The transposes of each corner are the other two, not merely equal to them in value."""
+    options, x, kernel, y_bar = case
+
+    def primitives(f, *args):
+        return {
+            str(eqn.primitive)
+            for eqn in jax.make_jaxpr(f)(*args).eqns
+            if str(eqn.primitive).startswith(("jaxconv", "conv_general"))
+        }
+
+    grads = jax.grad(lambda y, k: jnp.sum(conv_input_vjp(y, k, x.shape, **options) * x), (0, 1))
+    assert primitives(grads, y_bar, kernel) == {"jaxconv_x", "jaxconv_y", "jaxconv_k"}
+    grads = jax.grad(
+        lambda x, y: jnp.sum(conv_kernel_vjp(x, y, kernel.shape, **options) * kernel), (0, 1)
+    )
+    assert primitives(grads, x, y_bar) == {"jaxconv_x", "jaxconv_y", "jaxconv_k"}
+
+
+def test_flip_kernel_is_the_convolution_of_mathematics(normal):
+    x, kernel = normal((1, 9, 1)), normal((4, 1, 1))
+    y = conv(x, kernel, padding="FULL", flip_kernel=True)
+    expected = np.convolve(x[0, :, 0], kernel[:, 0, 0])
+    assert_within_rounding(y[0, :, 0], expected, jnp.abs(x).sum() * jnp.abs(kernel).max(), 4)
+
+
+def test_input_gradient_is_the_full_convolution_with_the_rotated_kernel(normal):
+    """The sentence that the library is built on, written with its own functions."""
+    x, kernel = normal((2, 7, 6, 3)), normal((3, 2, 3, 5))
+    y, pull_back = jax.vjp(lambda x: conv(x, kernel), x)
+    y_bar = normal(y.shape)
+    full = conv(y_bar, rotate_kernel(kernel), padding="FULL")
+    scale = conv(jnp.abs(y_bar), jnp.abs(rotate_kernel(kernel)), padding="FULL")
+    assert_within_rounding(pull_back(y_bar)[0], full, scale, kernel.size)
+
+
+def test_rotate_kernel_is_an_involution(normal):
+    kernel = normal((3, 2, 4, 5))
+    assert rotate_kernel(kernel).shape == (3, 2, 5, 4)
+    assert rotate_kernel(kernel)[0, 1, 2, 3] == kernel[2, 0, 3, 2]
+    chex.assert_trees_all_equal(rotate_kernel(rotate_kernel(kernel)), kernel)
+
+
+@pytest.mark.parametrize("numbers", [("NCHW", "OIHW", "NCHW"), ("HWNC", "IHWO", "CNHW")], ids=str)
+def test_dimension_numbers(numbers, normal):
+    x, kernel = normal((2, 7, 6, 4)), normal((3, 2, 4, 5))
+    y_bar = normal((2, 4, 5, 5))
+    x_axes, k_axes, y_axes = ("NHWC".index, "HWIO".index, "NHWC".index)
+    as_x = [x_axes(letter) for letter in numbers[0]]
+    as_k = [k_axes(letter) for letter in numbers[1]]
+    as_y = [y_axes(letter) for letter in numbers[2]]
+    options = {"strides": (2, 1), "padding": ((1, 1), (0, 0))}
+    laid_out = x.transpose(as_x), kernel.transpose(as_k), y_bar.transpose(as_y)
+    f = partial(conv, dimension_numbers=numbers, **options)
+    y, x_bar, k_bar = three_corners(f, *laid_out)
+    expected = three_corners(partial(conv, **options), x, kernel, y_bar)
+    chex.assert_trees_all_equal(y, expected[0].transpose(as_y))
+    chex.assert_trees_all_equal(x_bar, expected[1].transpose(as_x))
+    chex.assert_trees_all_equal(k_bar, expected[2].transpose(as_k))
+    options["dimension_numbers"] = numbers
+    direct = conv_input_vjp(laid_out[2], laid_out[1], laid_out[0].shape, **options)
+    chex.assert_trees_all_equal(direct, x_bar)
+    direct = conv_kernel_vjp(laid_out[0], laid_out[2], laid_out[1].shape, **options)
+    chex.assert_trees_all_equal(direct, k_bar)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32, jnp.complex64])
+@pytest.mark.parametrize("impl", [None, "textbook"])
+def test_dtypes(dtype, impl, normal):
+    """Cotangents have their primal's dtype, and half precision rounds only once, at the end."""
+    x, kernel, y_bar = (normal(s).astype(dtype) for s in ((2, 9, 8, 3), (3, 2, 3, 4), (2, 7, 7, 4)))
+    wide = jnp.complex128 if dtype == jnp.complex64 else jnp.float64
+    f = partial(conv, impl=impl)
+    actual = three_corners(f, x, kernel, y_bar)
+    exact = three_corners(f, x.astype(wide), kernel.astype(wide), y_bar.astype(wide))
+    scale = magnitudes(f, *(jnp.abs(a.astype(wide)) for a in (x, kernel, y_bar)))
+    half = jnp.finfo(dtype).bits == 16
+    terms = 1 if half else x.size
+    for a, b, magnitude in zip(actual, exact, scale, strict=True):
+        assert a.dtype == dtype
+        error = np.abs(np.asarray(a).astype(b.dtype) - b)
+        slack = terms * float(jnp.finfo(dtype).eps) * np.abs(b) if half else 0
+        sums = 2 * x.size * float(jnp.finfo(jnp.float32).eps) * magnitude
+        assert (error <= slack + sums).all()
+
+
+def test_preferred_element_type(normal):
+    x, kernel = normal((2, 9, 8, 3)).astype(jnp.bfloat16), normal((3, 2, 3, 4)).astype(jnp.bfloat16)
+    f = partial(conv, preferred_element_type=jnp.float32)
+    y, pull_back = jax.vjp(f, x, kernel)
+    assert y.dtype == jnp.float32
+    assert [a.dtype for a in pull_back(y)] == [jnp.bfloat16, jnp.bfloat16]
+
+
+def test_empty_batch(normal):
+    x, kernel = normal((0, 7, 6, 4)), normal((3, 2, 4, 5))
+    y, x_bar, k_bar = three_corners(conv, x, kernel, jnp.zeros((0, 5, 5, 5)))
+    assert y.shape == (0, 5, 5, 5)
+    assert x_bar.shape == x.shape
+    assert not k_bar.any()
+
+
+BAD_CALLS = {
+    "list for an array": (lambda x, k: conv([1.0], k), TypeError, "conv: x must be an array"),
+    "bool operand": (lambda x, k: conv(x > 0, k), TypeError, "dtype bool"),
+    "rank": (lambda x, k: conv(x[0], k), ValueError, "same rank"),
+    "channels": (lambda x, k: conv(x[..., :3], k), ValueError, "c_in = 4 channels but x has c = 3"),
+    "window too large": (lambda x, k: conv(x[:, :2], k), ValueError, "covers 3 positions"),
+    "zero stride": (lambda x, k: conv(x, k, 0), ValueError, "strides must be at least 1"),
+    "negative stride": (lambda x, k: conv(x, k, (1, -2)), ValueError, "strides must be at least 1"),
+    "too many strides": (lambda x, k: conv(x, k, (1, 1, 1)), ValueError, "strides needs 2 values"),
+    "float stride": (lambda x, k: conv(x, k, 1.5), TypeError, "strides must be an integer"),
+    "zero dilation": (lambda x, k: conv(x, k, kernel_dilation=0), ValueError, "kernel_dilation"),
+    "groups": (lambda x, k: conv(x, k[:, :, :2], feature_group_count=3), ValueError, "3 groups"),
+    "groups of outputs": (
+        lambda x, k: conv(x, k[:, :, :2, :3], feature_group_count=2),
+        ValueError,
+        "must divide the kernel's c_out = 3",
+    ),
+    "mixed dtypes": (
+        lambda x, k: conv(x, jnp.ones(k.shape, int)),
+        TypeError,
+        "x has float64, kernel has int64",
+    ),
+    "unknown padding": (lambda x, k: conv(x, k, 1, "SAMEISH"), ValueError, "got 'SAMEISH'"),
+    "short padding": (lambda x, k: conv(x, k, 1, ((1, 1),)), ValueError, "each of 2 spatial axes"),
+    "padding of floats": (lambda x, k: conv(x, k, 1, (0.5, 1)), TypeError, "pairs of integers"),
+    "unknown layout": (
+        lambda x, k: conv(x, k, dimension_numbers=("NHWC", "HWIO")),
+        TypeError,
+        "conv: dimension_numbers",
+    ),
+    "unknown impl": (lambda x, k: conv(x, k, impl="fastest"), ValueError, "impl must be one of"),
+    "cotangent's shape": (
+        lambda x, k: conv_input_vjp(x, k[..., :4], (2, 8, 8, 4)),
+        ValueError,
+        "y_bar must have the shape of the convolution's output",
+    ),
+    "kernel_shape": (
+        lambda x, k: conv_kernel_vjp(x, x, 3),
+        ValueError,
+        "kernel_shape must be a shape",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD_CALLS)
+@pytest.mark.usefixtures("no_type_checker")
+def test_bad_input(mistake, normal):
+    call, error, message = BAD_CALLS[mistake]
+    with pytest.raises(error, match=message) as caught:
+        call(normal((2, 7, 6, 4)), normal((3, 2, 4, 5)))
+    assert str(caught.value).startswith("conv"), "the message names the function"

@@ -1,0 +1,143 @@
+"""Dense layers, activations, dropout and losses: each stated derivative against autodiff's."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxconv
+from jaxconv import dense, dropout, softmax, softmax_cross_entropy, squared_error
+from tests.oracles import assert_within_rounding
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def derivatives(f, *args):
+    """Value, reverse, forward and second order of the sum of f's sines, of all arguments."""
+    numbers = tuple(range(len(args)))
+    tangents = tuple(jnp.cos(a) for a in args)
+
+    def scalar(*args):
+        return jnp.sum(jnp.sin(f(*args)))
+
+    return (
+        f(*args),
+        jax.grad(scalar, numbers)(*args),
+        jax.jvp(f, args, tangents)[1],
+        jax.jvp(jax.grad(scalar, numbers), args, tangents)[1],
+        jax.grad(lambda *a: sum(jnp.sum(g**2) for g in jax.grad(scalar, numbers)(*a)), numbers)(
+            *args
+        ),
+    )
+
+
+PAIRS = {
+    "relu": (jaxconv.relu, jax.nn.relu, [(3, 5)]),
+    "tanh": (jaxconv.tanh, jnp.tanh, [(3, 5)]),
+    "softmax": (softmax, jax.nn.softmax, [(3, 5)]),
+    "squared_error": (squared_error, lambda y, t: (y - t) ** 2, [(3, 5), (3, 5)]),
+    "dense": (dense, jnp.matmul, [(3, 5), (5, 4)]),
+    "dense of a sequence": (dense, jnp.matmul, [(2, 3, 5), (5, 4)]),
+    "softmax_cross_entropy": (
+        lambda z: softmax_cross_entropy(z, jnp.array([4, 0, 2])),
+        lambda z: optax.softmax_cross_entropy_with_integer_labels(z, jnp.array([4, 0, 2])),
+        [(3, 5)],
+    ),
+    "dropout": (
+        lambda x: dropout(x, jnp.arange(15).reshape(3, 5) % 2 == 0, 0.25),
+        lambda x: jnp.where(jnp.arange(15).reshape(3, 5) % 2 == 0, x, 0) / 0.75,
+        [(3, 5)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_derivatives_equal_autodiff(name, normal):
+    ours, theirs, shapes = PAIRS[name]
+    args = [normal(shape) for shape in shapes]
+    actual, expected = derivatives(ours, *args), derivatives(theirs, *args)
+    chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        assert_within_rounding(a, b, 1 + jnp.abs(b).max(), 100)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_vmap_equals_a_loop(name, normal):
+    ours, _, shapes = PAIRS[name]
+    args = [normal((4, *shape)) for shape in shapes]
+    together = jax.vmap(lambda *a: derivatives(ours, *a)[:3])(*args)
+    one_by_one = [derivatives(ours, *each)[:3] for each in zip(*args, strict=True)]
+    for a, b in zip(
+        jax.tree.leaves(together),
+        jax.tree.leaves(jax.tree.map(lambda *leaves: jnp.stack(leaves), *one_by_one)),
+        strict=True,
+    ):
+        assert_within_rounding(a, b, 1 + jnp.abs(b).max(), 100)
+
+
+def test_relu_at_zero_and_nan():
+    x = jnp.array([-1.0, 0.0, 2.0, jnp.nan])
+    x_bar = jax.grad(lambda x: jaxconv.relu(x).sum())(x)
+    assert x_bar.tolist() == [0.0, 0.0, 1.0, 1.0]
+    assert np.isnan(jaxconv.relu(x)[3])
+
+
+def test_relu_remembers_signs_only(normal):
+    _, pull_back = jax.vjp(jaxconv.relu, normal((3, 5)))
+    assert [a.dtype for a in jax.tree.leaves(pull_back)] == [np.dtype(bool)]
+
+
+def test_tanh_has_a_derivative_where_it_saturates():
+    """1 - y² in one step loses all digits once y rounds to 1 - eps."""
+    x = jnp.asarray(8.0, jnp.float32)
+    exact = 1 / np.cosh(8.0) ** 2
+    assert abs(jax.grad(jaxconv.tanh)(x) - exact) <= 2**-20
+
+
+def test_cross_entropy_of_large_scores_is_finite():
+    z = jnp.array([[1e4, 0.0, -1e4]])
+    loss, z_bar = jax.value_and_grad(lambda z: softmax_cross_entropy(z, jnp.array([1])).sum())(z)
+    assert loss == 1e4
+    assert z_bar.tolist() == [[1.0, -1.0, 0.0]]
+
+
+def test_cross_entropy_of_an_impossible_label_is_nan():
+    losses = softmax_cross_entropy(jnp.zeros((3, 4)), jnp.array([-1, 3, 4]))
+    assert np.isnan(losses).tolist() == [True, False, True]
+
+
+BAD_CALLS = {
+    "relu": (lambda: jaxconv.relu(1j * jnp.ones(2)), TypeError, "relu: x must be real"),
+    "tanh": (lambda: jaxconv.tanh(jnp.ones(2, int)), TypeError, "tanh: x must be floating"),
+    "softmax": (lambda: softmax([1.0]), TypeError, "softmax: z must be an array"),
+    "dense": (lambda: dense(jnp.ones((2, 3)), jnp.ones((4, 5))), ValueError, "dense: x must be"),
+    "labels": (
+        lambda: softmax_cross_entropy(jnp.ones((2, 3)), jnp.ones(2)),
+        TypeError,
+        "labels must be integers",
+    ),
+    "label count": (
+        lambda: softmax_cross_entropy(jnp.ones((2, 3)), jnp.ones(3, int)),
+        ValueError,
+        "labels \\(n,\\)",
+    ),
+    "target": (lambda: squared_error(jnp.ones(2), jnp.ones(3)), ValueError, "same shape"),
+    "target dtype": (lambda: squared_error(jnp.ones(2), jnp.ones(2, int)), TypeError, "one float"),
+    "rate": (lambda: dropout(jnp.ones(2), jnp.ones(2, bool), 1.0), ValueError, "rate must be in"),
+    "keep": (lambda: dropout(jnp.ones(2), jnp.ones(2), 0.5), TypeError, "array of booleans"),
+    "keep's shape": (
+        lambda: dropout(jnp.ones(2), jnp.ones(3, bool), 0.5),
+        ValueError,
+        "shape of x",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD_CALLS)
+@pytest.mark.usefixtures("no_type_checker")
+def test_bad_input(mistake):
+    call, error, message = BAD_CALLS[mistake]
+    with pytest.raises(error, match=message):
+        call()

@@ -1,0 +1,119 @@
+"""Transposed convolution: the adjoint of `conv`, of the size that was asked for."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jaxconv import conv, conv_transpose, reference
+from tests.oracles import assert_within_rounding
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+CASES = [
+    ((5,), (3,), {}),
+    ((5, 4), (3, 2), {"strides": 2}),
+    ((5, 4), (3, 2), {"strides": 2, "padding": "SAME"}),
+    ((5, 4), (4, 3), {"strides": (2, 3), "padding": ((1, 0), (1, 1)), "output_padding": (1, 2)}),
+    ((5, 4), (3, 3), {"strides": 3, "output_shape": (16, 13)}),
+    ((6, 5), (3, 2), {"padding": "FULL"}),
+    ((5, 4), (3, 2), {"kernel_dilation": 2, "feature_group_count": 2}),
+    ((5, 4), (3, 2), {"strides": 2, "input_dilation": 2}),
+    ((3, 2, 4), (2, 2, 3), {"strides": 2, "flip_kernel": True}),
+]
+
+
+@pytest.fixture(params=CASES, ids=str)
+def case(request, normal):
+    spatial, window, options = request.param
+    groups = options.get("feature_group_count", 1)
+    return normal((2, *spatial, 6)), normal((*window, 4 // groups, 6)), options
+
+
+def of_the_convolution(options):
+    return {k: v for k, v in options.items() if k not in ("output_padding", "output_shape")}
+
+
+def test_adjoint_of_conv(case, normal):
+    y, kernel, options = case
+    x = conv_transpose(y, kernel, **options)
+    other = normal(x.shape)
+    forward = conv(other, kernel, **of_the_convolution(options))
+    assert forward.shape == y.shape
+    scale = jnp.vdot(conv_transpose(jnp.abs(y), jnp.abs(kernel), **options), jnp.abs(other))
+    assert_within_rounding(jnp.vdot(x, other), jnp.vdot(y, forward), scale, x.size * kernel.size)
+
+
+def test_equals_the_definition(case):
+    y, kernel, options = case
+    x = conv_transpose(y, kernel, **options)
+    plain = {**of_the_convolution(options), "output_shape": x.shape[1:-1]}
+    expected = reference.conv_transpose(np.asarray(y), np.asarray(kernel), **plain)
+    scale = conv_transpose(jnp.abs(y), jnp.abs(kernel), **options)
+    assert_within_rounding(x, expected, scale, kernel.size)
+
+
+def test_derivatives_are_those_of_the_other_corners(case, normal):
+    """Against finite differences, exact for a bilinear map: f(x + v) - f(x) has no remainder."""
+    y, kernel, options = case
+    f = partial(conv_transpose, **options)
+    y_dot, k_dot = normal(y.shape), normal(kernel.shape)
+    x, x_dot = jax.jvp(f, (y, kernel), (y_dot, k_dot))
+    expected = f(y_dot, kernel) + f(y, k_dot)
+    scale = f(jnp.abs(y), jnp.abs(k_dot)) + f(jnp.abs(y_dot), jnp.abs(kernel))
+    assert_within_rounding(x_dot, expected, scale, kernel.size)
+    x_bar = normal(x.shape)
+    y_bar, k_bar = jax.vjp(f, y, kernel)[1](x_bar)
+    chex.assert_equal_shape([y, y_bar])
+    chex.assert_equal_shape([kernel, k_bar])
+    reverse = jnp.vdot(y_bar, y_dot) + jnp.vdot(k_bar, k_dot)
+    total = jnp.vdot(scale, jnp.abs(x_bar))
+    assert_within_rounding(reverse, jnp.vdot(x_dot, x_bar), total, x.size * kernel.size)
+
+
+@pytest.mark.parametrize("padding", ["VALID", "SAME"])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_equals_lax_with_transposed_kernel(padding, strides, normal):
+    y, kernel = normal((2, 5, 4, 6)), normal((4, 4, 3, 6))
+    expected = lax.conv_transpose(y, kernel, (strides,) * 2, padding, transpose_kernel=True)
+    actual = conv_transpose(y, kernel, strides, padding)
+    scale = conv_transpose(jnp.abs(y), jnp.abs(kernel), strides, padding)
+    assert_within_rounding(actual, expected, scale, kernel.size)
+
+
+def test_layouts(normal):
+    y, kernel = normal((2, 5, 4, 6)), normal((3, 2, 3, 6))
+    first = conv_transpose(
+        y.transpose(0, 3, 1, 2),
+        kernel.transpose(3, 2, 0, 1),
+        2,
+        dimension_numbers=("NCHW", "OIHW", "NCHW"),
+    )
+    chex.assert_trees_all_equal(first.transpose(0, 2, 3, 1), conv_transpose(y, kernel, 2))
+
+
+BAD_CALLS = {
+    "output_padding": (lambda y, k: conv_transpose(y, k, 2, output_padding=2), "below the stride"),
+    "with SAME": (lambda y, k: conv_transpose(y, k, 2, "SAME", output_padding=1), "output_shape"),
+    "both": (
+        lambda y, k: conv_transpose(y, k, 2, output_padding=1, output_shape=(12, 10)),
+        "not both",
+    ),
+    "impossible": (lambda y, k: conv_transpose(y, k, 2, output_shape=(20, 9)), "y_bar must have"),
+    "channels": (lambda y, k: conv_transpose(y[..., :4], k), "c_out = 6 channels but x has 4"),
+    "rank": (lambda y, k: conv_transpose(y[0], k), "same rank"),
+    "nothing left": (lambda y, k: conv_transpose(y, k, padding=4), "leaves no output"),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD_CALLS)
+@pytest.mark.usefixtures("no_type_checker")
+def test_bad_input(mistake, normal):
+    call, message = BAD_CALLS[mistake]
+    with pytest.raises(ValueError, match=message) as caught:
+        call(normal((2, 5, 4, 6)), normal((3, 2, 4, 6)))
+    assert str(caught.value).startswith("conv_")

@@ -1,0 +1,278 @@
+"""The house keeps its order: who imports whom, what is documented, what lies where.
+
+Each rule is a function from what it looks at to a list of complaints, so that it can be shown a bad
+example, and is.
+"""
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# For each room of jaxconv/: the rooms and the packages that it may import, and what only a function
+# that needs it may import, when it is called. The standard library is open to all.
+BASE = {"jax", "numpy", "jaxtyping"}
+BELOW_OPS = {"_typing", "_geometry", "_linear", "lowering"}
+ABOVE_OPS = BELOW_OPS | {"ops"}
+ROOMS = {
+    "_typing": (set(), BASE, set()),
+    "_geometry": (set(), set(), set()),
+    "_linear": ({"_typing"}, BASE, set()),
+    "lowering": ({"_typing", "_geometry", "_linear"}, BASE, set()),
+    "ops": (BELOW_OPS, BASE, set()),
+    "nn": (ABOVE_OPS, BASE | {"flax"}, set()),
+    "backprop": (ABOVE_OPS, BASE, set()),
+    "derivations": (ABOVE_OPS, BASE, set()),
+    "verify": (set(), {"jax", "numpy", "chex"}, {"rich"}),
+    "reference": (set(), {"numpy"}, set()),
+    "__init__": (ABOVE_OPS | {"backprop", "derivations", "reference"}, set(), {"jaxconv"}),
+}
+
+TOP_LEVEL = {"README.md", "pyproject.toml", "jaxconv", "experiments", "tests", "notebooks"} | {
+    *("LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff"),
+    *(".ci", ".github", ".gitignore", ".gitattributes", ".pre-commit-config.yaml"),
+}
+
+# What would work on one machine only: home and work folders, and the hosts of package registries.
+OF_ONE_MACHINE = re.compile(
+    r"(?<![\w.~}])/(?:work|root|home|farm|Users)/\w"
+    r"|\b(?:pypi[.]org|files[.]python[h]osted|deb[.]debian[.]org|registry[.]npm[j]s)"
+)
+
+
+# Imports
+
+
+def imports(source: str, package: str) -> Iterator[tuple[str, bool]]:
+    """Each name that a module of `package` imports, absolute, and whether inside a function."""
+
+    def visit(node, lazy):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((alias.name, lazy) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                above = package.split(".")[: -child.level + 1 or None] if child.level else []
+                start = ".".join([*above, *([child.module] if child.module else [])])
+                yield from ((f"{start}.{alias.name}", lazy) for alias in child.names)
+            else:
+                yield from visit(child, lazy or isinstance(child, ast.FunctionDef | ast.Lambda))
+
+    yield from visit(ast.parse(source), False)
+
+
+def import_complaints(source: str, path: str) -> list[str]:
+    """What a file, such as `path` "jaxconv/ops/_pooling.py", may not import but does."""
+    parts = Path(path).with_suffix("").parts
+    room = parts[1]
+    if room not in ROOMS:
+        return [f"{path}: design.md has no room {room!r}"]
+    rooms, packages, packages_later = ROOMS[room]
+    complaints = []
+    for name, lazy in imports(source, package=".".join(parts[:-1])):
+        top, *inside = name.split(".")
+        if top == "jaxconv":
+            other = inside[0] if inside and inside[0] in ROOMS else "__init__"
+            allowed = other in rooms or other == room
+            other = f"jaxconv.{other}"
+        else:
+            allowed = top in packages or top in sys.stdlib_module_names
+            allowed = allowed or (lazy and top in packages_later)
+            other = top
+        if not allowed:
+            complaints.append(f"{path}: {room} may not import {other} ({name})")
+    return complaints
+
+
+def python_files(folder: str) -> list[str]:
+    return sorted(str(p.relative_to(ROOT)) for p in (ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", python_files("jaxconv"))
+def test_imports_go_one_way(path):
+    assert import_complaints((ROOT / path).read_text(), path) == []
+
+
+@pytest.mark.parametrize("path", python_files("experiments"))
+def test_experiments_import_no_tests(path):
+    package = ".".join(Path(path).parent.parts)
+    named = {name.split(".")[0] for name, _ in imports((ROOT / path).read_text(), package)}
+    assert named.isdisjoint({"tests", "notebooks", "conftest"})
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "named"),
+    [
+        ("jaxconv/_geometry.py", "import jax", "jax"),
+        ("jaxconv/_linear.py", "from ._geometry import Geometry", "jaxconv._geometry"),
+        ("jaxconv/lowering/_taps.py", "from ..ops import conv", "jaxconv.ops"),
+        ("jaxconv/lowering/_taps.py", "from .. import ops, _geometry", "jaxconv.ops"),
+        ("jaxconv/ops/_pooling.py", "import jaxconv.nn as nn", "jaxconv.nn"),
+        ("jaxconv/ops/_pooling.py", "from .. import conv", "jaxconv.__init__"),
+        ("jaxconv/ops/_pooling.py", "def f():\n  if 1:\n    import flax", "flax"),
+        ("jaxconv/nn/__init__.py", "from ..verify import check_gradients", "jaxconv.verify"),
+        ("jaxconv/verify/__init__.py", "import rich.table", "rich"),
+        ("jaxconv/verify/_report.py", "from .._typing import Array", "jaxconv._typing"),
+        ("jaxconv/reference.py", "from jax import lax", "jax"),
+        ("jaxconv/reference.py", "from tests.helpers import helper", "tests"),
+        ("jaxconv/__init__.py", "from .nn import Conv", "jaxconv.nn"),
+        ("jaxconv/attic/old.py", "", "attic"),
+    ],
+)
+def test_import_rule_sees(path, source, named):
+    (complaint,) = import_complaints(source, path)
+    assert named in complaint
+
+
+def test_import_rule_allows():
+    source = """
+        import math
+        import jax.numpy as jnp
+        from .. import lowering
+        from .._geometry import Geometry
+        from ._call import Call
+    """
+    assert import_complaints(textwrap.dedent(source), "jaxconv/ops/_pooling.py") == []
+    lazily = "def show():\n    from rich.table import Table"
+    assert import_complaints(lazily, "jaxconv/verify/_report.py") == []
+
+
+def test_front_door_is_light():
+    program = "import sys, jaxconv; print(*{name.split('.')[0] for name in sys.modules})"
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = set(run.stdout.split())
+    assert "jaxconv" in loaded
+    assert loaded.isdisjoint({"flax", "chex", "optax", "matplotlib", "rich", "tensorflow_datasets"})
+
+
+# Documentation
+
+
+def documentation_complaints(thing) -> list[str]:
+    """What the docstring of a public function or class lacks."""
+    doc, is_class = inspect.getdoc(thing) or "", inspect.isclass(thing)
+    # A class states its arguments; how it is built is its __init__'s business, less `self`.
+    signature = inspect.signature(thing.__init__ if is_class else thing)
+    parameters = [p for p in signature.parameters if p not in ("self", "args", "kwargs")]
+    arguments = section(doc, "Args") or section(doc, "Attributes")
+    validates = not is_class or "raise " in inspect.getsource(thing)
+    lacks = {
+        "a docstring": not doc,
+        "Args": bool(parameters) and not arguments,
+        "Returns": not is_class and not section(doc, "Returns"),
+        "Raises": validates and not section(doc, "Raises"),
+        "a Source or a derivation": not re.search(r"\bSource:|\bderiv", doc, re.IGNORECASE),
+        "shapes": not re.search(r"`\(\*?\w+, |\bshape", doc),
+        "an example": ">>> " not in doc,
+    }
+    missing = [p for p in parameters if arguments and not re.search(rf"\b{p}\b", arguments)]
+    return [what for what, is_lacking in lacks.items() if is_lacking] + missing
+
+
+def section(doc: str, heading: str) -> str:
+    """The indented text under `heading:`, or nothing."""
+    found = re.search(rf"^{heading}:\n((?:[ \t]+\S.*\n?|\n)+)", doc, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def public_names(door: str) -> list[str]:
+    """The functions and classes that a module lets in by name."""
+    module = importlib.import_module(door)
+    return sorted(
+        f"{door}.{name}"
+        for name, thing in vars(module).items()
+        if not name.startswith("_") and callable(thing) and not isinstance(thing, ModuleType)
+    )
+
+
+@pytest.mark.parametrize("name", public_names("jaxconv") + public_names("jaxconv.nn"))
+def test_public_name_is_documented(name):
+    door, _, name = name.rpartition(".")
+    assert documentation_complaints(getattr(importlib.import_module(door), name)) == []
+
+
+def test_documentation_rule_sees_what_lacks():
+    def bare(x, strides):
+        return x, strides
+
+    def partly(x, strides):
+        """Return the feature map `(n, h, w, c)`. Derived here.
+
+        Args:
+          x: Feature map.
+
+        Returns:
+          The feature map.
+        """
+        return x, strides
+
+    class Module:
+        """A module. Derived here.
+
+        Args:
+          c: Channels of `(n, h, w, c)`.
+
+        >>> Module
+        """
+
+        def __init__(self, c):
+            if c < 1:
+                raise ValueError(c)
+
+    assert documentation_complaints(bare) == [
+        "a docstring",
+        "Args",
+        "Returns",
+        "Raises",
+        "a Source or a derivation",
+        "shapes",
+        "an example",
+    ]
+    assert documentation_complaints(partly) == ["Raises", "an example", "strides"]
+    assert documentation_complaints(Module) == ["Raises"]
+
+
+# Files
+
+
+def files_of_the_project() -> list[str]:
+    """What git keeps, or would keep if it was added."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [name for name in listing.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_nothing_new_on_the_top_level():
+    assert {Path(name).parts[0] for name in files_of_the_project()} <= TOP_LEVEL
+
+
+def machine_complaints(text: str) -> list[str]:
+    return [line for line in text.splitlines() if OF_ONE_MACHINE.search(line)]
+
+
+def test_no_file_speaks_of_one_machine():
+    complaints = {}
+    for name in files_of_the_project():
+        content = (ROOT / name).read_bytes()
+        if b"\0" not in content:
+            complaints[name] = machine_complaints(content.decode())
+    assert {name: lines for name, lines in complaints.items() if lines} == {}
+
+
+def test_machine_rule_sees_and_allows():
+    assert machine_complaints("data = '/" + "home/me/data'")
+    assert machine_complaints("--index-url https://pypi" + ".org/simple")
+    assert not machine_complaints("TFDS_DATA_DIR=~/home/data .github/workflows/ci.yml ../work/x")

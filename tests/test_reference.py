@@ -1,0 +1,247 @@
+"""The definitions, held to facts they were not written from: sums done by hand, SciPy, identities.
+
+Data are whole numbers, sums of which are exact in any order: equal means equal.
+"""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import signal
+
+from jaxconv import reference
+
+equal = np.testing.assert_array_equal
+
+# Spatial shape, window and options; no two axes alike.
+GEOMETRIES = {
+    "plain": ((7,), (3,), {}),
+    "point": ((), (), {}),
+    "window of one": ((5, 4), (1, 1), {}),
+    "window of all": ((5, 4), (5, 4), {}),
+    "strides": ((9, 8), (3, 2), {"strides": (2, 3)}),
+    "padding": ((6, 5), (3, 4), {"padding": ((2, 1), (0, 3))}),
+    "cropping": ((8, 7), (3, 2), {"padding": ((-2, 1), (1, -3)), "strides": (1, 2)}),
+    "input dilation": ((4, 5), (3, 4), {"input_dilation": (3, 2), "strides": (2, 1)}),
+    "kernel dilation": ((9, 8), (3, 2), {"kernel_dilation": (2, 5), "padding": "FULL"}),
+    "groups": ((6, 5), (2, 3), {"feature_group_count": 2, "padding": "SAME"}),
+    "flipped": ((6, 5), (2, 3), {"flip_kernel": True, "padding": ((1, 0), (2, 1))}),
+    "three axes": ((5, 4, 6), (2, 3, 4), {"strides": (2, 1, 3), "padding": "SAME_LOWER"}),
+    "all at once": (
+        (7, 5),
+        (2, 3),
+        {
+            "strides": (2, 3),
+            "padding": ((3, -1), (-2, 4)),
+            "input_dilation": (3, 2),
+            "kernel_dilation": (4, 2),
+            "feature_group_count": 2,
+            "flip_kernel": True,
+        },
+    ),
+}
+
+
+@pytest.fixture
+def draw():
+    rng = np.random.default_rng(0)
+    return lambda *shape: rng.integers(-9, 10, shape).astype(float)
+
+
+@pytest.fixture(params=GEOMETRIES.values(), ids=GEOMETRIES.keys())
+def problem(request, draw):
+    """`(x, kernel, options)` with 4 input channels, 6 output channels and 2 examples."""
+    size, window, options = request.param
+    groups = options.get("feature_group_count", 1)
+    return draw(2, *size, 4), draw(*window, 4 // groups, 6), options
+
+
+def series(*values):
+    """The feature map `(1, len(values), 1)`."""
+    return np.array(values, float)[None, :, None]
+
+
+def taps(*values):
+    """The kernel `(len(values), 1, 1)`."""
+    return np.array(values, float)[:, None, None]
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "options", "y"),
+    [
+        ((1, 2, 3, 4), (1, 10), {}, (21, 32, 43)),
+        ((1, 2, 3, 4), (1, 10), {"flip_kernel": True}, (12, 23, 34)),
+        ((1, 2, 3, 4), (1, 10), {"strides": 2}, (21, 43)),
+        ((1, 2, 3, 4), (1, 10), {"kernel_dilation": 2}, (31, 42)),
+        ((1, 2, 3), (1, 10, 100), {"input_dilation": 2}, (201, 20, 302)),
+        ((1, 2, 3), (1, 10), {"padding": ((1, 2),)}, (10, 21, 32, 3, 0)),
+        ((1, 2, 3, 4, 5), (1, 10), {"padding": ((-1, -2),)}, (32,)),
+        ((1, 2, 3), (1, 10), {"padding": "SAME"}, (21, 32, 3)),
+        ((1, 2, 3), (1, 10), {"padding": "SAME_LOWER"}, (10, 21, 32)),
+        ((1, 2, 3), (1, 10, 100), {"padding": "FULL"}, (100, 210, 321, 32, 3)),
+    ],
+)
+def test_conv_by_hand(x, kernel, options, y):
+    equal(reference.conv(series(*x), taps(*kernel), **options), series(*y))
+
+
+def test_gradients_by_hand():
+    x, kernel, y_bar = series(1, 2, 3, 4), taps(1, 10), series(1, 0, 5)
+    # y_0 = x_0 + 10 x_1, y_2 = x_2 + 10 x_3
+    equal(reference.conv_input_vjp(y_bar, kernel, x.shape), series(1, 10, 5, 50))
+    equal(reference.conv_kernel_vjp(x, y_bar, kernel.shape), taps(1 + 5 * 3, 2 + 5 * 4))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize(("mode", "padding"), [("valid", "VALID"), ("full", "FULL")])
+@pytest.mark.parametrize(
+    ("size", "window"), [((9,), (4,)), ((7, 6), (2, 3)), ((5, 4, 6), (3, 1, 2))]
+)
+def test_conv_is_scipys(size, window, mode, padding, flip, draw):
+    x, kernel = draw(2, *size, 3), draw(*window, 3, 2)
+    of_scipy = signal.convolve if flip else signal.correlate
+    y = np.zeros_like(reference.conv(x, kernel, padding=padding, flip_kernel=flip))
+    for n, c, o in np.ndindex(2, 3, 2):
+        y[n, ..., o] += of_scipy(x[n, ..., c], kernel[..., c, o], mode, method="direct")
+    equal(reference.conv(x, kernel, padding=padding, flip_kernel=flip), y)
+
+
+def test_both_gradients_are_adjoints(problem, draw):
+    x, kernel, options = problem
+    y = reference.conv(x, kernel, **options)
+    y_bar = draw(*y.shape)
+    x_bar = reference.conv_input_vjp(y_bar, kernel, x.shape, **options)
+    kernel_bar = reference.conv_kernel_vjp(x, y_bar, kernel.shape, **options)
+    assert y.size > 0
+    assert (x_bar.shape, kernel_bar.shape) == (x.shape, kernel.shape)
+    assert np.vdot(y_bar, y) == np.vdot(x_bar, x) == np.vdot(kernel_bar, kernel) != 0
+
+
+def test_input_gradient_is_the_textbooks(draw):
+    kernel, y_bar = draw(3, 2, 4, 5), draw(2, 4, 6, 5)
+    dilated = np.zeros((2, 7, 16, 5))  # strides (2, 3): y_bar's pixels 2 and 3 apart
+    dilated[:, ::2, ::3] = y_bar
+    x_bar = reference.conv(dilated, reference.rotate_kernel(kernel), padding="FULL")
+    equal(reference.conv_input_vjp(y_bar, kernel, x_bar.shape, strides=(2, 3)), x_bar)
+    equal(
+        reference.conv_transpose(y_bar, kernel, (2, 3), output_shape=x_bar.shape),
+        reference.conv_input_vjp(y_bar, kernel, x_bar.shape, (2, 3)),
+    )
+
+
+def test_stride_dilation_groups_and_flip_say_what_they_are(draw):
+    x, kernel = draw(2, 7, 8, 4), draw(3, 2, 4, 6)
+    y = reference.conv(x, kernel, padding=1)
+    equal(reference.conv(x, kernel, (2, 3), padding=1), y[:, ::2, ::3])
+    equal(reference.conv(x, kernel[::-1, ::-1], padding=1, flip_kernel=True), y)
+    dilated_kernel = np.zeros((5, 4, 4, 6))
+    dilated_kernel[::2, ::3] = kernel
+    equal(reference.conv(x, kernel, kernel_dilation=(2, 3)), reference.conv(x, dilated_kernel))
+    dilated_x = np.zeros((2, 13, 22, 4))
+    dilated_x[:, ::2, ::3] = x
+    equal(reference.conv(x, kernel, input_dilation=(2, 3)), reference.conv(dilated_x, kernel))
+    halves = [
+        reference.conv(x[..., :2], kernel[..., :2, :3]),
+        reference.conv(x[..., 2:], kernel[..., :2, 3:]),
+    ]
+    equal(
+        reference.conv(x, kernel[..., :2, :], feature_group_count=2),
+        np.concatenate(halves, axis=-1),
+    )
+    equal(
+        reference.conv(x, kernel, padding=((-1, -2), (0, -3))),
+        reference.conv(x[:, 1:-2, :-3], kernel),
+    )
+
+
+def test_rotate_kernel():
+    kernel = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    rotated = reference.rotate_kernel(kernel)
+    assert rotated.shape == (2, 3, 5, 4)
+    assert rotated[0, 2, 1, 3] == kernel[1, 0, 3, 1]
+    equal(reference.rotate_kernel(rotated), kernel)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 5])
+@pytest.mark.parametrize("window", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", [1, 2, 6, 7])
+def test_same_padding_gives_one_output_a_stride(size, window, stride):
+    for padding in ("SAME", "SAME_LOWER"):
+        y = reference.conv(np.ones((1, size, 1)), np.ones((window, 1, 1)), stride, padding)
+        assert y.shape == (1, math.ceil(size / stride), 1)
+
+
+def test_pools_by_hand():
+    x = series(3, 1, 4, 1, 5)
+    equal(reference.max_pool(x, 2), series(3, 4))
+    equal(reference.max_pool(x, 2, strides=1), series(3, 4, 4, 5))
+    equal(reference.max_pool(x, 2, 1, window_dilation=2), series(4, 1, 5))
+    equal(reference.max_pool(-x, 2, 2, ((1, 0),)), series(-3, -1, -1))  # padding is no zero
+    equal(reference.min_pool(x, 3, 2), series(1, 1))
+    equal(reference.min_pool(x, 2, 2, ((1, 0),)), series(3, 1, 1))
+    equal(reference.sum_pool(x, 2, 2, "SAME"), series(4, 5, 5))
+    equal(reference.avg_pool(x, 2, 2, "SAME"), series(2, 2.5, 2.5))
+    equal(reference.avg_pool(x, 2, 2, "SAME", count_include_pad=False), series(2, 2.5, 5))
+    equal(reference.upscale(series(1, 2), 3), series(1, 1, 1, 2, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "x_bar"),
+    [
+        ((3, 1, 4, 1, 5), {}, (1, 0, 10, 0, 0)),  # the last pixel is in no window
+        ((3, 1, 4, 1, 5), {"strides": 1}, (1, 0, 110, 0, 1000)),  # windows that overlap add up
+        ((2, 2, 0, 0), {}, (1, 0, 10, 0)),  # the first of equals
+        ((1, np.nan, 2, np.nan), {}, (0, 1, 0, 10)),
+        ((np.nan, np.nan, 9, np.nan), {}, (1, 0, 0, 10)),  # the first NaN
+        ((-1, -2, -3), {"padding": ((1, 0),)}, (1, 10, 0)),  # padding gets nothing
+        ((-np.inf, -np.inf), {"padding": ((1, 1),)}, (1, 10)),  # not even where it is equal
+        ((7, 8), {"padding": ((2, 0),)}, (0, 10)),  # a window of padding only sends nothing
+    ],
+)
+def test_max_pool_vjp_by_hand(x, options, x_bar):
+    x = series(*x)
+    y_bar = 10.0 ** np.arange(reference.max_pool(x, 2, **options).size).reshape(1, -1, 1)
+    equal(reference.max_pool_vjp(x, y_bar, 2, **options), series(*x_bar))
+
+
+def test_max_pool_takes_the_first_maximum_row_by_row():
+    x = np.array([[0, 7], [7, 7]], float)[None, :, :, None]
+    x_bar = reference.max_pool_vjp(x, np.ones((1, 1, 1, 1)), 2)
+    equal(x_bar[0, ..., 0], [[0, 1], [0, 0]])
+
+
+@pytest.mark.parametrize("window", [2, (3, 2)], ids=str)
+@pytest.mark.parametrize("strides", [None, 1, (2, 3)], ids=str)
+def test_pools_are_numpys_windows(window, strides, draw):
+    x = draw(2, 7, 8, 3)
+    f_h, f_w = (window, window) if isinstance(window, int) else window
+    s_h, s_w = (f_h, f_w) if strides is None else (strides, strides) if strides == 1 else strides
+    views = np.lib.stride_tricks.sliding_window_view(x, (f_h, f_w), (1, 2))[:, ::s_h, ::s_w]
+    equal(reference.max_pool(x, window, strides), views.max((-2, -1)))
+    equal(reference.min_pool(x, window, strides), views.min((-2, -1)))
+    equal(reference.sum_pool(x, window, strides), views.sum((-2, -1)))
+    equal(reference.avg_pool(x, window, strides), views.sum((-2, -1)) / (f_h * f_w))
+
+
+def test_max_pool_vjp_is_the_derivative_along_a_line(draw):
+    window, options = (3, 2), {"strides": (2, 1), "padding": "SAME"}
+    x = np.random.default_rng(1).permutation(2 * 7 * 6 * 3).reshape(2, 7, 6, 3).astype(float)
+    x_dot, step = draw(*x.shape), 2.0**-6  # too short to change which of the distinct x is largest
+    there, here = (reference.max_pool(x + t * x_dot, window, **options) for t in (step, 0))
+    y_bar = draw(*here.shape)
+    x_bar = reference.max_pool_vjp(x, y_bar, window, **options)
+    assert np.vdot(y_bar, there - here) / step == np.vdot(x_bar, x_dot) != 0
+
+
+def test_upscale_is_the_adjoint_of_sum_pool(draw):
+    x, y_bar = draw(2, 3, 4, 2), draw(2, 6, 12, 2)
+    y, x_bar = reference.upscale(x, (2, 3)), reference.sum_pool(y_bar, (2, 3))
+    assert np.vdot(y_bar, y) == np.vdot(x_bar, x) != 0
+
+
+def test_every_dtype_is_computed_in_double():
+    x, kernel = series(300, 1).astype(np.float16), taps(300, 1).astype(np.float16)
+    equal(reference.conv(x, kernel), series(90_001))  # float16 ends at 65,504
+    equal(reference.sum_pool(x * 200, 2), series(60_200))  # and above 2048 it has gaps
+    assert reference.conv(x + 1j, kernel).dtype == np.complex128
+    equal(reference.max_pool(np.array([[[3], [4]]]), 2), series(4))
