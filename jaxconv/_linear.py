@@ -31,12 +31,9 @@ from typing import Any, TypeAlias
 import jax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
 
 from ._typing import Array
-
-# Where XLA runs; a lowering may be given for one of these, or for all of them.
-PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
-
 
 # A corner's definition or one of its lowerings: operands in slot order, static keyword parameters.
 Map: TypeAlias = Callable[..., Array]
@@ -89,10 +86,9 @@ def multilinear_form(
         other slots in the same order, then the constants, then static keyword parameters.
       result: `result(slot, *avals, **params)` gives shape and dtype of that corner's output.
       batch: `batch(corners, slot, operands, batched, **params)` evaluates a corner for operands
-      that
-        carry a leading batch axis where `batched` says so; the output carries one, too.
-      lowerings: For a slot, `{platform: map}`; the map to compile there in place of the definition.
-        The key `"default"` stands for every platform without one of its own.
+        that carry a leading batch axis where `batched` says so; the output carries one, too.
+      lowerings: For a slot, `{platform: map}`: the map to compile on that platform ("cpu", "cuda",
+        "rocm", "tpu") in place of the definition.
 
     Returns:
       One `Operation` for each slot, in order.
@@ -100,10 +96,7 @@ def multilinear_form(
     slots = tuple(maps)
     corners: dict[str, Operation] = {}
     for slot in slots:
-        chosen = dict((lowerings or {}).get(slot, {}))
-        default = chosen.pop("default", maps[slot])
-        assert set(chosen) <= set(PLATFORMS), chosen
-        corners[slot] = Operation(f"{name}_{slot}", default, chosen)
+        corners[slot] = Operation(f"{name}_{slot}", maps[slot], (lowerings or {}).get(slot, {}))
     for slot in slots:
         _define_rules(corners, slot, result, batch)
     return tuple(corners.values())
@@ -181,7 +174,8 @@ def _define_rules(
     def abstract(*avals, **params):
         out = result(slot, *avals, **params)
         # The operands vary alike over the axes of a `shard_map`, and the result with them.
-        return avals[0].update(shape=out.shape, dtype=out.dtype, weak_type=False, sharding=None)
+        whole = NamedSharding(avals[0].sharding.mesh, PartitionSpec(*(None for _ in out.shape)))
+        return avals[0].update(shape=out.shape, dtype=out.dtype, weak_type=False, sharding=whole)
 
     def tangent_in(position):
         def term(x_dot, *primals, **params):

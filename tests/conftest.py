@@ -6,6 +6,9 @@ import jaxtyping
 import numpy as np
 import pytest
 
+# The tests of sharding need several devices; the others take the first.
+jax.config.update("jax_num_cpu_devices", 8)
+
 
 @pytest.fixture
 def normal():

@@ -6,9 +6,8 @@ the `Geometry`, the dtypes of the three slots, and the precision that lax unders
 """
 
 from ._arrays import accumulator as accumulator
-from ._direct import direct_forward as direct_forward
-from ._direct import direct_input_vjp as direct_input_vjp
-from ._direct import direct_kernel_vjp as direct_kernel_vjp
+from ._selection import ALGORITHMS as ALGORITHMS
+from ._selection import run as run
 from ._windows import gather_windows as gather_windows
 from ._windows import max_and_argmax as max_and_argmax
 from ._windows import max_of_windows as max_of_windows

@@ -1,11 +1,16 @@
 """What the algorithms share: rotated kernels, exchanged axes, accumulation dtypes."""
 
+from typing import TypeAlias
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Shaped
 
 from .._typing import Array, Kernel
+
+# The dtypes of x, k and y: a corner rounds its result to that of the slot that it fills.
+Dtypes: TypeAlias = tuple[np.dtype, np.dtype, np.dtype]
 
 # The accumulator of a sum of half-precision products.
 _WIDER = {np.dtype("float16"): np.dtype("float32"), np.dtype(jnp.bfloat16): np.dtype("float32")}

@@ -13,9 +13,7 @@ from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Input, Kernel, Output
-from ._arrays import accumulator, examples_as_channels, rotated, to_common_dtype
-
-Dtypes = tuple[np.dtype, np.dtype, np.dtype]
+from ._arrays import Dtypes, accumulator, examples_as_channels, rotated, to_common_dtype
 
 
 def direct_forward(

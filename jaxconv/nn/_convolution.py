@@ -23,10 +23,8 @@ class Conv(nnx.Module):
       in_features: Number of input channels c.
       out_features: Number of output channels o.
       kernel_size: Spatial shape of the kernel, which sets the number of spatial axes; an int means
-        one axis.
-      strides, padding, input_dilation, kernel_dilation, feature_group_count, flip_kernel,
-      precision,
-        preferred_element_type, impl: As for `jaxconv.conv`.
+        one axis. strides, padding, input_dilation, kernel_dilation, feature_group_count,
+        flip_kernel, precision, preferred_element_type, impl: As for `jaxconv.conv`.
       use_bias: Add one number for each output channel.
       dtype: dtype to compute in; None means that of input and parameters together.
       param_dtype: dtype of the parameters.
@@ -108,9 +106,9 @@ class ConvTranspose(nnx.Module):
       in_features: Number of input channels o: the output channels of that convolution.
       out_features: Number of output channels c.
       kernel_size: Spatial shape of the kernel, which sets the number of spatial axes; an int means
-        one axis.
-      strides, padding, output_padding, input_dilation, kernel_dilation, feature_group_count,
-        flip_kernel, precision, preferred_element_type, impl: As for `jaxconv.conv_transpose`.
+        one axis. strides, padding, output_padding, input_dilation, kernel_dilation,
+        feature_group_count, flip_kernel, precision, preferred_element_type, impl: As for
+        `jaxconv.conv_transpose`.
       use_bias, dtype, param_dtype, kernel_init, bias_init, rngs: As for `Conv`.
 
     Attributes:

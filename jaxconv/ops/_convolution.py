@@ -61,17 +61,15 @@ def conv(
 
     Args:
       x: Feature map `(n, *spatial, c)`.
-      kernel: AnyArray `(*window, c / feature_group_count, o)`, of the dtype of `x`.
+      kernel: Kernel `(*window, c / feature_group_count, o)`, of the dtype of `x`.
       strides: Step s between windows; an int or one for each spatial axis.
       padding: `"VALID"` (none), `"SAME"` or `"SAME_LOWER"` (an output of ceil(size / stride); an
-      odd
-        rest goes high or low), `"FULL"` (every overlap), or explicit: one int, or one int or
+        odd rest goes high or low), `"FULL"` (every overlap), or explicit: one int, or one int or
         `(lo, hi)` pair for each axis. Negative values crop.
       input_dilation: Spacing e of the input's pixels, with zeros between them.
       kernel_dilation: Spacing d of the kernel's taps.
       feature_group_count: Number of groups into which both channel axes fall; group by group,
-      outputs
-        see only inputs of their own.
+        outputs see only inputs of their own.
       dimension_numbers: Layouts of `x`, `kernel` and the result, as `jax.lax.conv_general_dilated`
         takes them; None means channels last, as above.
       flip_kernel: Turn the kernel by 180° first: a true convolution.
@@ -87,8 +85,7 @@ def conv(
 
     Raises:
       ValueError: Ranks, channels or groups do not match, an option is out of range, or the window
-      is
-        larger than the padded input.
+        is larger than the padded input.
       TypeError: An operand is no array, dtypes differ, or an option has the wrong type.
 
     Source: (1) is the convolution of Dumoulin & Visin, "A guide to convolution arithmetic for deep
@@ -161,12 +158,11 @@ def conv_input_vjp(
 
     Args:
       y_bar: Cotangent of the output, `(n, *output, o)`.
-      kernel: AnyArray `(*window, c / feature_group_count, o)` of the convolution, of the same
-      dtype.
+      kernel: Kernel `(*window, c / feature_group_count, o)` of the convolution, of the same dtype.
       input_shape: Shape `(n, *spatial, c)` of the convolution's input; a strided convolution maps
-        several sizes to one, so it cannot be inferred.
-      strides, padding, input_dilation, kernel_dilation, feature_group_count, dimension_numbers,
-        flip_kernel, precision, impl: Of the convolution `conv`.
+        several sizes to one, so it cannot be inferred. strides, padding, input_dilation,
+        kernel_dilation, feature_group_count, dimension_numbers, flip_kernel, precision, impl: Of
+        the convolution `conv`.
       preferred_element_type: dtype of the result; by default that of `y_bar`.
 
     Returns:
@@ -236,9 +232,9 @@ def conv_kernel_vjp(
     Args:
       x: Input of the convolution, `(n, *spatial, c)`.
       y_bar: Cotangent of its output, `(n, *output, o)`, of the same dtype.
-      kernel_shape: Shape `(*window, c / feature_group_count, o)` of its kernel.
-      strides, padding, input_dilation, kernel_dilation, feature_group_count, dimension_numbers,
-        flip_kernel, precision, impl: Of the convolution `conv`.
+      kernel_shape: Shape `(*window, c / feature_group_count, o)` of its kernel. strides, padding,
+        input_dilation, kernel_dilation, feature_group_count, dimension_numbers, flip_kernel,
+        precision, impl: Of the convolution `conv`.
       preferred_element_type: dtype of the result; by default that of `x`.
 
     Returns:
@@ -280,7 +276,7 @@ def rotate_kernel(kernel: AnyArray) -> Array:
     elements, so it is its own inverse, and its transpose is (1) again.
 
     Args:
-      kernel: AnyArray `(*window, c, o)`.
+      kernel: Kernel `(*window, c, o)`.
 
     Returns:
       Kernel `(*window, o, c)`, of the same dtype.
@@ -369,34 +365,31 @@ def _result(slot, *operands, geometry: Geometry, dtypes, **_) -> jax.ShapeDtypeS
     return jax.ShapeDtypeStruct((x[0], *geometry.output_size, k[-1]), y_dtype)
 
 
-def _executed(slot: str, definition: Map, algorithm: Map) -> Map:
-    """What a corner compiles to: its definition where the call asks for it, else the algorithm."""
+_DEFINITIONS = {"x": _input_vjp, "k": _kernel_vjp, "y": _forward}
 
-    def run(*operands, geometry, dtypes, precision, impl):
+
+def _compiled_to(slot: str, platform: str) -> Map:
+    """What a corner compiles to: its definition where the call asks for it, else an algorithm."""
+
+    def lowered(*operands, geometry, dtypes, precision, impl):
         if impl != "textbook":
-            return algorithm(*operands, geometry=geometry, dtypes=dtypes, precision=precision)
+            return lowering.run(
+                slot, platform, *operands, geometry=geometry, dtypes=dtypes, precision=precision
+            )
         dtype = dtypes["xky".index(slot)]
         wide = lowering.accumulator(jnp.result_type(*operands, dtype))
-        out = definition(
-            *(a.astype(wide) for a in operands), geometry=geometry, precision=precision
-        )
-        return out.astype(dtype)
+        operands = [operand.astype(wide) for operand in operands]
+        return _DEFINITIONS[slot](*operands, geometry=geometry, precision=precision).astype(dtype)
 
-    return run
+    return lowered
 
-
-_ALGORITHMS = {
-    "x": lowering.direct_input_vjp,
-    "k": lowering.direct_kernel_vjp,
-    "y": lowering.direct_forward,
-}
-_DEFINITIONS = {"x": _input_vjp, "k": _kernel_vjp, "y": _forward}
 
 _TRIANGLE = multilinear_form(
     "jaxconv",
-    {slot: _executed(slot, _DEFINITIONS[slot], _ALGORITHMS[slot]) for slot in "xky"},
+    {slot: _compiled_to(slot, "any") for slot in "xky"},
     result=_result,
     batch=fold_batch,
+    lowerings={slot: {"cpu": _compiled_to(slot, "cpu")} for slot in "xky"},
 )
 
 
@@ -404,5 +397,5 @@ def _contract(call: Call, slot: str, *operands: Array, geometry: Geometry, dtype
     """Contract (T) over the operands' slots, with the operation or with plain lax."""
     params = {"geometry": geometry, "dtypes": dtypes, "precision": call.precision}
     if call.impl == "lax":
-        return _ALGORITHMS[slot](*operands, **params)
+        return lowering.ALGORITHMS["direct"][slot](*operands, **params)
     return _TRIANGLE["xky".index(slot)](*operands, **params, impl=call.impl)

@@ -48,11 +48,10 @@ def conv_transpose(
 
     Args:
       x: Feature map `(n, *spatial, o)`, as the convolution's output.
-      kernel: AnyArray `(*window, c / feature_group_count, o)` of the convolution, of the dtype of
-      `x`. strides, padding, input_dilation, kernel_dilation, feature_group_count,
-      dimension_numbers,
-        flip_kernel, precision, impl: Of the convolution `conv`. `dimension_numbers` gives the
-        convolution's layouts: `x` has that of its output.
+      kernel: Kernel `(*window, c / feature_group_count, o)` of the convolution, of the dtype of
+        `x`. strides, padding, input_dilation, kernel_dilation, feature_group_count,
+        dimension_numbers, flip_kernel, precision, impl: Of the convolution `conv`.
+        `dimension_numbers` gives the convolution's layouts: `x` has that of its output.
       output_padding: Additional size of the result on the high side, below the stride.
       output_shape: Spatial shape of the result, in place of `output_padding`.
       preferred_element_type: dtype of the result; by default that of `x`.

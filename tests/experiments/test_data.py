@@ -1,17 +1,14 @@
 """The datasets: sizes, pixels, and a cache that survives what happens to files."""
 
 import os
-import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments import data
-from experiments._png import decode_greyscale
 from experiments._user_error import UserError
 
 
@@ -60,82 +57,6 @@ def test_enlarge_digits_keeps_pixel_centres_and_interpolates_between():
     border = np.ones((28, 28), bool)
     border[2:26, 2:26] = False
     assert not large[:, border].any()
-
-
-# ---- PNG -------------------------------------------------------------------------------------
-
-
-def png(pixels: np.ndarray, filters, *, header_tail=b"\x08\x00\x00\x00\x00") -> bytes:
-    """Encode an image with a given filter for each row, straight from the specification."""
-    height, width = pixels.shape
-    above, lines = np.zeros(width, int), b""
-    for kind, row in zip(filters, pixels.astype(int), strict=True):
-        left, corner = np.r_[0, row[:-1]], np.r_[0, above[:-1]]
-        near = np.array(
-            [
-                min((abs(b - c), 0, a), (abs(a - c), 1, b), (abs(a + b - 2 * c), 2, c))[2]
-                for a, b, c in zip(left, above, corner, strict=True)
-            ]
-        )
-        predictor = [np.zeros(width, int), left, above, (left + above) // 2, near][kind]
-        lines += bytes([kind]) + ((row - predictor) % 256).astype(np.uint8).tobytes()
-        above = row
-
-    def chunk(kind, body):
-        return (
-            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        )
-
-    packed = zlib.compress(lines)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">II", width, height) + header_tail)
-        + chunk(b"IDAT", packed[:7])  # a stream may be split anywhere
-        + chunk(b"IDAT", packed[7:])
-        + chunk(b"IEND", b"")
-    )
-
-
-def test_decode_greyscale_undoes_every_filter():
-    rng = np.random.default_rng(1)
-    images = rng.integers(0, 256, (40, 6, 5), np.uint8)
-    files = [png(image, rng.integers(0, 5, 6)) for image in images]
-    np.testing.assert_array_equal(decode_greyscale(files, 6, 5), images)
-
-
-def test_decode_greyscale_agrees_with_pillow():
-    from io import BytesIO
-
-    from PIL import Image
-
-    images = np.random.default_rng(2).integers(0, 256, (5, 28, 28), np.uint8)
-    files = []
-    for image in images:
-        Image.fromarray(image).save(file := BytesIO(), format="png")
-        files.append(file.getvalue())
-    np.testing.assert_array_equal(decode_greyscale(files, 28, 28), images)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda file: b"GIF" + file[3:], "no PNG signature"),
-        (lambda file: file[:-20], "ends early"),
-        (lambda file: file[:50] + bytes([file[50] ^ 1]) + file[51:], "checksum"),
-    ],
-)
-def test_decode_greyscale_refuses_damaged_files(damage, message):
-    good = png(np.arange(30, dtype=np.uint8).reshape(6, 5), [0, 1, 2, 3, 4, 0])
-    with pytest.raises(ValueError, match=f"image 1 is damaged.*{message}"):
-        decode_greyscale([good, damage(good)], 6, 5)
-
-
-def test_decode_greyscale_refuses_other_kinds():
-    image = np.zeros((6, 5), np.uint8)
-    with pytest.raises(ValueError, match="image 0 is not"):
-        decode_greyscale([png(image, [0] * 6)], 5, 6)
-    with pytest.raises(ValueError, match="image 0 is not"):
-        decode_greyscale([png(image, [0] * 6, header_tail=b"\x10\x00\x00\x00\x00")], 6, 5)
 
 
 # ---- where things are ------------------------------------------------------------------------

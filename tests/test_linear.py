@@ -1,0 +1,146 @@
+"""The mechanism, on a form that is no convolution: T(a, b, c) = Σ a[i] b[i,j] c[j]."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxconv._linear import broadcast_batch, linear_pair, multilinear_form
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def result(slot, *operands, **_):
+    first, second = operands
+    shape = {
+        "a": lambda: (first.shape[0],),
+        "b": lambda: (first.shape[0], second.shape[0]),
+        "c": lambda: (second.shape[1],),
+    }[slot]()
+    return jax.ShapeDtypeStruct(shape, first.dtype)
+
+
+def one_by_one(corners, slot, operands, batched, **params):
+    size = next(a.shape[0] for a, b in zip(operands, batched, strict=True) if b)
+    rows = [[a[i] if b else a for a, b in zip(operands, batched, strict=True)] for i in range(size)]
+    return jnp.stack([corners[slot](*row, **params) for row in rows])
+
+
+bra, outer, ket = multilinear_form(
+    "test_matrix",
+    {
+        "a": lambda b, c, *, scale: scale * (b @ c),
+        "b": lambda a, c, *, scale: scale * jnp.outer(a, c),
+        "c": lambda a, b, *, scale: scale * (a @ b),
+    },
+    result=result,
+    batch=one_by_one,
+)
+
+
+def plain(a, b):
+    return 3.0 * (a @ b)
+
+
+def ours(a, b):
+    return ket(a, b, scale=3.0)
+
+
+@pytest.fixture
+def operands(normal):
+    return normal((4,)), normal((4, 5)), normal((5,))
+
+
+MODES = {
+    "value": lambda f, a, b, c: f(a, b),
+    "vjp": lambda f, a, b, c: jax.vjp(f, a, b)[1](c),
+    "jvp of one": lambda f, a, b, c: jax.jvp(lambda a: f(a, b), (a,), (2 * a,))[1],
+    "jvp of both": lambda f, a, b, c: jax.jvp(f, (a, b), (2 * a, jnp.sin(b)))[1],
+    "linear_transpose": lambda f, a, b, c: jax.linear_transpose(lambda a: f(a, b), a)(c),
+    "hessian": lambda f, a, b, c: jax.hessian(lambda a, b: jnp.sum(f(a, b) ** 3), (0, 1))(a, b),
+    "third order": lambda f, a, b, c: jax.jacfwd(jax.hessian(lambda a: jnp.sum(f(a, b) ** 3)))(a),
+    "vmap of a": lambda f, a, b, c: jax.vmap(f, (0, None))(jnp.stack([a, 2 * a]), b),
+    "vmap of b": lambda f, a, b, c: jax.vmap(f, (None, 2))(a, jnp.stack([b, 2 * b], 2)),
+    "vmap of grad": lambda f, a, b, c: jax.vmap(jax.grad(lambda a, b: jnp.sum(f(a, b) ** 2), 1))(
+        jnp.stack([a, 2 * a]), jnp.stack([b, jnp.sin(b)])
+    ),
+    "zero cotangent": lambda f, a, b, c: jax.grad(lambda a: 0.0 * jnp.sum(f(a, b)))(a),
+    "unused": lambda f, a, b, c: jax.grad(lambda a, b: (f(a, b), jnp.sum(a))[1], (0, 1))(a, b),
+    "jit": lambda f, a, b, c: jax.jit(jax.grad(lambda a: jnp.sum(f(a, b) ** 2)))(a),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_modes(mode, operands):
+    a, b, c = operands
+    actual, expected = MODES[mode](ours, a, b, c), MODES[mode](plain, a, b, c)
+    for x, y in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-13, atol=1e-13)
+
+
+def test_every_corner_has_the_others_as_transposes(operands):
+    a, b, c = operands
+    bars = {
+        bra: jax.vjp(lambda b, c: bra(b, c, scale=1.0), b, c)[1](a),
+        outer: jax.vjp(lambda a, c: outer(a, c, scale=1.0), a, c)[1](b),
+    }
+    np.testing.assert_allclose(bars[bra][0], jnp.outer(a, c))
+    np.testing.assert_allclose(bars[bra][1], a @ b)
+    np.testing.assert_allclose(bars[outer][0], b @ c)
+    np.testing.assert_allclose(bars[outer][1], a @ b)
+
+
+def test_a_wrong_transpose_would_be_seen(operands):
+    """The form is taken at its word: a wrong corner is a wrong gradient, and the tests see it."""
+    a, b, c = operands
+    _, wrong = linear_pair(
+        "test_wrong",
+        lambda x: 2 * x,
+        lambda y: 3 * y,
+        result=lambda slot, x: jax.ShapeDtypeStruct(x.shape, x.dtype),
+        batch=broadcast_batch,
+    )
+    (bar,) = jax.vjp(wrong, a)[1](a)
+    np.testing.assert_allclose(bar, 2 * a)
+    assert abs(jnp.vdot(wrong(a), a) - jnp.vdot(a, bar)) > 1e-3
+
+
+def test_constants_have_no_derivative(normal):
+    pick, put = linear_pair(
+        "test_pick",
+        lambda x, index: x[:, index],
+        lambda y, index: jnp.zeros((y.shape[0], 5)).at[:, index].add(y),
+        result=lambda slot, x, index: jax.ShapeDtypeStruct(
+            (x.shape[0], 2 if slot == "out" else 5), x.dtype
+        ),
+        batch=one_by_one,
+    )
+    x, index = normal((3, 5)), jnp.array([4, 1])
+    np.testing.assert_array_equal(
+        jax.grad(lambda x: pick(x, index).sum())(x).sum(0), [0, 3, 0, 0, 3]
+    )
+    np.testing.assert_array_equal(jax.jvp(lambda x: pick(x, index), (x,), (x,))[1], x[:, index])
+    np.testing.assert_array_equal(
+        jax.grad(lambda y: put(y, index).sum())(x[:, :2]), jnp.ones((3, 2))
+    )
+
+
+def test_platforms_have_lowerings_of_their_own():
+    def result(slot, x):
+        return jax.ShapeDtypeStruct(x.shape, x.dtype)
+
+    double, _ = multilinear_form(
+        "test_platforms",
+        {"a": lambda x: x + x, "b": lambda x: x + x},
+        result=result,
+        batch=broadcast_batch,
+        lowerings={"a": {"cpu": lambda x: 2 * x, "cuda": lambda x: x * x}},
+    )
+
+    def program(platform):
+        lowered = jax.jit(double).trace(jnp.ones(3)).lower(lowering_platforms=(platform,))
+        return lowered.as_text()
+
+    assert "stablehlo.multiply" in program("cpu")
+    assert "stablehlo.multiply" in program("cuda")
+    assert "stablehlo.add" in program("tpu")

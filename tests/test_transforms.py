@@ -1,0 +1,142 @@
+"""A small network, with every operation in it, through the transforms that move programs around.
+
+Export to StableHLO and back for platforms that need not be here, batch-sharded meshes, `shard_map`
+with its replication check, and the same bits again.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxconv import (
+    avg_pool,
+    conv,
+    conv_transpose,
+    dense,
+    max_pool,
+    relu,
+    softmax_cross_entropy,
+    squared_error,
+    tanh,
+    upscale,
+)
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+@pytest.fixture
+def network(normal):
+    """Parameters, images and labels."""
+    parameters = {
+        "first": normal((3, 3, 1, 4)),
+        "second": normal((2, 2, 4, 6)) / 4,
+        "out": normal((24, 5)) / 4,
+    }
+    return parameters, normal((8, 10, 10, 1)), jnp.arange(8) % 5
+
+
+def loss(parameters, images, labels):
+    features = max_pool(relu(conv(images, parameters["first"])), 2)  # 10 -> 8 -> 4
+    deeper = avg_pool(tanh(conv(features, parameters["second"], padding="SAME")), 2)  # -> 2
+    logits = dense(deeper.reshape(deeper.shape[0], -1), parameters["out"])
+    back = conv_transpose(upscale(deeper, 2), parameters["second"], padding="SAME")
+    rebuilt = conv_transpose(upscale(back, 2), parameters["first"])
+    return softmax_cross_entropy(logits, labels).mean() + squared_error(rebuilt, images).mean()
+
+
+# Compiled once: what every test compares with.
+value_and_gradient = jax.jit(jax.value_and_grad(loss))
+
+
+def close(actual, expected):
+    chex.assert_trees_all_close(actual, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_export(network, platform):
+    """Lowering only: no such device is needed. What comes back computes the same."""
+    if platform != "cpu":  # float64 is the tests' choice; accelerators are written for float32
+        network = jax.tree.map(
+            lambda a: a.astype("float32") if a.dtype == "float64" else a, network
+        )
+    exported = export.export(value_and_gradient, platforms=[platform])(*network)
+    again = export.deserialize(exported.serialize())
+    assert again.platforms == (platform,)
+    assert "stablehlo.convolution" in again.mlir_module() or platform == "cpu"
+    assert "select_and_scatter" not in again.mlir_module()
+    if platform == "cpu":
+        close(again.call(*network), value_and_gradient(*network))
+
+
+@pytest.mark.usefixtures("no_type_checker")  # which takes sizes for integers
+def test_export_for_any_number_of_examples(network):
+    parameters, images, labels = network
+    (n,) = export.symbolic_shape("n")
+    exported = export.export(jax.jit(jax.grad(loss)))(
+        parameters,
+        jax.ShapeDtypeStruct((n, *images.shape[1:]), images.dtype),
+        jax.ShapeDtypeStruct((n,), labels.dtype),
+    )
+    for count in (2, 8):
+        few = images[:count], labels[:count]
+        close(exported.call(parameters, *few), value_and_gradient(parameters, *few)[1])
+
+
+def test_batch_sharded_mesh_under_jit(network):
+    parameters, images, labels = network
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    split = NamedSharding(mesh, P("data"))
+    sharded = jax.device_put((images, labels), split)
+    close(value_and_gradient(parameters, *sharded), value_and_gradient(*network))
+
+
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_shard_map(network, check_vma):
+    parameters, images, labels = network
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+
+    def mean_loss(parameters, images, labels):
+        return jax.lax.pmean(loss(parameters, images, labels), "data")
+
+    everywhere = jax.shard_map(
+        mean_loss,
+        mesh=mesh,
+        in_specs=(P(), P("data"), P("data")),
+        out_specs=P(),
+        check_vma=check_vma,
+    )
+    close(jax.jit(jax.value_and_grad(everywhere))(*network), value_and_gradient(*network))
+
+
+def test_shard_map_of_the_gradient(network):
+    """With the check on, a shared parameter's gradient is summed over the mesh, as it should be."""
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType.Auto,))
+    everywhere = jax.shard_map(
+        jax.grad(loss), mesh=mesh, in_specs=(P(), P("data"), P("data")), out_specs=P()
+    )
+    expected = jax.tree.map(lambda g: 4 * g, value_and_gradient(*network)[1])
+    close(jax.jit(everywhere)(*network), expected)
+
+
+def test_same_bits_again(network):
+    first = value_and_gradient(*network)
+    for _ in range(3):
+        chex.assert_trees_all_equal(value_and_gradient(*network), first)
+
+
+def test_per_example_gradients(network):
+    parameters, images, labels = network
+
+    def of_one(image, label):
+        return value_and_gradient(parameters, image[None], label[None])[1]
+
+    together = jax.jit(jax.vmap(of_one))(images, labels)
+    first = jax.tree.map(lambda g: g[0], together)
+    close(first, of_one(images[0], labels[0]))
+    mean = jax.tree.map(lambda g: np.mean(g, axis=0), together)
+    close(mean, value_and_gradient(*network)[1])
