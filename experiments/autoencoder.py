@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
@@ -140,7 +139,7 @@ def main(config: Config) -> dict[str, Any]:
     seeds = range(config.seed, config.seed + config.seeds)
     for name in ["tied", "untied"] if config.untied else ["tied"]:
         histories[name], model = train(name, config, on_device, batch_size, seeds)
-        columns[name] = np.asarray(model(to_unit_interval(jnp.asarray(shown.images))))[..., 0]
+        columns[name] = np.asarray(autoencode(model, shown.images))[..., 0]
     metrics = {
         "config": asdict(config) | {"batch_size": batch_size},
         "histories": histories,
@@ -192,6 +191,11 @@ def train(name, config, dataset, batch_size, seeds) -> tuple[list[list[Metrics]]
                 )
         histories.append(history)
     return histories, trainer.model
+
+
+@nnx.jit
+def autoencode(model: Autoencoder, images: jax.Array) -> jax.Array:
+    return model(to_unit_interval(images))
 
 
 def pca(dataset: Dataset, sizes: list[int], shown: Split) -> tuple[dict[int, float], np.ndarray]:

@@ -201,10 +201,8 @@ def finding(histories) -> str:
         return 100 * (np.mean(accuracy["modified"]) - np.mean(accuracy["standard"]))
 
     epochs = len(histories["standard"][0])
-    return (
-        f"The branch changes accuracy by {gain(0):+.2f} points after epoch 1 "
-        f"and by {gain(-1):+.2f} after epoch {epochs}."
-    )
+    later = f" and by {gain(-1):+.2f} after epoch {epochs}" if epochs > 1 else ""
+    return f"The branch changes accuracy by {gain(0):+.2f} points after epoch 1{later}."
 
 
 def save(metrics, folder: Path) -> None:

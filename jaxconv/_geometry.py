@@ -12,10 +12,10 @@ and input i, tap r and output p meet where
 Everything the library computes about sizes and paddings is a consequence of (G).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 # What a user may write for a per-axis option, and for a padding.
 Size: TypeAlias = int | Sequence[int]
@@ -76,7 +76,7 @@ class Geometry:
             _padding_that_ends_at(
                 lo=d * (r - 1) - lo, last=e * (i - 1) + d * (r - 1), grid=s, points=p
             )
-            for i, r, p, s, (lo, _), e, d in self._axes()
+            for i, r, p, s, lo, e, d in self.axes()
         )
         return replace(
             self,
@@ -95,7 +95,7 @@ class Geometry:
         """
         padding = tuple(
             _padding_that_ends_at(lo=lo, last=d * (r - 1) + s * (p - 1), grid=e, points=i)
-            for i, r, p, s, (lo, _), e, d in self._axes()
+            for i, r, p, s, lo, e, d in self.axes()
         )
         return replace(
             self,
@@ -106,17 +106,30 @@ class Geometry:
             padding=padding,
         )
 
-    def _axes(self):
-        return zip(
+    def axes(self) -> Iterator["Axis"]:
+        """The sizes and spacings of (G), one spatial axis after the other."""
+        return map(
+            Axis,
             self.input_size,
             self.window,
             self.output_size,
             self.strides,
-            self.padding,
+            (lo for lo, _ in self.padding),
             self.input_dilation,
             self.kernel_dilation,
-            strict=True,
         )
+
+
+class Axis(NamedTuple):
+    """The integers of (G) on one spatial axis: sizes i, r and p, and s, lo, e and d."""
+
+    i: int
+    r: int
+    p: int
+    s: int
+    lo: int
+    e: int
+    d: int
 
 
 def _padding_that_ends_at(*, lo: int, last: int, grid: int, points: int) -> tuple[int, int]:

@@ -5,6 +5,7 @@ functions of the operands in slot order (x, k, y, less the corner's own) and thr
 the `Geometry`, the dtypes of the three slots, and the precision that lax understands.
 """
 
+from ._arrays import Dtypes as Dtypes
 from ._arrays import accumulator as accumulator
 from ._selection import ALGORITHMS as ALGORITHMS
 from ._selection import run as run

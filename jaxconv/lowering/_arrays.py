@@ -1,5 +1,8 @@
 """What the algorithms share: rotated kernels, exchanged axes, accumulation dtypes."""
 
+import operator
+from collections.abc import Iterable
+from functools import reduce
 from typing import TypeAlias
 
 import jax.numpy as jnp
@@ -42,6 +45,11 @@ def examples_as_channels(
     n, *spatial, c = x.shape
     split = jnp.moveaxis(x.reshape(n, *spatial, groups, c // groups), -1, 0)
     return jnp.moveaxis(split, 1, -1).reshape(c // groups, *spatial, groups * n)
+
+
+def add_up(terms: Iterable[Array]) -> Array:
+    """The sum of at least one array, from the first to the last."""
+    return reduce(operator.add, terms)
 
 
 def to_common_dtype(*operands: Array) -> list[Array]:

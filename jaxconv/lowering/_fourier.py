@@ -89,17 +89,7 @@ def fits(geometry: Geometry) -> bool:
 
 def circle(geometry: Geometry) -> tuple[int, ...]:
     """The smallest L, for each axis, on which nothing wraps around."""
-    return tuple(
-        max(lo + i, p + d * (r - 1) - lo)
-        for i, r, p, (lo, _), d in zip(
-            geometry.input_size,
-            geometry.window,
-            geometry.output_size,
-            geometry.padding,
-            geometry.kernel_dilation,
-            strict=True,
-        )
-    )
+    return tuple(max(lo + i, p + d * (r - 1) - lo) for i, r, p, _, lo, _, d in geometry.axes())
 
 
 def _examples_last(a: Array) -> Array:

@@ -23,8 +23,10 @@ Algorithm: TypeAlias = Callable[..., Array]
 # Time of an operation, in units of that of a direct forward convolution. XLA convolves the input
 # with a window as large as the error's map for a kernel gradient, and does so badly.
 _DIRECT_KERNEL_VJP = 3.5
-_FOURIER = 2.2
+_FOURIER = 1.2
 _STRIPS = 2.0
+# Operations that a byte to or from memory is worth, for arrays that no cache holds.
+_BYTE = 20.0
 # With fewer channels than these, a direct convolution fills vector registers badly.
 _FEW_CHANNELS = 4
 _FEW_CHANNELS_PENALTY = 4.0
@@ -83,8 +85,10 @@ def costs(slot: str, geometry: Geometry, n: int, c: int, o: int) -> dict[str, fl
     if _fourier.fits(geometry):
         frequencies = math.prod(_fourier.circle(geometry)) / 2
         maps = {"x": inputs * c * n, "y": outputs * o * n, "k": taps * c * o}
-        transforms = 4 * frequencies * sum(maps.values())
-        found["fourier"] = _FOURIER * (transforms + 8 * frequencies * products)
+        operations = 4 * frequencies * sum(maps.values()) + 8 * frequencies * products
+        # Written once and read once: transformed maps, and the kernel, also as real matrices.
+        numbers = 2 * frequencies * ((c + o) * n + 3 * c * o)
+        found["fourier"] = _FOURIER * operations + _BYTE * 2 * 4 * numbers
     return found
 
 

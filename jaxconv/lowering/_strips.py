@@ -21,7 +21,7 @@ from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array, Input, Kernel, Output
-from ._arrays import Dtypes, to_common_dtype
+from ._arrays import Dtypes, add_up, to_common_dtype
 
 
 def strip_length(geometry: Geometry) -> int:
@@ -52,7 +52,7 @@ def strip_kernel_vjp(
         precision=precision,
     )
     band = band.reshape(-1, strip + row - 1, c, strip, o)
-    k = sum(band[:, a : a + row, :, a] for a in range(strip))  # (1)
+    k = add_up(band[:, a : a + row, :, a] for a in range(strip))  # (1)
     return k.reshape(*geometry.window, c, o).astype(dtypes[1])
 
 
@@ -74,13 +74,13 @@ def strip_input_vjp(
         y.reshape(-1, strip * o), band.reshape(-1, strip * o), over_outputs, precision=precision
     )
     patches = patches.reshape(n, *outer, size // strip, len(taps), blocks, strip * c)
-    rows = sum(
+    rows = add_up(
         _place_rows(patches[..., number, :, :], tap, geometry)
         for number, tap in enumerate(np.ndindex(*geometry.window[:-1]))
     )
     axis = rows.ndim - 3  # of the strips; behind it blocks, and strip·c
     none = [(0, 0, 0)] * axis
-    padded = sum(
+    padded = add_up(
         lax.pad(rows[..., b, :], jnp.zeros((), y.dtype), [*none, (b, blocks - 1 - b, 0), (0, 0, 0)])
         for b in range(blocks)
     )
@@ -104,17 +104,11 @@ def _patches(x: Array, geometry: Geometry) -> Array:
     n, *_, c = x.shape
     strip, blocks = strip_length(geometry), _blocks(geometry)
     strips = geometry.output_size[-1] // strip
-    sides = [(0, 0, 0)]
-    for i, r, p, s, (lo, _), d in zip(
-        geometry.input_size,
-        geometry.window,
-        geometry.output_size,
-        geometry.strides,
-        geometry.padding,
-        geometry.kernel_dilation,
-        strict=True,
-    ):
-        sides.append((lo, s * (p - 1) + d * (r - 1) + 1 - lo - i, 0))
+    reached = (s * (p - 1) + d * (r - 1) + 1 for _, r, p, s, _, _, d in geometry.axes())
+    sides = [
+        (0, 0, 0),
+        *((a.lo, end - a.lo - a.i, 0) for a, end in zip(geometry.axes(), reached, strict=True)),
+    ]
     lo = geometry.padding[-1][0]
     sides[-1] = (lo, (strips + blocks - 1) * strip - lo - geometry.input_size[-1], 0)
     x = lax.pad(x, jnp.zeros((), x.dtype), [*sides, (0, 0, 0)])
@@ -123,11 +117,9 @@ def _patches(x: Array, geometry: Geometry) -> Array:
     columns = jnp.concatenate(seen, axis=-2)[..., : strip + geometry.window[-1] - 1, :]
     rows = []
     for tap in np.ndindex(*geometry.window[:-1]):
-        starts = [d * r for d, r in zip(geometry.kernel_dilation, tap, strict=False)]
-        reach = [
-            s * (p - 1) + 1
-            for s, p in zip(geometry.strides[:-1], geometry.output_size, strict=False)
-        ]
+        outer = list(zip(tap, geometry.axes(), strict=False))
+        starts = [axis.d * r for r, axis in outer]
+        reach = [axis.s * (axis.p - 1) + 1 for _, axis in outer]
         rest = columns.shape[len(starts) + 1 :]
         rows.append(
             lax.slice(
@@ -143,16 +135,9 @@ def _patches(x: Array, geometry: Geometry) -> Array:
 def _place_rows(rows: Array, tap: tuple[int, ...], geometry: Geometry) -> Array:
     """Put what one tap of the outer axes gives where it lies on the input."""
     sides = [(0, 0, 0)]
-    for r, i, p, s, (lo, _), d in zip(
-        tap,
-        geometry.input_size,
-        geometry.output_size,
-        geometry.strides,
-        geometry.padding,
-        geometry.kernel_dilation,
-        strict=False,
-    ):
-        first = d * r - lo
-        sides.append((first, i - first - (s * (p - 1) + 1), s - 1))
+    for r, axis in zip(tap, geometry.axes(), strict=False):
+        first = axis.d * r - axis.lo
+        last = first + axis.s * (axis.p - 1)
+        sides.append((first, axis.i - 1 - last, axis.s - 1))
     sides += [(0, 0, 0)] * (rows.ndim - len(sides))
     return lax.pad(rows, jnp.zeros((), rows.dtype), sides)

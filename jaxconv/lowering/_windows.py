@@ -26,7 +26,7 @@ from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array, Input, Pooled, Taps
-from ._arrays import accumulator
+from ._arrays import accumulator, add_up
 
 # Taps that are unrolled along one axis, and in all.
 MAX_TAPS_PER_AXIS = 32
@@ -40,8 +40,7 @@ def sum_windows(x: Input, *, geometry: Geometry) -> Pooled:
         if geometry.window[axis] > MAX_TAPS_PER_AXIS:
             total = _sum_along(_pad_to_taps(total, axis, geometry, fill=0), axis, geometry)
         else:
-            first, *others = _taps(total, axis, geometry, fill=0)
-            total = sum(others, start=first)
+            total = add_up(_taps(total, axis, geometry, fill=0))
     return total.astype(x.dtype)
 
 
@@ -102,10 +101,9 @@ def gather_windows(x: Input, index: Taps, *, geometry: Geometry) -> Pooled:
         if axis == geometry.rank:
             return jnp.where(index == tap, x, jnp.zeros((), x.dtype))
         taps = _taps(x, axis, geometry, fill=0)
-        first, *others = (
+        return add_up(
             pick(x, axis + 1, tap * geometry.window[axis] + r) for r, x in enumerate(taps)
         )
-        return sum(others, start=first)
 
     return pick(x, 0, 0)
 

@@ -6,7 +6,6 @@ from ._activations import tanh as tanh
 from ._convolution import conv as conv
 from ._convolution import conv_input_vjp as conv_input_vjp
 from ._convolution import conv_kernel_vjp as conv_kernel_vjp
-from ._convolution import rotate_kernel as rotate_kernel
 from ._dense import dense as dense
 from ._general import conv_general_dilated as conv_general_dilated
 from ._losses import softmax as softmax
@@ -17,4 +16,5 @@ from ._pooling import max_pool as max_pool
 from ._pooling import min_pool as min_pool
 from ._pooling import sum_pool as sum_pool
 from ._pooling import upscale as upscale
+from ._rotation import rotate_kernel as rotate_kernel
 from ._transposed import conv_transpose as conv_transpose

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import export, lax
 
 from .._geometry import Geometry, Padding, Size, convolution_geometry, per_axis
 from .._typing import Array
@@ -86,10 +86,6 @@ class Call:
         kernel = _turned(kernel) if self.flip_kernel else kernel
         return kernel.transpose(np.argsort(self._order(kernel.ndim, "rhs_spec")))
 
-    def user_shape(self, shape: Sequence[int], spec: str) -> tuple[int, ...]:
-        """A channels-last shape in the user's layout."""
-        return tuple(shape[axis] for axis in np.argsort(self._order(len(shape), spec)))
-
     def dtypes(self, *, result: str, **operands: Array) -> tuple[np.dtype, np.dtype, np.dtype]:
         """The dtypes of x, k and y: that of the operands, or as preferred for the result."""
         found = {name: operand.dtype for name, operand in operands.items()}
@@ -113,9 +109,12 @@ class Call:
         kernel_dilation: Size,
         groups: int,
         *,
-        y_shape: Sequence[int] | None = None,
+        y: dict[str, Array] | None = None,
     ) -> Geometry:
-        """The checked geometry of a convolution between channels-last shapes."""
+        """The checked geometry of a convolution between channels-last shapes.
+
+        `y` is `{name: array}` where the output is given and has to fit.
+        """
         if len(kernel_shape) != len(x_shape):
             raise ValueError(
                 f"{self.function}: input and kernel must have the same rank, got an input of shape "
@@ -134,11 +133,12 @@ class Call:
             groups,
         )
         expected = (x_shape[0], *geometry.output_size, kernel_shape[-1])
-        if y_shape is not None and tuple(y_shape) != expected:
-            raise ValueError(
-                f"{self.function}: y_bar must have the shape of the convolution's output, "
-                f"{expected} channels last, got {tuple(y_shape)}."
-            )
+        for name, array in (y or {}).items():
+            if array.shape != expected:
+                raise ValueError(
+                    f"{self.function}: {name} must have the shape of the convolution's output, "
+                    f"{expected} channels last, got {array.shape}."
+                )
         return geometry
 
     def _check_channels(self, x_shape, kernel_shape, groups):
@@ -169,8 +169,10 @@ class Call:
         rank = len(shape) if isinstance(shape, Sequence) else 0
         if rank < 2:
             raise ValueError(f"{self.function}: {name} must be a shape, got {shape!r}.")
-        sizes = per_axis(shape, rank, f"{self.function}: {name}", minimum=0)
-        return tuple(sizes[axis] for axis in self._order(rank, spec))
+        # An exported program may leave the number of examples open: a symbol, not an integer.
+        fixed = [0 if export.is_symbolic_dim(size) else size for size in shape]
+        per_axis(fixed, rank, f"{self.function}: {name}", minimum=0)
+        return tuple(shape[axis] for axis in self._order(rank, spec))
 
     def _order(self, rank: int, spec: str) -> tuple[int, ...]:
         """Axes of the user's layout in the order of ours."""

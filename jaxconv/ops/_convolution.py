@@ -7,19 +7,14 @@
 two transposes of each are the other two, so these three functions are closed under differentiation.
 """
 
-from dataclasses import replace
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from jax import lax
 
-from .. import lowering
-from .._geometry import Geometry, Padding, Size
-from .._linear import Map, multilinear_form
+from .._geometry import Padding, Size
 from .._typing import AnyArray, Array
 from ._call import Call, DimensionNumbers
-from ._folding import fold_batch
+from ._triangle import contract
 
 
 def conv(
@@ -91,23 +86,15 @@ def conv(
     Source: (1) is the convolution of Dumoulin & Visin, "A guide to convolution arithmetic for deep
     learning", 2016, arXiv:1603.07285, with both dilations. (2) to (4) are derived here.
 
+    >>> import jax.numpy as jnp
     >>> x, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4))
     >>> conv(x, kernel, strides=2, padding="SAME").shape
     (2, 4, 4, 4)
     """
     call = Call("conv", dimension_numbers, flip_kernel, precision, preferred_element_type, impl)
     x, kernel = call.input("x", x), call.kernel("kernel", kernel)
-    geometry = call.geometry(
-        x.shape,
-        kernel.shape,
-        strides,
-        padding,
-        input_dilation,
-        kernel_dilation,
-        feature_group_count,
-    )
-    dtypes = call.dtypes(result="y", x=x, kernel=kernel)
-    return call.to_output(_contract(call, "y", x, kernel, geometry=geometry, dtypes=dtypes))
+    spacing = strides, padding, input_dilation, kernel_dilation, feature_group_count
+    return convolve(call, x, kernel, spacing)
 
 
 def conv_input_vjp(
@@ -175,6 +162,7 @@ def conv_input_vjp(
     Source: derived here; for one stride and no dilation, M. Nielsen, "Neural Networks and Deep
     Learning", 2015, chapter 6, leaves it as a problem.
 
+    >>> import jax.numpy as jnp
     >>> y_bar, kernel = jnp.ones((2, 6, 6, 4)), jnp.ones((3, 3, 3, 4))
     >>> conv_input_vjp(y_bar, kernel, input_shape=(2, 8, 8, 3)).shape
     (2, 8, 8, 3)
@@ -182,18 +170,8 @@ def conv_input_vjp(
     name = "conv_input_vjp"
     call = Call(name, dimension_numbers, flip_kernel, precision, preferred_element_type, impl)
     y_bar, kernel = call.output("y_bar", y_bar), call.kernel("kernel", kernel)
-    geometry = call.geometry(
-        call.input_shape(input_shape),
-        kernel.shape,
-        strides,
-        padding,
-        input_dilation,
-        kernel_dilation,
-        feature_group_count,
-        y_shape=y_bar.shape,
-    )
-    dtypes = call.dtypes(result="x", y_bar=y_bar, kernel=kernel)
-    return call.to_input(_contract(call, "x", kernel, y_bar, geometry=geometry, dtypes=dtypes))
+    spacing = strides, padding, input_dilation, kernel_dilation, feature_group_count
+    return carry_back(call, {"y_bar": y_bar}, kernel, call.input_shape(input_shape), spacing)
 
 
 def conv_kernel_vjp(
@@ -246,6 +224,7 @@ def conv_kernel_vjp(
 
     Source: derived here.
 
+    >>> import jax.numpy as jnp
     >>> x, y_bar = jnp.ones((2, 8, 8, 3)), jnp.ones((2, 6, 6, 4))
     >>> conv_kernel_vjp(x, y_bar, kernel_shape=(3, 3, 3, 4)).shape
     (3, 3, 3, 4)
@@ -253,149 +232,28 @@ def conv_kernel_vjp(
     name = "conv_kernel_vjp"
     call = Call(name, dimension_numbers, flip_kernel, precision, preferred_element_type, impl)
     x, y_bar = call.input("x", x), call.output("y_bar", y_bar)
-    geometry = call.geometry(
-        x.shape,
-        call.kernel_shape(kernel_shape),
-        strides,
-        padding,
-        input_dilation,
-        kernel_dilation,
-        feature_group_count,
-        y_shape=y_bar.shape,
-    )
+    spacing = strides, padding, input_dilation, kernel_dilation, feature_group_count
+    shape = call.kernel_shape(kernel_shape)
+    geometry = call.geometry(x.shape, shape, *spacing, y={"y_bar": y_bar})
     dtypes = call.dtypes(result="k", x=x, y_bar=y_bar)
-    return call.to_kernel(_contract(call, "k", x, y_bar, geometry=geometry, dtypes=dtypes))
+    return call.to_kernel(contract(call, "k", x, y_bar, geometry=geometry, dtypes=dtypes))
 
 
-def rotate_kernel(kernel: AnyArray) -> Array:
-    """Turn a kernel by 180° and exchange its channel axes.
-
-        k_rot[r,o,c] = k[R-1-r, c, o]                                                          (1)
-
-    The kernel with which `conv_input_vjp` convolves, see there for the reason. (1) permutes the
-    elements, so it is its own inverse, and its transpose is (1) again.
-
-    Args:
-      kernel: Kernel `(*window, c, o)`.
-
-    Returns:
-      Kernel `(*window, o, c)`, of the same dtype.
-
-    Raises:
-      ValueError: `kernel` has fewer than two axes.
-
-    Source: derived in `conv_input_vjp`.
-
-    >>> rotate_kernel(jnp.arange(6.0).reshape(2, 3, 1, 1))[..., 0, 0]
-    Array([[5., 4., 3.],
-           [2., 1., 0.]], dtype=float32)
-    """
-    kernel = jnp.asarray(kernel)
-    if kernel.ndim < 2:
-        raise ValueError(
-            f"rotate_kernel: kernel must be (*window, c, o), got shape {kernel.shape}."
-        )
-    return jnp.swapaxes(lax.rev(kernel, range(kernel.ndim - 2)), -2, -1)
+# What lies behind the doors of `conv` and `conv_input_vjp`, and of other functions with their own.
 
 
-# The three maps as the derivations write them. Equation numbers are those of the docstrings above.
+def convolve(call: Call, x: Array, kernel: Array, spacing: tuple) -> Array:
+    """∂T/∂y for operands that are channels last; `spacing` is as `Call.geometry` takes it."""
+    geometry = call.geometry(x.shape, kernel.shape, *spacing)
+    dtypes = call.dtypes(result="y", x=x, kernel=kernel)
+    return call.to_output(contract(call, "y", x, kernel, geometry=geometry, dtypes=dtypes))
 
 
-def _forward(x, kernel, *, geometry: Geometry, precision: lax.PrecisionLike) -> Array:
-    return _valid(_dilate_and_pad(x, geometry), kernel, geometry, precision)  # conv (1)
-
-
-def _input_vjp(kernel, y, *, geometry: Geometry, precision: lax.PrecisionLike) -> Array:
-    back = geometry.transposed()
-    y_pad = _dilate_and_pad(y, back)
-    groups = jnp.split(kernel, geometry.groups, axis=-1)
-    k_rot = jnp.concatenate([rotate_kernel(group) for group in groups], axis=-1)
-    return _valid(y_pad, k_rot, back, precision)  # conv_input_vjp (3)
-
-
-def _kernel_vjp(x, y, *, geometry: Geometry, precision: lax.PrecisionLike) -> Array:
-    across = replace(geometry.correlated(), groups=1)
-    inputs = jnp.split(_dilate_and_pad(x, across), geometry.groups, axis=-1)
-    errors = jnp.split(y, geometry.groups, axis=-1)
-    gradients = []
-    for x_pad, y_bar in zip(inputs, errors, strict=True):
-        # Examples take the place of the channels that are summed over.
-        k = _valid(jnp.swapaxes(x_pad, 0, -1), jnp.moveaxis(y_bar, 0, -2), across, precision)
-        gradients.append(jnp.moveaxis(k, 0, -2))  # conv_kernel_vjp (1)
-    return jnp.concatenate(gradients, axis=-1)
-
-
-def _dilate_and_pad(x: Array, geometry: Geometry) -> Array:
-    """Place the input on the line of (G): e-1 zeros between pixels, `lo` and `hi` around them."""
-    spatial = zip(geometry.padding, geometry.input_dilation, strict=True)
-    sides = [(0, 0, 0), *((lo, hi, e - 1) for (lo, hi), e in spatial), (0, 0, 0)]
-    return lax.pad(x, jnp.zeros((), x.dtype), sides)
-
-
-def _valid(x: Array, kernel: Array, geometry: Geometry, precision: lax.PrecisionLike) -> Array:
-    """The valid convolution Σ_r x[s·p + d·r] k[r], the one step that is left to lax."""
-    axes = "".join(str(axis) for axis in range(geometry.rank))
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        geometry.strides,
-        "VALID",
-        rhs_dilation=geometry.kernel_dilation,
-        dimension_numbers=(f"N{axes}C", f"{axes}IO", f"N{axes}C"),
-        feature_group_count=geometry.groups,
-        precision=precision,
-    )
-
-
-# The triangle: three primitives, and with them all six transposes.
-
-
-def _result(slot, *operands, geometry: Geometry, dtypes, **_) -> jax.ShapeDtypeStruct:
-    """Shape and dtype of the slot that a corner leaves empty."""
-    first, second = (operand.shape for operand in operands)
-    x_dtype, k_dtype, y_dtype = dtypes
-    if slot == "x":
-        k, y = first, second
-        shape = (y[0], *geometry.input_size, k[-2] * geometry.groups)
-        return jax.ShapeDtypeStruct(shape, x_dtype)
-    if slot == "k":
-        x, y = first, second
-        return jax.ShapeDtypeStruct((*geometry.window, x[-1] // geometry.groups, y[-1]), k_dtype)
-    x, k = first, second
-    return jax.ShapeDtypeStruct((x[0], *geometry.output_size, k[-1]), y_dtype)
-
-
-_DEFINITIONS = {"x": _input_vjp, "k": _kernel_vjp, "y": _forward}
-
-
-def _compiled_to(slot: str, platform: str) -> Map:
-    """What a corner compiles to: its definition where the call asks for it, else an algorithm."""
-
-    def lowered(*operands, geometry, dtypes, precision, impl):
-        if impl != "textbook":
-            return lowering.run(
-                slot, platform, *operands, geometry=geometry, dtypes=dtypes, precision=precision
-            )
-        dtype = dtypes["xky".index(slot)]
-        wide = lowering.accumulator(jnp.result_type(*operands, dtype))
-        operands = [operand.astype(wide) for operand in operands]
-        return _DEFINITIONS[slot](*operands, geometry=geometry, precision=precision).astype(dtype)
-
-    return lowered
-
-
-_TRIANGLE = multilinear_form(
-    "jaxconv",
-    {slot: _compiled_to(slot, "any") for slot in "xky"},
-    result=_result,
-    batch=fold_batch,
-    lowerings={slot: {"cpu": _compiled_to(slot, "cpu")} for slot in "xky"},
-)
-
-
-def _contract(call: Call, slot: str, *operands: Array, geometry: Geometry, dtypes) -> Array:
-    """Contract (T) over the operands' slots, with the operation or with plain lax."""
-    params = {"geometry": geometry, "dtypes": dtypes, "precision": call.precision}
-    if call.impl == "lax":
-        return lowering.ALGORITHMS["direct"][slot](*operands, **params)
-    return _TRIANGLE["xky".index(slot)](*operands, **params, impl=call.impl)
+def carry_back(
+    call: Call, named_y: dict[str, Array], kernel: Array, shape: tuple[int, ...], spacing: tuple
+) -> Array:
+    """∂T/∂x of a given `shape`, for operands that are channels last; `named_y` is `{name: y}`."""
+    ((name, y),) = named_y.items()
+    geometry = call.geometry(shape, kernel.shape, *spacing, y=named_y)
+    dtypes = call.dtypes(result="x", **{name: y}, kernel=kernel)
+    return call.to_input(contract(call, "x", kernel, y, geometry=geometry, dtypes=dtypes))

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._typing import AnyArray, Array
-from ._call import DimensionNumbers, as_array
-from ._convolution import conv
+from ._call import Call, DimensionNumbers, as_array
+from ._convolution import convolve
 
 
 def conv_general_dilated(
@@ -81,18 +81,11 @@ def conv_general_dilated(
             )
         lhs = _batch_groups_as_features(lhs, rhs, numbers, batch_group_count)
         groups = batch_group_count
-    y = conv(
-        lhs,
-        rhs,
-        window_strides,
-        padding,
-        input_dilation=1 if lhs_dilation is None else lhs_dilation,
-        kernel_dilation=1 if rhs_dilation is None else rhs_dilation,
-        feature_group_count=groups,
-        dimension_numbers=numbers,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-    )
+    call = Call(function, numbers, False, precision, preferred_element_type, None)
+    e = 1 if lhs_dilation is None else lhs_dilation
+    d = 1 if rhs_dilation is None else rhs_dilation
+    x, kernel = call.input("lhs", lhs), call.kernel("rhs", rhs)
+    y = convolve(call, x, kernel, (window_strides, padding, e, d, groups))
     return y if out_sharding is None else jax.sharding.reshard(y, out_sharding)
 
 

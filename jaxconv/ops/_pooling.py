@@ -315,15 +315,7 @@ def _real(function: str, x: Any) -> Array:
 def _taps_on_input(geometry: Geometry) -> np.ndarray:
     """How many taps of the window at each output position lie on the input, not on padding."""
     counts = np.ones((), int)
-    for i, r, p, s, (lo, _), d in zip(
-        geometry.input_size,
-        geometry.window,
-        geometry.output_size,
-        geometry.strides,
-        geometry.padding,
-        geometry.kernel_dilation,
-        strict=True,
-    ):
+    for i, r, p, s, lo, _, d in geometry.axes():
         seen = s * np.arange(p)[:, None] + d * np.arange(r) - lo
         counts = counts[..., None] * np.sum((0 <= seen) & (seen < i), axis=1)
     return counts

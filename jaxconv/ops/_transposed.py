@@ -7,7 +7,7 @@ from jax import lax
 from .._geometry import Padding, Size, per_axis, transposed_input_size
 from .._typing import AnyArray, Array
 from ._call import Call, DimensionNumbers
-from ._convolution import conv_input_vjp
+from ._convolution import carry_back
 
 
 def conv_transpose(
@@ -73,51 +73,38 @@ def conv_transpose(
     >>> conv_transpose(x, kernel, strides=2, padding="SAME").shape
     (2, 8, 8, 3)
     """
-    function = "conv_transpose"
-    call = Call(function, dimension_numbers, flip_kernel, precision, preferred_element_type, impl)
-    y, channels_last = call.output("x", x), call.kernel("kernel", kernel)
-    rank = y.ndim - 2
-    extra = per_axis(output_padding, rank, f"{function}: output_padding", minimum=0)
-    if channels_last.ndim != y.ndim:
+    name = "conv_transpose"
+    call = Call(name, dimension_numbers, flip_kernel, precision, preferred_element_type, impl)
+    y, kernel = call.output("x", x), call.kernel("kernel", kernel)
+    if kernel.ndim != y.ndim:
         raise ValueError(
-            f"{function}: x and kernel must have the same rank, got x of shape {y.shape} and "
-            f"kernel of shape {channels_last.shape}, channels last."
+            f"{name}: x and kernel must have the same rank, got x of shape {y.shape} and "
+            f"kernel of shape {kernel.shape}, channels last."
         )
-    if channels_last.shape[-1] != y.shape[-1]:
+    if kernel.shape[-1] != y.shape[-1]:
         raise ValueError(
-            f"{function}: kernel gives c_out = {channels_last.shape[-1]} channels but x has "
+            f"{name}: kernel gives c_out = {kernel.shape[-1]} channels but x has "
             f"{y.shape[-1]}; x is the convolution's output {y.shape}, "
-            f"kernel is (*window, c_in, c_out) = {channels_last.shape}."
+            f"kernel is (*window, c_in, c_out) = {kernel.shape}."
         )
+    rank = y.ndim - 2
+    extra = per_axis(output_padding, rank, f"{name}: output_padding", minimum=0)
     if output_shape is None:
         size = transposed_input_size(
-            function,
+            name,
             y.shape[1:-1],
-            channels_last.shape[:-2],
-            per_axis(strides, rank, f"{function}: strides"),
+            kernel.shape[:-2],
+            per_axis(strides, rank, f"{name}: strides"),
             padding,
-            per_axis(input_dilation, rank, f"{function}: input_dilation"),
-            per_axis(kernel_dilation, rank, f"{function}: kernel_dilation"),
+            per_axis(input_dilation, rank, f"{name}: input_dilation"),
+            per_axis(kernel_dilation, rank, f"{name}: kernel_dilation"),
             extra,
         )
     elif any(extra):
-        raise ValueError(f"{function}: give output_padding or output_shape, not both.")
+        raise ValueError(f"{name}: give output_padding or output_shape, not both.")
     else:
-        size = per_axis(output_shape, rank, f"{function}: output_shape")
-    (groups,) = per_axis(feature_group_count, 1, f"{function}: feature_group_count")
-    shape = (y.shape[0], *size, channels_last.shape[-2] * groups)
-    return conv_input_vjp(
-        x,
-        kernel,
-        call.user_shape(shape, "lhs_spec"),
-        strides,
-        padding,
-        input_dilation=input_dilation,
-        kernel_dilation=kernel_dilation,
-        feature_group_count=feature_group_count,
-        dimension_numbers=dimension_numbers,
-        flip_kernel=flip_kernel,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        impl=impl,
-    )
+        size = per_axis(output_shape, rank, f"{name}: output_shape")
+    (groups,) = per_axis(feature_group_count, 1, f"{name}: feature_group_count")
+    shape = (y.shape[0], *size, kernel.shape[-2] * groups)
+    spacing = strides, padding, input_dilation, kernel_dilation, groups
+    return carry_back(call, {"x": y}, kernel, shape, spacing)

@@ -9,6 +9,8 @@ import pytest
 import jaxconv
 from jaxconv import conv, max_pool, relu
 
+# What a pool's gradient becomes in XLA's hands; on a CPU it may expand the first to the others.
+SLOW = ("select-and-scatter", " scatter(", "reduce-window")
 CANONICAL = {1: "b0f_0io->b0f", 2: "b01f_01io->b01f", 3: "b012f_012io->b012f"}
 
 
@@ -48,8 +50,7 @@ def test_convolutions_are_canonical_and_nothing_scatters(where, operands):
     text = compiled_text(LOOPS[where], *operands)
     labels = set(re.findall(r"dim_labels=([\w>\-]+)", text))
     assert labels <= {CANONICAL[2]}, labels
-    for slow in ("select-and-scatter", " scatter(", "reduce-window"):
-        assert slow not in text
+    assert not [slow for slow in SLOW if slow in text]
 
 
 def test_the_check_sees_what_autodiff_does(operands):
@@ -70,7 +71,7 @@ def test_the_check_sees_what_autodiff_does(operands):
 
     text = compiled_text(in_a_loop, x, kernel)
     assert set(re.findall(r"dim_labels=([\w>\-]+)", text)) - {CANONICAL[2]}
-    assert "select-and-scatter" in text
+    assert [slow for slow in SLOW if slow in text]
 
 
 def test_three_dimensions(normal):

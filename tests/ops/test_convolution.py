@@ -1,5 +1,6 @@
 """The triangle against the definition, lax's autodiff and itself, in every mode."""
 
+import itertools
 from functools import partial
 
 import chex
@@ -95,6 +96,36 @@ def test_corners_equal_lax_autodiff(case, impl):
     chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
     for name, a, b, magnitude in zip(("y", "x_bar", "k_bar"), actual, expected, scale, strict=True):
         assert_within_rounding(a, b, magnitude, x.size + kernel.size, name)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("padding", ["SAME", "FULL", "cropped"])
+def test_every_combination_equals_lax_autodiff(rank, strides, padding, normal):
+    """With dilations of input and kernel, and groups: one program, all its corners."""
+    size, window = (6, 5, 4)[:rank], (2, 3, 2)[:rank]
+    if padding == "cropped":
+        padding = ((2, -1), (-1, 3), (1, 1))[:rank]
+    cases = []
+    for e, d, groups in itertools.product((1, 2), (1, 2), (1, 2)):
+        options = {"strides": strides, "padding": padding, "input_dilation": e}
+        options |= {"kernel_dilation": d, "feature_group_count": groups}
+        x, kernel = normal((2, *size, 4)), normal((*window, 4 // groups, 6))
+        shape = jax.eval_shape(partial(conv, **options), x, kernel).shape
+        theirs = lax_version(options, x, kernel)
+        cases.append((partial(conv, **options), theirs, (x, kernel, normal(shape))))
+
+    @jax.jit
+    def run(operands):
+        return [
+            (three_corners(ours, *o), three_corners(theirs, *o), magnitudes(theirs, *o))
+            for (ours, theirs, _), o in zip(cases, operands, strict=True)
+        ]
+
+    for result, (_, _, operands) in zip(run([o for *_, o in cases]), cases, strict=True):
+        terms = sum(a.size for a in operands)
+        for actual, expected, magnitude in zip(*result, strict=True):
+            assert_within_rounding(actual, expected, magnitude, terms)
 
 
 def test_corners_equal_the_definition(case):

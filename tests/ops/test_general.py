@@ -77,5 +77,7 @@ def test_bad_input(normal):
         conv_general_dilated(x, kernel, (1, 1), "SAME", batch_group_count=3)
     with pytest.raises(ValueError, match="one rank"):
         conv_general_dilated(x, kernel[0], (1, 1), "SAME")
+    with pytest.raises(ValueError, match="conv_general_dilated: strides must be at least 1"):
+        conv_general_dilated(x, kernel, (0, 1), "SAME")
     with pytest.raises(TypeError, match="lhs must be an array"):
         conv_general_dilated([1.0], kernel, (1, 1), "SAME")

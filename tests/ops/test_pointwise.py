@@ -57,7 +57,9 @@ PAIRS = {
 def test_derivatives_equal_autodiff(name, normal):
     ours, theirs, shapes = PAIRS[name]
     args = [normal(shape) for shape in shapes]
-    actual, expected = derivatives(ours, *args), derivatives(theirs, *args)
+    actual, expected = jax.jit(
+        lambda *args: (derivatives(ours, *args), derivatives(theirs, *args))
+    )(*args)
     chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
     for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         assert_within_rounding(a, b, 1 + jnp.abs(b).max(), 100)
@@ -67,8 +69,13 @@ def test_derivatives_equal_autodiff(name, normal):
 def test_vmap_equals_a_loop(name, normal):
     ours, _, shapes = PAIRS[name]
     args = [normal((4, *shape)) for shape in shapes]
-    together = jax.vmap(lambda *a: derivatives(ours, *a)[:3])(*args)
-    one_by_one = [derivatives(ours, *each)[:3] for each in zip(*args, strict=True)]
+
+    @jax.jit
+    def of_one(*args):
+        return derivatives(ours, *args)[:3]
+
+    together = jax.jit(jax.vmap(of_one))(*args)
+    one_by_one = [of_one(*each) for each in zip(*args, strict=True)]
     for a, b in zip(
         jax.tree.leaves(together),
         jax.tree.leaves(jax.tree.map(lambda *leaves: jnp.stack(leaves), *one_by_one)),
