@@ -211,10 +211,10 @@ def save(metrics, folder: Path) -> None:
     text = json.dumps(metrics, indent=2, default=str)
     (folder / "classifier.json").write_text(text + "\n", encoding="utf-8")
     curves = {
-        name: [[entry["validation_accuracy"] for entry in run] for run in runs]
+        name: [[1 - entry["test_accuracy"] for entry in run] for run in runs]
         for name, runs in metrics["histories"].items()
     }
-    learning_curves(curves, "validation accuracy").savefig(folder / "classifier.png", dpi=150)
+    learning_curves(curves, "test error").savefig(folder / "classifier.png", dpi=150)
 
 
 if __name__ == "__main__":

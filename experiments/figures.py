@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 
 def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], ylabel: str) -> Figure:
-    """A value after each epoch: the mean over seeds, and a band from the least to the greatest.
+    """A fraction after each epoch: the mean over seeds, and a band from the least to the greatest.
+
+    On a logarithmic axis, so that the first epoch and the last ones can be read in one picture.
 
     Args:
-      curves: For each label an array `(seeds, epochs)`.
+      curves: For each label an array `(seeds, epochs)` of numbers in [0, 1].
       ylabel: What the values are.
     """
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -24,6 +26,10 @@ def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], ylabel: str
             axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), alpha=0.2)
     axes.set(xlabel="epoch", ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
