@@ -25,6 +25,10 @@ for the products, against 2·|P|·|R|·n·c·o for the direct sum: the products 
 window, so this wins where windows and channels are large. Within one program the compiler computes
 a transform
 once: that of x serves the forward pass and the kernel gradient, that of the error both gradients.
+
+Every frequency sees every point. Rounding errors are therefore relative to the norms of the
+operands, as for any sum of products, but not to each element's own terms; and a NaN or an infinity
+in one pixel reaches all pixels of its example, where the direct sum keeps it within a window.
 """
 
 import math

@@ -95,9 +95,7 @@ def costs(slot: str, geometry: Geometry, n: int, c: int, o: int) -> dict[str, fl
 def _sizes(slot: str, operands: tuple[Array, ...], geometry: Geometry) -> tuple[int, int, int]:
     """The sizes n, c and o of a corner's operands."""
     first, second = (operand.shape for operand in operands)
-    if slot == "y":
-        n, c, o = first[0], first[-1], second[-1]
-    elif slot == "x":
+    if slot == "x":
         n, c, o = second[0], first[-2] * geometry.groups, first[-1]
     else:
         n, c, o = first[0], first[-1], second[-1]
