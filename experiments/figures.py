@@ -26,7 +26,7 @@ def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], ylabel: str
             axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), alpha=0.2)
     axes.set(xlabel="epoch", ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_yscale("log")
+    axes.set_yscale("log", nonpositive="mask")  # a gap where no image was wrong
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
     axes.yaxis.set_minor_formatter(NullFormatter())
