@@ -36,14 +36,15 @@ def _true_convolution(x, kernel, *args, **kwargs):
     return jax.lax.conv_general_dilated(x, kernel[::-1, ::-1], *args, **kwargs)
 
 
-class MaxPool(nnx.Module):
-    """`flax.nnx.max_pool` over windows side by side."""
+class ConvBlock(Conv):
+    """Convolution, bias, relu and max pool, one after the other."""
 
-    def __init__(self, window_shape):
+    def __init__(self, *args, window_shape, **options):
+        super().__init__(*args, **options)
         self.window_shape = window_shape
 
     def __call__(self, x):
-        return nnx.max_pool(x, self.window_shape, self.window_shape)
+        return nnx.max_pool(relu(super().__call__(x)), self.window_shape, self.window_shape)
 
 
 class Flatten(nnx.Module):

@@ -52,17 +52,17 @@ class Config:
 
 # ---- the two networks ------------------------------------------------------------------------
 # `nn` is where the layers come from: jaxconv.nn, or the plain Flax of baseline.py. Convolutions are
-# true ones (the kernel flipped), the original's default.
+# true ones (the kernel flipped), the original's default, and followed by a relu and a max pool.
+
+
+def pooled_by(window):
+    return {"flip_kernel": True, "window_shape": (window, window)}
 
 
 def trunk(rngs, nn, relu):
     return nnx.Sequential(
-        nn.Conv(1, 32, (5, 5), flip_kernel=True, rngs=rngs),  # 28 -> 24
-        relu,
-        nn.MaxPool((2, 2)),  # -> 12
-        nn.Conv(32, 32, (5, 5), flip_kernel=True, rngs=rngs),  # -> 8
-        relu,
-        nn.MaxPool((2, 2)),  # -> 4
+        nn.ConvBlock(1, 32, (5, 5), **pooled_by(2), rngs=rngs),  # 28 -> 24 -> 12
+        nn.ConvBlock(32, 32, (5, 5), **pooled_by(2), rngs=rngs),  # 12 -> 8 -> 4
         nn.Flatten(),
         nn.Dropout(0.5, rngs=rngs),
         nn.Linear(512, 256, rngs=rngs),
@@ -80,9 +80,8 @@ def standard(rngs, nn=ours, relu=relu):
 
 def modified(rngs, nn=ours, relu=relu):
     branch = nnx.Sequential(
-        nn.Conv(1, 32, (10, 10), flip_kernel=True, rngs=rngs),  # 28 -> 19
-        relu,
-        nn.MaxPool((5, 5)),  # -> 3: the last 4 rows and columns fill no window
+        # 28 -> 19 -> 3: the last 4 rows and columns fill no window
+        nn.ConvBlock(1, 32, (10, 10), **pooled_by(5), rngs=rngs),
         nn.Flatten(),
     )
     return nnx.Sequential(

@@ -7,12 +7,14 @@ its own.
 
 from .ops import avg_pool as avg_pool
 from .ops import conv as conv
+from .ops import conv_block as conv_block
 from .ops import conv_general_dilated as conv_general_dilated
 from .ops import conv_input_vjp as conv_input_vjp
 from .ops import conv_kernel_vjp as conv_kernel_vjp
 from .ops import conv_transpose as conv_transpose
 from .ops import dense as dense
 from .ops import dropout as dropout
+from .ops import explain as explain
 from .ops import max_pool as max_pool
 from .ops import min_pool as min_pool
 from .ops import relu as relu

@@ -7,8 +7,16 @@ the `Geometry`, the dtypes of the three slots, and the precision that lax unders
 
 from ._arrays import Dtypes as Dtypes
 from ._arrays import accumulator as accumulator
+from ._problem import Problem as Problem
 from ._selection import ALGORITHMS as ALGORITHMS
+from ._selection import Choice as Choice
+from ._selection import Plan as Plan
+from ._selection import applicable as applicable
+from ._selection import choose as choose
+from ._selection import plans as plans
+from ._selection import problem_of as problem_of
 from ._selection import run as run
+from ._selection import why_not as why_not
 from ._windows import gather_windows as gather_windows
 from ._windows import max_and_argmax as max_and_argmax
 from ._windows import max_of_windows as max_of_windows

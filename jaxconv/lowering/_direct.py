@@ -37,6 +37,12 @@ def direct_kernel_vjp(
 ) -> Kernel:
     """∂T/∂k: the input, examples as channels, convolved with the output's cotangent as kernel."""
     groups = geometry.groups
+    if not geometry.rank and groups == 1:
+        x, y = to_common_dtype(x, y)
+        over_examples = (((0,), (0,)), ((), ()))
+        wide = accumulator(np.promote_types(x.dtype, dtypes[1]))
+        k = lax.dot_general(x, y, over_examples, precision=precision, preferred_element_type=wide)
+        return k.astype(dtypes[1])
     taps = examples_as_channels(x, groups)  # (c/g, *input, g·n)
     n, *spatial, o = y.shape
     window = y.transpose(*range(1, y.ndim - 1), 0, y.ndim - 1)  # (*output, n, o)

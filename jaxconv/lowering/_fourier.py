@@ -41,6 +41,10 @@ from jax import lax
 from .._geometry import Geometry
 from .._typing import Array, Input, Kernel, Output
 from ._arrays import Dtypes, to_common_dtype
+from ._problem import Problem
+
+# Beyond these, dense transforms cost more than they save, and their matrices fill the memory.
+MAX_POINTS = 1024
 
 
 def fourier_forward(
@@ -84,11 +88,19 @@ def fourier_kernel_vjp(
     return k.reshape(*geometry.window, c, o).astype(dtypes[1])
 
 
-def fits(geometry: Geometry) -> bool:
-    """Whether (1) holds: stride and input dilation 1, one feature group, a spatial axis."""
+def why_not(problem: Problem) -> str:
+    """What keeps (1) from holding; empty if nothing does."""
+    geometry = problem.geometry
     once = (1,) * geometry.rank
-    plain = geometry.strides == once and geometry.input_dilation == once
-    return plain and geometry.groups == 1 and geometry.rank > 0
+    if geometry.strides != once or geometry.input_dilation != once:
+        return "there are strides or input dilation"
+    if geometry.groups > 1:
+        return "there are feature groups"
+    if not geometry.rank:
+        return "there is no spatial axis"
+    if math.prod(circle(geometry)) > MAX_POINTS:
+        return f"its dense transforms would have more than {MAX_POINTS} points"
+    return ""
 
 
 def circle(geometry: Geometry) -> tuple[int, ...]:

@@ -1,48 +1,117 @@
 """Which algorithm computes a corner, by platform, shape and dtype.
 
-Each candidate says what it would cost, in operations weighted by how slowly it makes them; the
-cheapest runs. The weights were measured on two AVX-512 cores in float32; they need only be right to
-within the factor by which algorithms differ. Candidates that do not apply have no cost, and the
-direct convolution always applies.
+Some algorithms do all the work; others rearrange the corner into another one, without strides or
+with fewer axes, and leave that to the algorithm that suits it best. So what runs is a *plan*, a
+chain of algorithms. Every plan has a cost (see `_costs.py`) and the cheapest one runs, unless the
+call names an algorithm or `--tune` has measured another to be faster. Algorithms that do not apply
+to a corner say why.
 """
 
-import math
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array
-from . import _direct, _fourier, _strips
+from . import _costs, _direct, _fourier, _patches, _phases, _strips, _taps, _tuning
 from ._arrays import Dtypes
+from ._problem import Problem
 
-Algorithm: TypeAlias = Callable[..., Array]
+Corner: TypeAlias = Callable[..., Array]
 
-# Time of an operation, in units of that of a direct forward convolution. XLA convolves the input
-# with a window as large as the error's map for a kernel gradient, and does so badly.
-_DIRECT_KERNEL_VJP = 3.5
-_FOURIER = 1.2
-_STRIPS = 2.0
-# Operations that a byte to or from memory is worth, for arrays that no cache holds.
-_BYTE = 20.0
-# With fewer channels than these, a direct convolution fills vector registers badly.
-_FEW_CHANNELS = 4
-_FEW_CHANNELS_PENALTY = 4.0
 
-ALGORITHMS: dict[str, dict[str, Algorithm]] = {
-    "direct": {
-        "x": _direct.direct_input_vjp,
-        "k": _direct.direct_kernel_vjp,
-        "y": _direct.direct_forward,
-    },
-    "fourier": {
-        "x": _fourier.fourier_input_vjp,
-        "k": _fourier.fourier_kernel_vjp,
-        "y": _fourier.fourier_forward,
-    },
-    "strips": {"x": _strips.strip_input_vjp, "k": _strips.strip_kernel_vjp},
+class Plan(NamedTuple):
+    """An algorithm, and, where it rearranges the corner into another, what computes that one."""
+
+    name: str
+    cost: float
+    rest: "Plan | None" = None
+
+    def __str__(self) -> str:
+        return self.name if self.rest is None else f"{self.name} > {self.rest}"
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One way to compute corners.
+
+    Attributes:
+      corners: For each slot that may be left out, the function that does it.
+      why_not: `why_not(problem)` says what keeps it from being used; empty if nothing does.
+      cost: Cost of a problem, without that of the problem that it leaves.
+      leaves: The problem that it leaves for another algorithm, or None. Its corners then take
+        `solve(slot, *operands, geometry=…, dtypes=…)` in place of a precision.
+      then: The algorithms to leave it to.
+    """
+
+    corners: Mapping[str, Corner]
+    why_not: Callable[[Problem], str]
+    cost: Callable[[Problem], float]
+    leaves: Callable[[Problem], Problem] | None = None
+    then: tuple[str, ...] = ("direct",)
+
+
+def _folding(into: Callable[[int], str]) -> Algorithm:
+    """Taps folded into channels; `into(rank)` says which axes join which slot."""
+
+    def fold(slot, *operands, geometry, **options):
+        return _patches.fold(
+            slot, *operands, into=into(geometry.rank), geometry=geometry, **options
+        )
+
+    return Algorithm(
+        {slot: partial(fold, slot) for slot in "xky"},
+        lambda problem: _patches.why_not(problem, into(problem.geometry.rank)),
+        lambda problem: _costs.patches(problem, into(problem.geometry.rank)),
+        lambda problem: _patches.leaves(problem, into(problem.geometry.rank)),
+    )
+
+
+_ALL: dict[str, Algorithm] = {
+    "direct": Algorithm(
+        {
+            "x": _direct.direct_input_vjp,
+            "k": _direct.direct_kernel_vjp,
+            "y": _direct.direct_forward,
+        },
+        lambda problem: "",
+        _costs.direct,
+    ),
+    "strips": Algorithm(
+        {"x": _strips.strip_input_vjp, "k": _strips.strip_kernel_vjp},
+        _strips.why_not,
+        _costs.strips,
+    ),
+    "fourier": Algorithm(
+        {
+            "x": _fourier.fourier_input_vjp,
+            "k": _fourier.fourier_kernel_vjp,
+            "y": _fourier.fourier_forward,
+        },
+        _fourier.why_not,
+        _costs.fourier,
+    ),
+    "taps": Algorithm(
+        {"x": _taps.taps_input_vjp, "k": _taps.taps_kernel_vjp, "y": _taps.taps_forward},
+        _taps.why_not,
+        _costs.taps,
+    ),
+    "phases": Algorithm(
+        {slot: partial(_phases.merged, slot) for slot in "xky"},
+        _phases.why_not,
+        _costs.phases,
+        _phases.leaves,
+        ("direct", "strips", "taps", "input_patches", "error_patches", "split_patches"),
+    ),
+    "input_patches": _folding(lambda rank: "x" * rank),
+    "error_patches": _folding(lambda rank: "y" * rank),
+    "split_patches": _folding(lambda rank: "y" + "x" * (rank - 1) if rank > 1 else ""),
+    "input_depth": _folding(lambda rank: "x" if rank > 1 else ""),
+    "error_depth": _folding(lambda rank: "y" if rank > 1 else ""),
 }
 
 
@@ -53,51 +122,145 @@ def run(
     geometry: Geometry,
     dtypes: Dtypes,
     precision: lax.PrecisionLike,
+    impl: str | None = None,
 ) -> Array:
-    """Compute the corner that leaves `slot` out, with the algorithm that suits the platform."""
-    name = "direct"
-    if platform == "cpu" and all(dtype in (np.float32, np.float64) for dtype in dtypes):
-        name = cheapest(slot, geometry, *_sizes(slot, operands, geometry))
-    algorithm = ALGORITHMS[name][slot]
-    return algorithm(*operands, geometry=geometry, dtypes=dtypes, precision=precision)
+    """Compute the corner that leaves `slot` out, with the algorithm that suits the platform.
+
+    `impl` names an algorithm to prefer wherever it applies.
+    """
+    problem = problem_of(slot, *(a.shape for a in operands), geometry=geometry)
+    plan, _ = choose(problem, platform, dtypes, precision, impl)
+    return execute(
+        plan, *operands, slot=slot, geometry=geometry, dtypes=dtypes, precision=precision
+    )
 
 
-def cheapest(slot: str, geometry: Geometry, n: int, c: int, o: int) -> str:
-    """The name of the algorithm with the lowest cost on a CPU."""
-    found = costs(slot, geometry, n, c, o)
-    return min(found, key=lambda name: found[name])
+class Choice(NamedTuple):
+    """What runs, and why."""
+
+    plan: Plan
+    reason: str
 
 
-def costs(slot: str, geometry: Geometry, n: int, c: int, o: int) -> dict[str, float]:
-    """Cost of each algorithm that applies, in direct forward operations."""
-    inputs, outputs = math.prod(geometry.input_size), math.prod(geometry.output_size)
-    taps, products = math.prod(geometry.window), n * c * o / geometry.groups
-    # A strided input gradient is a convolution at every input position, most of it over zeros.
-    positions = inputs if slot == "x" else outputs
-    direct = 2.0 * positions * taps * products
-    weight = _DIRECT_KERNEL_VJP if slot == "k" else 1.0
-    found = {"direct": direct * weight}
-    if slot != "y" and c <= _FEW_CHANNELS and _strips.strip_length(geometry):
-        found["direct"] *= _FEW_CHANNELS_PENALTY
-        strip, row = _strips.strip_length(geometry), geometry.window[-1]
-        wasted = (strip + row - 1) / row
-        found["strips"] = _STRIPS * wasted * 2.0 * outputs * taps * products
-    if _fourier.fits(geometry):
-        frequencies = math.prod(_fourier.circle(geometry)) / 2
-        maps = {"x": inputs * c * n, "y": outputs * o * n, "k": taps * c * o}
-        operations = 4 * frequencies * sum(maps.values()) + 8 * frequencies * products
-        # Written once and read once: transformed maps, and the kernel, also as real matrices.
-        numbers = 2 * frequencies * ((c + o) * n + 3 * c * o)
-        found["fourier"] = _FOURIER * operations + _BYTE * 2 * 4 * numbers
-    return found
+def choose(
+    problem: Problem,
+    platform: str,
+    dtypes: Dtypes,
+    precision: lax.PrecisionLike = None,
+    impl: str | None = None,
+) -> Choice:
+    """The plan for a corner: the algorithm asked for, the one measured, or the cheapest."""
+    if impl is not None:
+        named = next((plan for plan in plans(problem) if plan.name == impl), None)
+        if named:
+            return Choice(named, "asked for by impl")
+    if platform != "cpu":
+        return Choice(Plan("direct", 0.0), f"the convolution that XLA knows best on {platform}")
+    if not all(dtype in (np.float32, np.float64) for dtype in dtypes):
+        return Choice(Plan("direct", 0.0), "the others are for float32 and float64")
+    found = plans(problem, each_element=_asks_for_precision(precision))
+    measured = _tuning.choice(*problem[:2], problem[2:], str(dtypes[0]), platform)
+    for plan in found:
+        if plan.name == measured:
+            return Choice(plan, "measured to be the fastest on this machine")
+    return Choice(found[0], "the lowest estimate")
 
 
-def _sizes(slot: str, operands: tuple[Array, ...], geometry: Geometry) -> tuple[int, int, int]:
-    """The sizes n, c and o of a corner's operands."""
-    first, second = (operand.shape for operand in operands)
+@lru_cache(maxsize=4096)
+def plans(problem: Problem, each_element: bool = False) -> tuple[Plan, ...]:
+    """A plan for each algorithm that applies, the cheapest first.
+
+    `each_element` leaves out those whose rounding errors are relative to the norms of the operands
+    and not to the terms of each element.
+    """
+    names = [name for name in _ALL if not (each_element and name == "fourier")]
+    found = (_plan(name, problem, each_element) for name in names if not why_not(name, problem))
+    return tuple(sorted(found, key=lambda plan: plan.cost))
+
+
+def _plan(name: str, problem: Problem, each_element: bool) -> Plan:
+    algorithm = _ALL[name]
+    own = algorithm.cost(problem)
+    if algorithm.leaves is None:
+        return Plan(name, own)
+    left = plans(algorithm.leaves(problem), each_element)
+    rest = next(plan for plan in left if plan.name in algorithm.then)
+    return Plan(name, own + rest.cost, rest)
+
+
+def execute(
+    plan: Plan,
+    *operands: Array,
+    slot: str,
+    geometry: Geometry,
+    dtypes: Dtypes,
+    precision: lax.PrecisionLike,
+) -> Array:
+    """Compute a corner as planned."""
+    corner = _ALL[plan.name].corners[slot]
+    rest = plan.rest
+    if rest is None:
+        return corner(*operands, geometry=geometry, dtypes=dtypes, precision=precision)
+
+    def solve(slot: str, *operands: Array, geometry: Geometry, dtypes: Dtypes) -> Array:
+        return execute(
+            rest, *operands, slot=slot, geometry=geometry, dtypes=dtypes, precision=precision
+        )
+
+    return corner(*operands, geometry=geometry, dtypes=dtypes, solve=solve)
+
+
+def why_not(name: str, problem: Problem) -> str:
+    """What keeps an algorithm from computing a corner; empty if nothing does."""
+    algorithm = _ALL[name]
+    if problem.slot not in algorithm.corners:
+        return "it has no such corner"
+    return algorithm.why_not(problem)
+
+
+def applicable(problem: Problem) -> tuple[str, ...]:
+    """The names of the algorithms that can compute a corner."""
+    return tuple(name for name in _ALL if not why_not(name, problem))
+
+
+def _asks_for_precision(precision: lax.PrecisionLike) -> bool:
+    """Whether more than the platform's default was asked for."""
+    named = precision if isinstance(precision, tuple | list) else (precision,)
+    relaxed = (None, "default", "DEFAULT", "fastest", lax.Precision.DEFAULT)
+    return any(p not in relaxed for p in named)
+
+
+def problem_of(
+    slot: str, first: tuple[int, ...], second: tuple[int, ...], *, geometry: Geometry
+) -> Problem:
+    """The problem that a corner's operands, of these shapes, pose."""
     if slot == "x":
         n, c, o = second[0], first[-2] * geometry.groups, first[-1]
     else:
         n, c, o = first[0], first[-1], second[-1]
     # An exported program may leave the number of examples open; many is the case to be fast for.
-    return n if isinstance(n, int) else 256, c, o
+    return Problem(slot, geometry, n if isinstance(n, int) else 256, c, o)
+
+
+def _corner(name: str, slot: str) -> Corner:
+    """A corner as one function of the operands, whatever it leaves to other algorithms."""
+
+    def corner(*operands, geometry, dtypes, precision):
+        return run(
+            slot,
+            "cpu",
+            *operands,
+            geometry=geometry,
+            dtypes=dtypes,
+            precision=precision,
+            impl=name,
+        )
+
+    return corner
+
+
+# All corners by name; where an algorithm does not apply, the selection's takes its place.
+ALGORITHMS: dict[str, dict[str, Corner]] = {
+    name: {slot: _corner(name, slot) for slot in algorithm.corners}
+    for name, algorithm in _ALL.items()
+}

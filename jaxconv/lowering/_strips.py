@@ -22,17 +22,28 @@ from jax import lax
 from .._geometry import Geometry
 from .._typing import Array, Input, Kernel, Output
 from ._arrays import Dtypes, add_up, to_common_dtype
+from ._problem import Problem
+from ._sliding import MAX_TAPS
+
+
+def why_not(problem: Problem) -> str:
+    """What keeps rows from being cut into strips; empty if nothing does."""
+    geometry = problem.geometry
+    if not geometry.rank or geometry.groups > 1:
+        return "there are feature groups or no spatial axis"
+    if any(e > 1 for e in geometry.input_dilation):
+        return "the input is dilated"
+    if geometry.strides[-1] > 1 or geometry.kernel_dilation[-1] > 1:
+        return "the last axis has a stride or dilation"
+    if math.prod(geometry.window[:-1]) > MAX_TAPS:
+        return f"there are more than {MAX_TAPS} taps to unroll"
+    return "" if strip_length(geometry) else "no length of strip divides the rows of the output"
 
 
 def strip_length(geometry: Geometry) -> int:
     """S: the divisor of the last output size nearest to a window's row; 0 where there is none."""
-    dilated = any(e != 1 for e in geometry.input_dilation)
-    if not geometry.rank or geometry.groups != 1 or dilated:
-        return 0
-    if geometry.strides[-1] != 1 or geometry.kernel_dilation[-1] != 1:
-        return 0
     size, row = geometry.output_size[-1], geometry.window[-1]
-    divisors = (s for s in range(2, size + 1) if size % s == 0)
+    divisors = (s for s in range(2, min(size, 4 * row) + 1) if size % s == 0)
     return min(divisors, key=lambda s: (abs(s - row), s), default=0)
 
 

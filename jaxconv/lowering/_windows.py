@@ -3,11 +3,6 @@
 A window's tap r sees, at the output position p, the padded input at s·p + d·r. Over all p that is
 one strided slice, so a reduction over windows combines R slices, axis by axis where it separates.
 
-Backwards, tap r of output p writes to s·p + d·r = s·(p + d·r // s) + (d·r mod s). All writes with
-one remainder φ = d·r mod s, a *phase*, land on one of s interleaved grids, shifted by whole steps.
-A phase is thus a sum of shifted arrays, and the phases interleaved are the result: no two terms
-race, so the order of additions, and every bit, is fixed.
-
 XLA's own `select_and_scatter` does the same by a scalar loop, tens of times slower on a CPU; it
 drops the gradient of windows with a NaN and knows no dilation.
 
@@ -17,7 +12,6 @@ sum.
 """
 
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +21,10 @@ from jax import lax
 from .._geometry import Geometry
 from .._typing import Array, Input, Pooled, Taps
 from ._arrays import accumulator, add_up
+from ._sliding import MAX_TAPS, pad, pad_to_taps, place_taps, reach, taps
 
-# Taps that are unrolled along one axis, and in all.
+# Taps that are unrolled along one axis.
 MAX_TAPS_PER_AXIS = 32
-MAX_TAPS = 128
 
 
 def sum_windows(x: Input, *, geometry: Geometry) -> Pooled:
@@ -38,9 +32,9 @@ def sum_windows(x: Input, *, geometry: Geometry) -> Pooled:
     total = x.astype(accumulator(x.dtype))
     for axis in range(geometry.rank):
         if geometry.window[axis] > MAX_TAPS_PER_AXIS:
-            total = _sum_along(_pad_to_taps(total, axis, geometry, fill=0), axis, geometry)
+            total = _sum_along(pad_to_taps(total, axis, geometry, fill=0), axis, geometry)
         else:
-            total = add_up(_taps(total, axis, geometry, fill=0))
+            total = add_up(taps(total, axis, geometry, fill=0))
     return total.astype(x.dtype)
 
 
@@ -51,9 +45,9 @@ def spread_windows(y: Pooled, *, geometry: Geometry) -> Input:
         if geometry.window[axis] > MAX_TAPS_PER_AXIS:
             back = geometry.transposed()
             (lo, hi), gaps = back.padding[axis], back.input_dilation[axis] - 1
-            total = _sum_along(_pad(total, axis, lo, hi, 0, gaps), axis, back)
+            total = _sum_along(pad(total, axis, lo, hi, 0, gaps), axis, back)
         else:
-            total = _spread(lambda _, total=total: total, axis, geometry)
+            total = place_taps(lambda _, total=total: total, axis, geometry)
     return total.astype(y.dtype)
 
 
@@ -61,7 +55,7 @@ def max_of_windows(x: Input, *, geometry: Geometry) -> Pooled:
     """The largest element of each window; NaN where it holds one; the lowest value where empty."""
     best = x
     for axis in reversed(range(geometry.rank)):
-        first, *others = _taps(best, axis, geometry, fill=_lowest(x.dtype))
+        first, *others = taps(best, axis, geometry, fill=_lowest(x.dtype))
         best = first
         for tap in others:
             best = jnp.maximum(best, tap)
@@ -79,8 +73,8 @@ def max_and_argmax(x: Input, *, geometry: Geometry) -> tuple[Pooled, Taps]:
     index = jnp.zeros(x.shape, dtype)
     # The innermost axis first: then, among equals, the lowest outer tap is met first, as it should.
     for axis in reversed(range(geometry.rank)):
-        values = _taps(best, axis, geometry, fill=_lowest(x.dtype))
-        indices = _taps(index, axis, geometry, fill=-1)
+        values = taps(best, axis, geometry, fill=_lowest(x.dtype))
+        indices = taps(index, axis, geometry, fill=-1)
         best, index = values[0], indices[0]
         for r in range(1, geometry.window[axis]):
             larger = (values[r] > best) | (_is_nan(values[r]) & ~_is_nan(best))
@@ -100,9 +94,9 @@ def gather_windows(x: Input, index: Taps, *, geometry: Geometry) -> Pooled:
     def pick(x, axis, tap):
         if axis == geometry.rank:
             return jnp.where(index == tap, x, jnp.zeros((), x.dtype))
-        taps = _taps(x, axis, geometry, fill=0)
+        seen = taps(x, axis, geometry, fill=0)
         return add_up(
-            pick(x, axis + 1, tap * geometry.window[axis] + r) for r, x in enumerate(taps)
+            pick(x, axis + 1, tap * geometry.window[axis] + r) for r, x in enumerate(seen)
         )
 
     return pick(x, 0, 0)
@@ -117,7 +111,9 @@ def scatter_windows(y: Pooled, index: Taps, *, geometry: Geometry) -> Input:
     def place(axis, tap):
         if axis == geometry.rank:
             return jnp.where(index == tap, wide, jnp.zeros((), wide.dtype))
-        return _spread(lambda r: place(axis + 1, tap * geometry.window[axis] + r), axis, geometry)
+        return place_taps(
+            lambda r: place(axis + 1, tap * geometry.window[axis] + r), axis, geometry
+        )
 
     return place(0, 0).astype(y.dtype)
 
@@ -127,40 +123,9 @@ def index_dtype(geometry: Geometry) -> np.dtype:
     return np.min_scalar_type(-math.prod(geometry.window))
 
 
-def _taps(x: Array, axis: int, geometry: Geometry, *, fill: int | float) -> list[Array]:
-    """The strided slice that each tap of one spatial axis sees, lowest tap first."""
-    stride, dilation = geometry.strides[axis], geometry.kernel_dilation[axis]
-    seen = _reach(axis, geometry)
-    x = _pad_to_taps(x, axis, geometry, fill=fill)
-    return [
-        lax.slice_in_dim(x, dilation * r, dilation * r + seen, stride, axis=axis + 1)
-        for r in range(geometry.window[axis])
-    ]
-
-
-def _spread(term: Callable[[int], Array], axis: int, geometry: Geometry) -> Array:
-    """Add up `term(r)`, placed where tap r of each window lies: the transpose of `_taps`."""
-    stride, dilation = geometry.strides[axis], geometry.kernel_dilation[axis]
-    positions, (lo, _) = geometry.output_size[axis], geometry.padding[axis]
-    size = geometry.input_size[axis]
-    steps = -(-(lo + size) // stride)
-    phases: list[Array | None] = [None] * stride
-    for r in range(geometry.window[axis]):
-        shift, phase = divmod(dilation * r, stride)
-        shifted = _pad(term(r), axis, shift, steps - positions - shift, 0)
-        before = phases[phase]
-        phases[phase] = shifted if before is None else before + shifted
-    some = next(phase for phase in phases if phase is not None)
-    filled = [jnp.zeros_like(some) if phase is None else phase for phase in phases]
-    n, *spatial, c = some.shape
-    spatial[axis] = steps * stride
-    interleaved = jnp.stack(filled, axis + 2).reshape(n, *spatial, c)
-    return lax.slice_in_dim(interleaved, lo, lo + size, axis=axis + 1)
-
-
 def _gather_in_a_loop(x: Array, index: Array, geometry: Geometry) -> Array:
     padded, strides = _padded_to_taps(x, geometry), (1, *geometry.strides, 1)
-    seen = (x.shape[0], *(_reach(axis, geometry) for axis in range(geometry.rank)), x.shape[-1])
+    seen = (x.shape[0], *(reach(axis, geometry) for axis in range(geometry.rank)), x.shape[-1])
 
     def pick(tap, y):
         slab = lax.dynamic_slice(padded, _start(tap, geometry), seen)
@@ -186,7 +151,7 @@ def _scatter_in_a_loop(y: Array, index: Array, geometry: Geometry) -> Array:
 
     x = lax.fori_loop(0, math.prod(geometry.window), place, jnp.zeros(shape, y.dtype))
     for axis, (size, (lo, _)) in enumerate(zip(geometry.input_size, geometry.padding, strict=True)):
-        x = _pad(x, axis, -lo, lo + size - shape[axis + 1], 0)
+        x = pad(x, axis, -lo, lo + size - shape[axis + 1], 0)
     return x
 
 
@@ -215,28 +180,8 @@ def _sum_along(padded: Array, axis: int, geometry: Geometry) -> Array:
 
 def _padded_to_taps(x: Array, geometry: Geometry) -> Array:
     for axis in range(geometry.rank):
-        x = _pad_to_taps(x, axis, geometry, fill=0)
+        x = pad_to_taps(x, axis, geometry, fill=0)
     return x
-
-
-def _pad_to_taps(x: Array, axis: int, geometry: Geometry, *, fill: int | float) -> Array:
-    """Pad or crop one spatial axis to what the taps of all windows see."""
-    lo, _ = geometry.padding[axis]
-    last = geometry.kernel_dilation[axis] * (geometry.window[axis] - 1) + _reach(axis, geometry)
-    return _pad(x, axis, lo, last - lo - x.shape[axis + 1], fill)
-
-
-def _reach(axis: int, geometry: Geometry) -> int:
-    """Length from the first to the last position that one tap sees."""
-    return geometry.strides[axis] * (geometry.output_size[axis] - 1) + 1
-
-
-def _pad(x: Array, axis: int, lo: int, hi: int, fill: int | float, gaps: int = 0) -> Array:
-    if not (lo or hi or gaps):
-        return x
-    config = [(0, 0, 0)] * x.ndim
-    config[axis + 1] = (lo, hi, gaps)
-    return lax.pad(x, jnp.asarray(fill, x.dtype), config)
 
 
 def _lowest(dtype: np.dtype) -> int | float:

@@ -6,6 +6,7 @@ the one difference to notice is that padding is `"VALID"` unless asked otherwise
 """
 
 from ._convolution import Conv as Conv
+from ._convolution import ConvBlock as ConvBlock
 from ._convolution import ConvTranspose as ConvTranspose
 from ._dense import Dropout as Dropout
 from ._dense import Linear as Linear

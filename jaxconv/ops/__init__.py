@@ -3,10 +3,12 @@
 from ._activations import dropout as dropout
 from ._activations import relu as relu
 from ._activations import tanh as tanh
+from ._block import conv_block as conv_block
 from ._convolution import conv as conv
 from ._convolution import conv_input_vjp as conv_input_vjp
 from ._convolution import conv_kernel_vjp as conv_kernel_vjp
 from ._dense import dense as dense
+from ._explain import explain as explain
 from ._general import conv_general_dilated as conv_general_dilated
 from ._losses import softmax as softmax
 from ._losses import softmax_cross_entropy as softmax_cross_entropy

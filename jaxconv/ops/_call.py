@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export, lax
 
+from .. import lowering
 from .._geometry import Geometry, Padding, Size, convolution_geometry, per_axis
 from .._typing import Array
 
 DimensionNumbers: TypeAlias = tuple[str, str, str] | lax.ConvDimensionNumbers | None
-IMPLEMENTATIONS = (None, "textbook", "lax")
+IMPLEMENTATIONS = (None, "textbook", "lax", *lowering.ALGORITHMS)
 
 
 def as_array(name: str, value: Any) -> Array:

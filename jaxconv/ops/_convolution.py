@@ -68,11 +68,15 @@ def conv(
       dimension_numbers: Layouts of `x`, `kernel` and the result, as `jax.lax.conv_general_dilated`
         takes them; None means channels last, as above.
       flip_kernel: Turn the kernel by 180° first: a true convolution.
-      precision: As for `jax.lax.conv_general_dilated`.
+      precision: As for `jax.lax.conv_general_dilated`. With more than the default, rounding errors
+        are relative to the terms of each element; by default they may be relative to the norms of
+        the operands, as in a Fourier basis.
       preferred_element_type: dtype of the result; by default that of `x`. Sums of half-precision
         products are kept in float32 in any case.
       impl: None chooses an algorithm for platform and shape; `"textbook"` runs the formula of the
         derivation literally; `"lax"` is `jax.lax.conv_general_dilated` with autodiff's derivatives.
+        The name of an algorithm, as `jaxconv.explain` lists them, asks for that one here and,
+        where it applies, in all derivatives.
 
     Returns:
       Feature map `(n, *output, o)` with
@@ -80,7 +84,7 @@ def conv(
 
     Raises:
       ValueError: Ranks, channels or groups do not match, an option is out of range, or the window
-        is larger than the padded input.
+        is larger than the padded input, or the algorithm that `impl` names does not apply.
       TypeError: An operand is no array, dtypes differ, or an option has the wrong type.
 
     Source: (1) is the convolution of Dumoulin & Visin, "A guide to convolution arithmetic for deep

@@ -97,7 +97,13 @@ def _compiled_to(slot: str, platform: str) -> Map:
     def lowered(*operands, geometry, dtypes, precision, impl):
         if impl != "textbook":
             return lowering.run(
-                slot, platform, *operands, geometry=geometry, dtypes=dtypes, precision=precision
+                slot,
+                platform,
+                *operands,
+                geometry=geometry,
+                dtypes=dtypes,
+                precision=precision,
+                impl=impl,
             )
         dtype = dtypes["xky".index(slot)]
         wide = lowering.accumulator(jnp.result_type(*operands, dtype))
@@ -116,11 +122,22 @@ _TRIANGLE = multilinear_form(
 )
 
 
+# Which slot a primitive leaves empty.
+SLOT_OF = {corner.primitive: slot for slot, corner in zip("xky", _TRIANGLE, strict=True)}
+
+
 def contract(
     call: Call, slot: str, *operands: Array, geometry: Geometry, dtypes: lowering.Dtypes
 ) -> Array:
     """Contract (T) with two slots, the empty one named, by the operation or by plain lax."""
     params = {"geometry": geometry, "dtypes": dtypes, "precision": call.precision}
+    if call.impl in lowering.ALGORITHMS:
+        shapes = (operand.shape for operand in operands)
+        why_not = lowering.why_not(call.impl, lowering.problem_of(slot, *shapes, geometry=geometry))
+        if why_not:
+            raise ValueError(
+                f"{call.function}: impl={call.impl!r} does not apply to this call: {why_not}."
+            )
     if call.impl == "lax":
         return lowering.ALGORITHMS["direct"][slot](*operands, **params)
     return _TRIANGLE["xky".index(slot)](*operands, **params, impl=call.impl)

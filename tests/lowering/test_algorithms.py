@@ -1,5 +1,7 @@
 """Every algorithm against the direct convolution in float64, wherever it says that it applies."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,59 +9,95 @@ import pytest
 
 from jaxconv import lowering
 from jaxconv._geometry import convolution_geometry
-from jaxconv.lowering import _fourier, _strips
-from jaxconv.lowering._selection import cheapest, costs
+from jaxconv.lowering import Problem, _blocks, _selection
 from tests.oracles import assert_within_rounding
 
-# (input, window, strides, padding, kernel_dilation)
+# Input, window, strides, padding, input dilation, kernel dilation, groups; the channels c and o.
 GEOMETRIES = [
-    ((9,), (4,), 1, "VALID", 1),
-    ((9,), (4,), 1, ((2, 1),), 2),
-    ((8, 9), (3, 2), 1, "SAME", 1),
-    ((8, 9), (3, 4), 1, "FULL", 1),
-    ((8, 9), (3, 4), 1, ((-1, 2), (-2, 1)), 1),
-    ((8, 9), (3, 2), (2, 1), ((1, 0), (0, 1)), (2, 1)),
-    ((12, 10), (10, 10), 1, "VALID", 1),
-    ((5, 4, 6), (2, 3, 2), 1, "SAME", 1),
-    ((5, 4, 6), (2, 2, 3), (2, 1, 1), "VALID", (1, 2, 1)),
+    ((9,), (4,), 1, "VALID", 1, 1, 1, 2, 5),
+    ((9,), (4,), 1, ((2, 1),), 1, 2, 1, 2, 5),
+    ((30,), (5,), 4, ((3, 1),), 1, 6, 1, 2, 3),
+    ((8, 9), (3, 2), 1, "SAME", 1, 1, 1, 2, 5),
+    ((8, 9), (3, 4), 1, "FULL", 1, 1, 1, 1, 5),
+    ((8, 9), (3, 4), 1, ((-1, 2), (-2, 1)), 1, 1, 1, 2, 5),
+    ((8, 9), (3, 2), (2, 1), ((1, 0), (0, 1)), 1, (2, 1), 1, 2, 5),
+    ((9, 8), (3, 2), (2, 3), "SAME", 1, 1, 2, 4, 6),
+    ((9, 8), (4, 3), (2, 3), ((1, 2), (-1, 1)), 1, (1, 2), 1, 2, 4),
+    ((8, 8), (4, 4), 4, "VALID", 1, 1, 1, 3, 5),
+    ((8, 8), (2, 2), 4, "VALID", 1, 1, 1, 3, 5),
+    ((5, 4), (3, 4), 1, ((1, 2), (-1, 4)), (2, 3), (2, 1), 2, 4, 4),
+    ((5, 7), (3, 4), (1, 2), "FULL", (2, 1), 1, 2, 4, 4),
+    ((12, 10), (10, 10), 1, "VALID", 1, 1, 1, 2, 5),
+    ((9, 8), (3, 3), 1, "SAME", 1, 1, 4, 4, 4),
+    ((9, 8), (3, 3), 2, "SAME", 1, 1, 4, 4, 8),
+    ((20,), (3,), 1, ((2, 0),), 1, 4, 6, 6, 6),
+    ((5, 4, 6), (2, 3, 2), 1, "SAME", 1, 1, 1, 2, 5),
+    ((5, 4, 6), (2, 2, 3), (2, 1, 1), "VALID", 1, (1, 2, 1), 1, 2, 5),
+    ((6, 4, 5), (2, 3, 3), 2, "SAME", 1, 1, 2, 2, 4),
 ]
-APPLIES = {"strips": _strips.strip_length, "fourier": _fourier.fits}
 
 
-@pytest.mark.parametrize("name", APPLIES)
+@pytest.mark.parametrize("name", sorted(set(lowering.ALGORITHMS) - {"direct"}))
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 @pytest.mark.parametrize("slot", "xky")
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.usefixtures("float64")
-def test_equals_direct(name, geometry, slot, dtype, normal):
-    size, window, strides, padding, dilation = geometry
-    geometry = convolution_geometry("test", size, window, strides, padding, 1, dilation, 1)
-    if slot not in lowering.ALGORITHMS[name] or not APPLIES[name](geometry):
-        assert name not in costs(slot, geometry, 3, 2, 5), "not selected where it does not apply"
+def test_equals_direct(name, geometry, slot, normal):
+    *spacing, c, o = geometry
+    geometry = convolution_geometry("test", *spacing)
+    problem = Problem(slot, geometry, 3, c, o)
+    if lowering.why_not(name, problem):
+        assert name not in {plan.name for plan in lowering.plans(problem)}
         return
     arrays = {
-        "x": normal((3, *size, 2)),
-        "k": normal((*window, 2, 5)),
-        "y": normal((3, *geometry.output_size, 5)),
+        "x": normal((3, *geometry.input_size, c)),
+        "k": normal((*geometry.window, c // geometry.groups, o)),
+        "y": normal((3, *geometry.output_size, o)),
     }
     operands = [array for other, array in arrays.items() if other != slot]
     wide = {"geometry": geometry, "dtypes": (np.dtype("float64"),) * 3, "precision": None}
     direct = lowering.ALGORITHMS["direct"][slot]
-    expected = direct(*operands, **wide)
-    if name == "fourier":  # each element is a sum over all frequencies of all products
-        magnitude = np.sqrt(jnp.sum(operands[0] ** 2) * jnp.sum(operands[1] ** 2))
-    else:
-        magnitude = direct(*map(jnp.abs, operands), **wide)
-    dtypes = (np.dtype(dtype),) * 3
-    narrow = {**wide, "dtypes": dtypes}
-    narrow_operands = [operand.astype(dtype) for operand in operands]
-    actual = jax.jit(lambda *a: lowering.ALGORITHMS[name][slot](*a, **narrow))(*narrow_operands)
-    assert actual.dtype == dtype
-    terms = max(operand.size for operand in operands)
-    rounded = [a.astype("float64") for a in narrow_operands]
-    expected = direct(*rounded, **wide)
-    bound = magnitude * np.finfo(dtype).eps / np.finfo(np.float64).eps
-    assert_within_rounding(np.asarray(actual, np.float64), expected, bound, terms, name)
+    for dtype in ("float32", "float64"):
+        narrow = [operand.astype(dtype) for operand in operands]
+        expected = direct(*(a.astype("float64") for a in narrow), **wide)
+        if name == "fourier":  # each element is a sum over all frequencies of all products
+            magnitude = np.sqrt(jnp.sum(operands[0] ** 2) * jnp.sum(operands[1] ** 2))
+        else:
+            magnitude = direct(*map(jnp.abs, operands), **wide)
+        options = {**wide, "dtypes": (np.dtype(dtype),) * 3}
+        (plan,) = (plan for plan in lowering.plans(problem) if plan.name == name)
+        run = partial(_selection.execute, plan, slot=slot, **options)
+        actual = jax.jit(run)(*narrow)
+        assert actual.dtype == dtype
+        terms = max(operand.size for operand in operands)
+        bound = magnitude * np.finfo(dtype).eps / np.finfo(np.float64).eps
+        assert_within_rounding(np.asarray(actual, np.float64), expected, bound, terms, str(plan))
+
+
+@pytest.mark.parametrize("name", sorted(set(lowering.ALGORITHMS) - {"direct"}))
+def test_every_algorithm_is_tried_above(name):
+    def applies(slot, geometry):
+        *spacing, c, o = geometry
+        spaced = convolution_geometry("test", *spacing)
+        return not lowering.why_not(name, Problem(slot, spaced, 3, c, o))
+
+    slots = {slot for slot in "xky" for geometry in GEOMETRIES if applies(slot, geometry)}
+    assert slots == set(lowering.ALGORITHMS[name])
+
+
+@pytest.mark.parametrize("n", [7, 12])  # with and without a rest
+@pytest.mark.parametrize("slot", "xky")
+def test_blocks_give_what_the_whole_gives(slot, n, normal, monkeypatch):
+    geometry = geometry_of((6, 5), (3, 2))
+    arrays = {"x": normal((n, 6, 5, 2), "float32"), "y": normal((n, 4, 4, 4), "float32")}
+    arrays = {"x": arrays["x"], "k": normal((3, 2, 2, 4), "float32"), "y": arrays["y"]}
+    operands = [a for s, a in arrays.items() if s != slot]
+    options = {"geometry": geometry, "dtypes": (np.dtype("float32"),) * 3, "precision": None}
+    corner = lowering.ALGORITHMS["input_patches"][slot]
+    whole = corner(*operands, **options)
+    monkeypatch.setattr(_blocks, "NUMBERS", 1000)  # 240 an example: blocks of 4
+    program = jax.make_jaxpr(lambda *a: corner(*a, **options))(*operands)
+    assert "scan" in str(program)
+    np.testing.assert_allclose(corner(*operands, **options), whole, rtol=1e-5, atol=1e-5)
 
 
 def geometry_of(size, window, strides=1, padding="VALID"):
@@ -75,14 +113,19 @@ SELECTED = [  # as measured on two AVX-512 cores
     ("x", geometry_of((12, 12), (5, 5)), (500, 32, 32), "fourier"),
     ("y", geometry_of((12, 12), (5, 5)), (500, 32, 32), "direct"),
     ("y", geometry_of((7, 7), (3, 3), 1, "SAME"), (32, 512, 512), "direct"),
-    ("k", geometry_of((32, 32), (3, 3), 1, "SAME"), (128, 64, 64), "direct"),
+    ("k", geometry_of((32, 32), (3, 3), 1, "SAME"), (128, 64, 64), "split_patches"),
     ("x", geometry_of((56, 56), (3, 3), 2, "SAME"), (32, 64, 128), "direct"),
+    ("x", geometry_of((64, 64), (16, 16), 16), (8, 3, 64), "phases"),
+    ("y", geometry_of((16, 16, 16), (3, 3, 3)), (4, 16, 32), "input_depth"),
+    ("x", geometry_of((16, 16, 16), (3, 3, 3)), (4, 16, 32), "input_depth"),
+    ("k", geometry_of((16, 16, 16), (3, 3, 3)), (4, 16, 32), "split_patches"),
+    ("k", geometry_of((56, 56), (1, 1)), (8, 256, 64), "input_patches"),
 ]
 
 
 @pytest.mark.parametrize(("slot", "geometry", "sizes", "expected"), SELECTED, ids=str)
 def test_selection_follows_the_measurements(slot, geometry, sizes, expected):
-    assert cheapest(slot, geometry, *sizes) == expected
+    assert lowering.plans(Problem(slot, geometry, *sizes))[0].name == expected
 
 
 def test_other_platforms_and_dtypes_run_the_direct_convolution(normal):

@@ -1,0 +1,131 @@
+"""What each algorithm costs on a CPU: the model that the selection ranks them by.
+
+The unit is the time of one operation inside a large matrix product. Each algorithm multiplies its
+count of operations by how much slower it makes them, and adds what it moves through memory. The
+factors were measured on two AVX-512 cores in float32 (`python -m experiments.benchmark` measures
+them again); they need only be right to within the factor by which algorithms differ.
+"""
+
+import math
+
+from . import _fourier, _patches, _phases, _strips
+from ._problem import Problem
+
+# Operations that fit in the time in which one number is copied: in the caches, through memory, and
+# through memory with a stride.
+_CACHED = 60.0
+_COPIED = 150.0
+_STRIDED = 250.0
+# Operations in the time that it takes to start one more kernel, or one more turn of a loop.
+_LAUNCH = 5e6
+
+
+def direct(problem: Problem) -> float:
+    """XLA's own convolution, which collects patches in the caches and multiplies them."""
+    slot, geometry, n, c, o = problem
+    if not geometry.rank:
+        return _LAUNCH + _product(problem)
+    c, o = c / geometry.groups, o / geometry.groups
+    if slot == "k":
+        slow = _DIRECT_KERNEL_VJP[min(geometry.rank, 3)] * (1 + 3 / c) * _thin(o)
+        return _LAUNCH + slow * problem.operations
+    slow = (_VOLUME if geometry.rank > 2 else 1.0) * (_GROUPS if geometry.groups > 1 else 1.0)
+    if slot == "y":
+        dilation, spacing = geometry.input_dilation, geometry.strides
+        positions, rows, columns = geometry.output_size, c, o
+    else:
+        dilation, spacing = geometry.strides, geometry.input_dilation
+        positions, rows, columns = geometry.input_size, o, c
+    taps = math.prod(geometry.window)
+    operations = 2.0 * n * math.prod(positions) * taps * c * o * geometry.groups
+    slow *= _thin(rows * taps) * (_thin(columns) if columns > 1 else _ONE_COLUMN)
+    slow *= _spaced(math.prod(spacing), 1.1, 1.8) * _spaced(math.prod(dilation), 0.33, 3.5)
+    return _LAUNCH + slow * operations
+
+
+# XLA convolves the input with a window as large as the error's map for a kernel gradient, and
+# falls back to a slower implementation where there are three axes or feature groups.
+_DIRECT_KERNEL_VJP = {1: 2.2, 2: 3.3, 3: 10.0}
+_VOLUME = 5.0
+_GROUPS = 7.0
+# A product with a vector, not a matrix.
+_ONE_COLUMN = 15.0
+
+
+def _spaced(spacing: int, few: float, many: float) -> float:
+    """A factor for strides, or for dilation: of zeros that fill three places in four, or more."""
+    return 1.0 if spacing == 1 else few if spacing <= 4 else many
+
+
+def _product(problem: Problem) -> float:
+    """A matrix product for each group; thin matrices leave registers unused."""
+    slot, geometry, n, c, o = problem
+    c, o = c / geometry.groups, o / geometry.groups
+    rows, inner, columns = {"y": (n, c, o), "x": (n, o, c), "k": (c, n, o)}[slot]
+    return problem.operations * _thin(rows, 8) * _thin(inner, 8) * _thin(columns)
+
+
+def _thin(size: int | float, half: int = 16) -> float:
+    """The factor by which a product with a side of `size` is slower; 2 at `half`."""
+    return 1 + half / max(size, 1)
+
+
+def taps(problem: Problem) -> float:
+    """Multiplications at the rate of the caches, for each tap."""
+    return _LAUNCH + (40.0 if problem.slot == "k" else 20.0) * problem.operations
+
+
+def strips(problem: Problem) -> float:
+    """A matrix product with a band of zeros around the kernel's rows."""
+    slot, geometry, n, c, o = problem
+    strip, row = _strips.strip_length(geometry), geometry.window[-1]
+    wasted = (strip + row - 1) / row
+    outer = math.prod(geometry.window[:-1]) * math.prod(geometry.output_size)
+    patches = n * outer * c * (strip + row - 1) / strip
+    errors = n * math.prod(geometry.output_size) * o
+    return (
+        _LAUNCH
+        + problem.operations * wasted * _thin(strip * o)
+        + _COPIED * (2 if slot == "x" else 1) * patches
+        + _COPIED * errors
+    )
+
+
+def fourier(problem: Problem) -> float:
+    """Dense transforms, and a product for each frequency."""
+    slot, geometry, n, c, o = problem
+    frequencies = math.prod(_fourier.circle(geometry)) / 2
+    inputs, outputs = math.prod(geometry.input_size), math.prod(geometry.output_size)
+    maps = inputs * c * n + outputs * o * n + math.prod(geometry.window) * c * o
+    operations = 4 * frequencies * maps + 8 * frequencies * n * c * o * _thin(c, 8) * _thin(o, 8)
+    # Transformed maps, and the kernel also as real matrices.
+    numbers = 2 * frequencies * ((c + o) * n + 3 * c * o) + maps
+    return 3 * _LAUNCH + 1.2 * operations + _COPIED * numbers
+
+
+def patches(problem: Problem, into: str) -> float:
+    """Collecting the patches, without the product that follows."""
+    slot, geometry, n, c, o = problem
+    cost = _LAUNCH
+    for s, numbers in _patches.numbers(geometry, into, c, o).items():
+        axes = [a for a, w in enumerate(into) if w == s]
+        spacing = geometry.strides if s == "x" else geometry.input_dilation
+        strided = any(spacing[a] > 1 for a in axes)
+        # Rows of a few numbers are not copied but moved one by one.
+        numbers *= 1 + 1.0 / ((c if s == "x" else o) / geometry.groups)
+        # Adding up overlapping patches reads and writes them once more than collecting them.
+        cost += n * numbers * (_STRIDED if strided else _COPIED) * (1.5 if s == slot else 1)
+    return cost
+
+
+def phases(problem: Problem) -> float:
+    """Taking the phases apart or putting them together, without the form that follows."""
+    slot, geometry, n, c, o = problem
+    combs = [_phases.comb(axis) for axis in geometry.axes()]
+    inputs, outputs = math.prod(geometry.input_size), math.prod(geometry.output_size)
+    numbers = 0.0
+    if any(comb.splits == "x" and comb.step > 1 for comb in combs):
+        numbers += n * inputs * c
+    if any(comb.splits == "y" and comb.step > 1 for comb in combs):
+        numbers += n * outputs * o
+    return _LAUNCH + _COPIED * numbers

@@ -1,0 +1,88 @@
+"""What the taps of a window see, and the transpose: shifted slices, without gather or scatter.
+
+At the output position p tap r sees the padded input at s·p + d·r. Over all p that is one strided
+slice, so whatever runs over windows is written with R slices an axis.
+
+Backwards, tap r of output p writes to s·p + d·r = s·(p + d·r // s) + (d·r mod s). All writes with
+one remainder φ = d·r mod s, a *phase*, land on one of s interleaved grids, shifted by whole steps.
+A phase is thus a sum of shifted arrays, and the phases interleaved are the result: no two terms
+race, so the order of additions, and every bit, is fixed.
+
+Arrays are `(n, *spatial, …)`; spatial axes are counted from 0.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax.numpy as jnp
+from jax import lax
+
+from .._geometry import Geometry
+from .._typing import Array
+
+# Slices are unrolled, but a window that spans an image would make a program of thousands.
+MAX_TAPS = 128
+
+
+def taps(x: Array, axis: int, geometry: Geometry, *, fill: int | float = 0) -> list[Array]:
+    """The strided slice that each tap of one spatial axis sees, lowest tap first."""
+    stride, dilation = geometry.strides[axis], geometry.kernel_dilation[axis]
+    seen = reach(axis, geometry)
+    x = pad_to_taps(x, axis, geometry, fill=fill)
+    return [
+        lax.slice_in_dim(x, dilation * r, dilation * r + seen, stride, axis=axis + 1)
+        for r in range(geometry.window[axis])
+    ]
+
+
+def place_taps(term: Callable[[int], Array], axis: int, geometry: Geometry) -> Array:
+    """Add up `term(r)`, placed where tap r of each window lies: the transpose of `taps`."""
+    stride, dilation = geometry.strides[axis], geometry.kernel_dilation[axis]
+    positions, (lo, _) = geometry.output_size[axis], geometry.padding[axis]
+    size = geometry.input_size[axis]
+    steps = -(-(lo + size) // stride)
+    phases: dict[int, Array] = {}
+    for r in range(geometry.window[axis]):
+        shift, phase = divmod(dilation * r, stride)
+        shifted = pad(term(r), axis, shift, steps - positions - shift)
+        phases[phase] = phases[phase] + shifted if phase in phases else shifted
+    whole = interleaved(phases, axis, stride)
+    return pad(whole, axis, -lo, lo + size - steps * stride)
+
+
+def interleaved(phases: Mapping[int, Array], axis: int, step: int) -> Array:
+    """One array out of `phases`, equal in shape: a[step·m + q] = phases[q][m], zero without q."""
+    some = next(iter(phases.values()))
+    if step == 1:
+        return some
+    filled = [phases.get(phase, jnp.zeros_like(some)) for phase in range(step)]
+    shape = list(some.shape)
+    shape[axis + 1] *= step
+    return jnp.stack(filled, axis + 2).reshape(shape)
+
+
+def every(a: Array, axis: int, start: int, step: int, count: int) -> Array:
+    """a[start + step·m] for m < count; zero where that lies outside."""
+    end = start + step * (count - 1) + 1
+    a = pad(a, axis, -start, end - a.shape[axis + 1])
+    return lax.slice_in_dim(a, 0, end - start, step, axis=axis + 1)
+
+
+def pad_to_taps(x: Array, axis: int, geometry: Geometry, *, fill: int | float = 0) -> Array:
+    """Pad or crop one spatial axis to what the taps of all windows see."""
+    lo, _ = geometry.padding[axis]
+    last = geometry.kernel_dilation[axis] * (geometry.window[axis] - 1) + reach(axis, geometry)
+    return pad(x, axis, lo, last - lo - x.shape[axis + 1], fill)
+
+
+def reach(axis: int, geometry: Geometry) -> int:
+    """Length from the first to the last position that one tap sees."""
+    return geometry.strides[axis] * (geometry.output_size[axis] - 1) + 1
+
+
+def pad(x: Array, axis: int, lo: int, hi: int, fill: int | float = 0, gaps: int = 0) -> Array:
+    """Pad one spatial axis, or crop it where `lo` or `hi` is negative."""
+    if not (lo or hi or gaps):
+        return x
+    config = [(0, 0, 0)] * x.ndim
+    config[axis + 1] = (lo, hi, gaps)
+    return lax.pad(x, jnp.asarray(fill, x.dtype), config)

@@ -1,0 +1,109 @@
+"""Convolution, bias, activation and max pool as one operation that keeps little."""
+
+from typing import Any, Literal
+
+from jax import lax
+
+from .._geometry import Padding, Size
+from .._typing import AnyArray, Array
+from ._activations import relu, tanh
+from ._call import as_array
+from ._convolution import conv
+from ._pooling import max_pool
+
+# Non-decreasing, each of them: what (1) below rests on.
+_ACTIVATIONS = {"relu": relu, "tanh": tanh, None: lambda x: x}
+
+
+def conv_block(
+    x: AnyArray,
+    kernel: AnyArray,
+    bias: AnyArray | None = None,
+    *,
+    window_shape: Size,
+    activation: Literal["relu", "tanh"] | None = "relu",
+    strides: Size = 1,
+    padding: Padding = "VALID",
+    pool_strides: Size | None = None,
+    pool_padding: Padding = "VALID",
+    input_dilation: Size = 1,
+    kernel_dilation: Size = 1,
+    feature_group_count: int = 1,
+    flip_kernel: bool = False,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: Any = None,
+    impl: str | None = None,
+) -> Array:
+    """Convolve, add a bias, activate and take the largest element of each window.
+
+        max_r f(a[r] + b) = f(max_r a[r] + b)    for every f that does not decrease            (1)
+
+    The right side is what runs: bias and activation see the pooled map, which is |R| times smaller
+    than the convolution's. Composed by hand in the usual order, the left side, autodiff cannot know
+    (1): it writes the activated map and keeps what its reverse needs of it.
+
+    Derivative. With m the argmax of the pool, `gather` its choice of elements and z the pooled map,
+
+        y = f(z + b),   z = gather(conv(x, k), m)
+        z_bar = f'(z + b) y_bar,   b_bar = Σ_{n,p} z_bar,   a_bar = gatherᵀ(z_bar, m)          (2)
+
+    and a_bar goes on through `conv_input_vjp` and `conv_kernel_vjp`. Besides x and k, (2) needs m,
+    one byte for each pooled element, and what f' needs of the pooled map: of the convolution's
+    output nothing is kept. Where rounding or saturation makes elements of a window equal after f
+    that were not before, the two sides of (1) may choose different subgradients.
+
+    Args:
+      x: Input `(n, *spatial, c)`.
+      kernel: Kernel `(*window, c / feature_group_count, o)`, of the same dtype.
+      bias: `(o,)`, of the same dtype; None adds nothing.
+      window_shape: Window of the max pool; an int or one for each spatial axis.
+      activation: `"relu"`, `"tanh"` or None.
+      strides, padding, input_dilation, kernel_dilation, feature_group_count, flip_kernel,
+        precision, preferred_element_type, impl: Of the convolution, as for `conv`.
+      pool_strides, pool_padding: Of the pool, as for `max_pool`.
+
+    Returns:
+      Feature map `(n, *pooled, o)`.
+
+    Raises:
+      ValueError: As `conv` and `max_pool`; or the bias has another shape, or the activation is
+        unknown.
+      TypeError: As `conv` and `max_pool`; or the bias has another dtype.
+
+    Source: derived here.
+
+    >>> import jax.numpy as jnp
+    >>> x, kernel, bias = jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4)), jnp.zeros(4)
+    >>> conv_block(x, kernel, bias, window_shape=2).shape
+    (2, 3, 3, 4)
+    """
+    if activation not in _ACTIVATIONS:
+        raise ValueError(
+            f"conv_block: activation must be one of {tuple(_ACTIVATIONS)}, got {activation!r}."
+        )
+    a = conv(
+        x,
+        kernel,
+        strides,
+        padding,
+        input_dilation=input_dilation,
+        kernel_dilation=kernel_dilation,
+        feature_group_count=feature_group_count,
+        flip_kernel=flip_kernel,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        impl=impl,
+    )
+    z = max_pool(a, window_shape, pool_strides, pool_padding)
+    if bias is not None:
+        z = z + _bias(bias, a)
+    return _ACTIVATIONS[activation](z)  # (1)
+
+
+def _bias(bias: Any, a: Array) -> Array:
+    bias = as_array("conv_block: bias", bias)
+    if bias.shape != a.shape[-1:]:
+        raise ValueError(f"conv_block: bias must be (o,) = {a.shape[-1:]}, got {bias.shape}.")
+    if bias.dtype != a.dtype:
+        raise TypeError(f"conv_block: bias must have dtype {a.dtype}, got {bias.dtype}.")
+    return bias

@@ -1,0 +1,120 @@
+"""explain, and `impl` with the name of an algorithm: what they say is what is compiled."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxconv import conv, conv_input_vjp, conv_kernel_vjp, explain, lowering
+
+X, KERNEL = jnp.ones((50, 12, 12, 32)), jnp.ones((5, 5, 32, 32))
+
+
+def loss(x, kernel, **options):
+    return jnp.sum(conv(x, kernel, **options) ** 2)
+
+
+def test_finds_the_three_corners():
+    found = explain(jax.grad(loss, (0, 1)), X, KERNEL, platform="cpu").corners
+    assert [corner.function for corner in found] == ["conv", "conv_kernel_vjp", "conv_input_vjp"]
+    for corner in found:
+        assert corner.x_shape == X.shape
+        assert corner.kernel_shape == KERNEL.shape
+        assert corner.y_shape == (50, 8, 8, 32)
+        assert min(corner.considered.values()) == 1
+        assert corner.algorithm == min(corner.considered, key=lambda name: corner.considered[name])
+        named = {plan.split(" > ")[0] for plan in corner.considered}
+        assert named | set(corner.refused) == set(lowering.ALGORITHMS)
+        assert named.isdisjoint(corner.refused)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        lambda x, k: jax.lax.scan(lambda s, _: (s + loss(x, k), None), 0.0, length=3),
+        lambda x, k: jax.lax.cond(x[0, 0, 0, 0] > 0, loss, lambda x, k: 0.0, x, k),
+        lambda x, k: jax.jit(jax.checkpoint(loss))(x, k),
+        lambda x, k: jax.lax.fori_loop(0, 3, lambda i, s: s + loss(x, k), 0.0),
+    ],
+)
+def test_looks_into_inner_programs(program):
+    (corner,) = explain(program, X, KERNEL).corners
+    assert (corner.function, corner.times) == ("conv", 1)
+
+
+def test_equal_corners_are_listed_once():
+    (corner,) = explain(lambda x, k: conv(x, k) + conv(2 * x, k), X, KERNEL).corners
+    assert corner.times == 2
+    assert "(2 times)" in str(corner)
+
+
+def test_takes_shapes_without_arrays():
+    x, kernel = jax.eval_shape(lambda: (X, KERNEL))
+    assert str(explain(loss, x, kernel)) == str(explain(loss, X, KERNEL))
+
+
+@pytest.mark.parametrize(
+    ("program", "platform", "runs", "reason"),
+    [
+        (lambda x, k: conv(x, k, impl="fourier"), "cpu", "fourier", "asked for by impl"),
+        (lambda x, k: conv(x, k, impl="textbook"), "cpu", "textbook", "formula"),
+        (lambda x, k: conv(x, k), "tpu", "direct", "XLA knows best on tpu"),
+        (
+            lambda x, k: conv(x.astype(jnp.bfloat16), k.astype(jnp.bfloat16)),
+            "cpu",
+            "direct",
+            "float32 and float64",
+        ),
+    ],
+)
+def test_reasons(program, platform, runs, reason):
+    (corner,) = explain(program, X, KERNEL, platform=platform).corners
+    assert corner.algorithm == runs
+    assert reason in corner.reason
+    assert f"runs      {runs}: " in str(corner)
+
+
+def test_more_precision_rules_out_what_rounds_by_norm():
+    def algorithms(precision):
+        program = jax.grad(lambda k: loss(X, k, precision=precision))
+        return [corner.algorithm for corner in explain(program, KERNEL, platform="cpu").corners]
+
+    assert "fourier" in algorithms(None)
+    assert "fourier" in algorithms("default")
+    for precision in ("highest", "high", jax.lax.Precision.HIGHEST, "float32"):
+        assert "fourier" not in algorithms(precision)
+
+
+def test_unknown_platform():
+    with pytest.raises(ValueError, match="platform must be one of"):
+        explain(loss, X, KERNEL, platform="abacus")
+
+
+@pytest.mark.parametrize("impl", sorted(lowering.ALGORITHMS))
+def test_impl_runs_the_algorithm_or_says_why_not(impl, normal):
+    shapes = (2, 6, 5, 3), (3, 2, 3, 4), (2, 4, 4, 4)
+    x, kernel, y = (normal(shape, "float32") for shape in shapes)
+    corners = {
+        "y": lambda: conv(x, kernel, impl=impl),
+        "x": lambda: conv_input_vjp(y, kernel, x.shape, impl=impl),
+        "k": lambda: conv_kernel_vjp(x, y, kernel.shape, impl=impl),
+    }
+    default = {
+        "y": lambda: conv(x, kernel),
+        "x": lambda: conv_input_vjp(y, kernel, x.shape),
+        "k": lambda: conv_kernel_vjp(x, y, kernel.shape),
+    }
+    for slot, corner in corners.items():
+        geometry = next(iter(jax.make_jaxpr(default["y"])().eqns)).params["geometry"]
+        problem = lowering.Problem(slot, geometry, 2, 3, 4)
+        if why := lowering.why_not(impl, problem):
+            with pytest.raises(ValueError, match=f"impl='{impl}' does not apply.*: {why}"):
+                corner()
+        else:
+            np.testing.assert_allclose(corner(), default[slot](), rtol=1e-4, atol=1e-4)
+
+
+def test_derivatives_use_the_named_algorithm_where_it_applies():
+    program = jax.grad(lambda x, k: loss(x, k, impl="split_patches"), (0, 1))
+    found = explain(program, X, KERNEL).corners
+    assert all(corner.algorithm == "split_patches > direct" for corner in found)
