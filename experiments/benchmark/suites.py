@@ -10,8 +10,8 @@ from jaxconv import lowering
 
 from .._command_line import require
 from .._user_error import UserError
-from . import machine, ops, report, torch_peer
-from .cases import Case
+from . import machine, ops, report, torch_peer, tuning
+from .cases import Case, Conv
 from .timing import Machine
 
 Row = dict[str, Any]
@@ -78,8 +78,18 @@ def run_ops(cases: list[Case], config, peers, rates: Machine) -> list[Row]:
 
 
 def tune(cases: list[Case], config) -> Row:
-    """Measure the algorithms of each case and remember the fastest."""
-    raise UserError("--tune is not there yet.")
+    """Time the algorithms of each convolution, print them and remember the fastest."""
+    convolutions = [case for case in cases if isinstance(case, Conv)]
+    options = {"repeats": config.repeats, "dtype": config.dtype, "machine": Machine()}
+    total = len(convolutions) * len(tuning.SINGLE)
+    rows = list(with_progress("tune", tuning.rows(convolutions, **options), total))
+    tuning.print_table(rows)
+    try:
+        file = tuning.remember(convolutions, rows, config.dtype)
+    except OSError as error:
+        raise UserError(f"cannot write the tuning file: {error}.") from error
+    print(f"Remembered in {file}; JAXCONV_TUNING_FILE names another file.")
+    return {"tune": rows, "file": str(file)}
 
 
 def with_progress(title: str, rows: Iterable[Row], total: int) -> Iterator[Row]:
