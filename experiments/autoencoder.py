@@ -60,10 +60,21 @@ class Autoencoder(nnx.Module):
       brightness: Mean pixel of the training images. The output's bias starts there: the last relu
         starts alive at every pixel, whatever the sign of the first kernels' contribution.
       rngs: Streams `params` and `dropout`.
+      nn, relu, tanh: Where the layers come from: jaxconv, or the plain Flax of baseline.py, which
+        has tied ones only.
     """
 
     def __init__(
-        self, *, code_size: int, dropout: float, tied: bool, brightness: float, rngs: nnx.Rngs
+        self,
+        *,
+        code_size: int,
+        dropout: float,
+        tied: bool,
+        brightness: float,
+        rngs: nnx.Rngs,
+        nn=nn,
+        relu=relu,
+        tanh=tanh,
     ):
         options = {"flip_kernel": True, "rngs": rngs}  # true convolution, the original's default
         first = nn.Conv(1, 32, (5, 5), **options)
@@ -108,7 +119,7 @@ def unflatten(x: jax.Array) -> jax.Array:
     return x.reshape(-1, 4, 4, 32)
 
 
-def score(model, images, labels):
+def score(model, images, labels, squared_error=squared_error):
     """Squared error summed over an image's pixels, which training minimises, and its mean."""
     errors = squared_error(model(images), images)
     return {"loss": errors.sum(axis=(1, 2, 3)), "mse": errors.mean(axis=(1, 2, 3))}

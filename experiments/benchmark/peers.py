@@ -132,6 +132,22 @@ def plain_pool(case: Pool) -> Callable[[jax.Array], jax.Array]:
     return upscale if case.kind == "up" else pool
 
 
+def forward(peer: str, case: Case, impl: str | None = None) -> Callable[..., jax.Array]:
+    """The forward pass of a case as its users write it, a function of x, or of x and k."""
+    if not isinstance(case, Conv):
+        return our_pool(case) if peer == "jaxconv" else plain_pool(case)
+    if peer == "autodiff":
+        return partial(lax_conv, case)
+    return partial(jaxconv.conv, **conv_options(case), impl=impl)
+
+
+def shapes(case: Case, dtype: str) -> list[jax.ShapeDtypeStruct]:
+    """The arguments of `forward` and its result, without their numbers."""
+    kernel = [case.kernel_shape] if isinstance(case, Conv) else []
+    found = [case.x_shape, *kernel, case.y_shape]
+    return [jax.ShapeDtypeStruct(shape, np.dtype(dtype)) for shape in found]
+
+
 # ---- programs --------------------------------------------------------------------------------
 
 

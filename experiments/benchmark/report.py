@@ -39,29 +39,29 @@ def summary(rows: Iterable[Row], peers: Sequence[str], ours: str = "jaxconv") ->
 
 def print_times(rows: Sequence[Row], peers: Sequence[str], ours: str = "jaxconv") -> None:
     """A line a row: milliseconds of each, and how many times faster ours is."""
-    table = _table("case", "corner", "mode", f"{ours} ms")
+    found = table("case", "corner", "mode", f"{ours} ms")
     for peer in peers:
-        table.add_column(f"{peer} ms", justify="right")
-        table.add_column("ratio", justify="right")
-    table.add_column("runs", justify="right")
-    table.add_column("GFLOP/s", justify="right")
+        found.add_column(f"{peer} ms", justify="right")
+        found.add_column("ratio", justify="right")
+    found.add_column("runs", justify="right")
+    found.add_column("GFLOP/s", justify="right")
     for row in rows:
         cells = [row["case"], row["corner"], row["mode"], _milliseconds(row, ours)]
         for peer in peers:
-            found = ratio(row, peer, ours)
-            cells += [_milliseconds(row, peer), "" if found is None else f"{found:.2f}"]
+            faster = ratio(row, peer, ours)
+            cells += [_milliseconds(row, peer), "" if faster is None else f"{faster:.2f}"]
         runs = [row["seconds"].get(name, {}).get("runs", "-") for name in (ours, *peers)]
-        table.add_row(*cells, " ".join(map(str, runs)), _rate(row, ours))
-    _print(table)
+        found.add_row(*cells, " ".join(map(str, runs)), _rate(row, ours))
+    print_table(found)
 
 
 def print_summary(means: Sequence[Row]) -> None:
     """The geometric means, and the case where ours does worst."""
-    table = _table("mode", "kind", "corner", "versus")
+    found = table("mode", "kind", "corner", "versus")
     for heading in ("cases", "geometric mean", "least", "at"):
-        table.add_column(heading, justify="right")
+        found.add_column(heading, justify="right")
     for mean in means:
-        table.add_row(
+        found.add_row(
             mean["mode"],
             mean["kind"],
             mean["corner"],
@@ -71,7 +71,7 @@ def print_summary(means: Sequence[Row]) -> None:
             f"{mean['least']:.2f}",
             mean["least_case"],
         )
-    _print(table)
+    print_table(found)
 
 
 def print_errors(rows: Iterable[Row]) -> None:
@@ -97,18 +97,20 @@ def _rate(row: Row, ours: str) -> str:
     return f"{row['operations'] / row['seconds'][ours]['median'] / 1e9:.0f}"
 
 
-def _table(*headings: str):
+def table(*headings: str):
+    """An empty table without frames; columns of milliseconds are aligned to the right."""
     from rich.table import Table
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    found = Table(box=None, header_style="bold", pad_edge=False)
     for heading in headings:
-        table.add_column(heading, justify="right" if heading.endswith("ms") else "left")
-    return table
+        found.add_column(heading, justify="right" if heading.endswith("ms") else "left")
+    return found
 
 
-def _print(table) -> None:
+def print_table(table) -> None:
+    """Print to standard output; a log file takes lines as long as they are."""
     from rich.console import Console
 
-    console = Console()
-    # A log file takes lines as long as they are.
-    console.print(table) if console.is_terminal else Console(width=200).print(table)
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=200)
+    console.print(table)

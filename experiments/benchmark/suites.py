@@ -10,12 +10,13 @@ from jaxconv import lowering
 
 from .._command_line import require
 from .._user_error import UserError
-from . import machine, ops, report, torch_peer, tuning
+from . import compile as compiling
+from . import machine, memory, ops, report, step, torch_peer, tuning
 from .cases import Case, Conv
+from .networks import NETWORKS
 from .timing import Machine
 
 Row = dict[str, Any]
-SUITES = ("ops",)
 
 
 def check_options(config) -> None:
@@ -25,10 +26,15 @@ def check_options(config) -> None:
       UserError: It can't.
     """
     require(config.repeats >= 1, f"--repeats must be at least 1, got {config.repeats}.")
-    known = (None, "textbook", "lax", *lowering.ALGORITHMS)
+    general = ("textbook", "lax")
+    known = (None, *general, *lowering.ALGORITHMS)
     require(
         config.impl in known,
         f"--impl must be one of {', '.join(known[1:])}, got {config.impl!r}.",
+    )
+    require(
+        config.suite == "ops" or config.impl in (None, *general),
+        f"--impl {config.impl} is for --suite ops.",
     )
     if "torch" in (config.peers or ()):
         require(torch_peer.version() is not None, "--peers torch: PyTorch is not installed.")
@@ -42,16 +48,23 @@ def precision_of(dtype: str):
 def run(cases: list[Case], config) -> Row:
     """Run the chosen suites; their rows under their names, and what they ran on."""
     rates = Machine()
-    record = {"machine": machine.description() | {"gemm": rates.gemm_rate()}}
+    record: Row = {"machine": machine.description() | {"gemm": rates.gemm_rate()}}
     record["machine"]["bandwidth"] = rates.bandwidth()
-    peers = available(config.peers)
-    if config.suite in ("ops", "all"):
-        record["ops"] = run_ops(cases, config, peers, rates)
-        record["means"] = report.summary(record["ops"], peers)
-        report.print_times(record["ops"], peers)
-        report.print_summary(record["means"])
-        report.print_errors(record["ops"])
-    return record
+    peers, means = available(config.peers), []
+    chosen = SUITES if config.suite == "all" else {config.suite: SUITES[config.suite]}
+    for name, suite in chosen.items():
+        rows, total = suite(cases, config, peers, rates)
+        record[name] = list(with_progress(name, rows, total))
+        if name == "memory":
+            memory.print_table(record[name])
+            continue
+        compared = tuple(peer for peer in peers if name != "compile" or peer != "torch")
+        report.print_times(record[name], compared)
+        report.print_errors(record[name])
+        means += report.summary(record[name], compared)
+    if means:
+        report.print_summary(means)
+    return record | {"means": means}
 
 
 def available(peers: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -61,9 +74,10 @@ def available(peers: tuple[str, ...] | None) -> tuple[str, ...]:
     return ("autodiff", "torch") if torch_peer.version() else ("autodiff",)
 
 
-def run_ops(cases: list[Case], config, peers, rates: Machine) -> list[Row]:
-    """The rows of the suite `ops`."""
-    total = ops.count_rows(cases, config.modes, config.corners)
+# Each suite: its rows, to be drawn one by one, and how many they will be.
+
+
+def _ops(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
     rows = ops.rows(
         cases,
         modes=config.modes,
@@ -74,7 +88,33 @@ def run_ops(cases: list[Case], config, peers, rates: Machine) -> list[Row]:
         impl=config.impl,
         machine=rates,
     )
-    return list(with_progress("ops", rows, total))
+    return rows, ops.count_rows(cases, config.modes, config.corners)
+
+
+def _step(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
+    return step.rows(peers=peers, repeats=config.repeats, machine=rates), len(NETWORKS)
+
+
+def _compile(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
+    rows = compiling.rows(
+        cases,
+        modes=config.modes,
+        repeats=config.repeats,
+        dtype=config.dtype,
+        impl=config.impl,
+        machine=rates,
+    )
+    return rows, len(cases) * len(config.modes)
+
+
+def _memory(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
+    return memory.rows(cases, dtype=config.dtype, impl=config.impl), memory.count_rows(cases)
+
+
+SUITES = {"ops": _ops, "step": _step, "compile": _compile, "memory": _memory}
+
+
+# ---- tuning ----------------------------------------------------------------------------------
 
 
 def tune(cases: list[Case], config) -> Row:
@@ -93,7 +133,7 @@ def tune(cases: list[Case], config) -> Row:
 
 
 def with_progress(title: str, rows: Iterable[Row], total: int) -> Iterator[Row]:
-    """Pass the rows on, with a bar on standard error where that is a terminal."""
+    """Pass the rows on, with a bar on standard error, or a line a row where it is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

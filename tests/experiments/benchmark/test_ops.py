@@ -11,22 +11,10 @@ import pytest
 from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import checks, ops, peers, report, torch_peer
 from experiments.benchmark.cases import CASES, CONVOLUTIONS, POOLS
-from experiments.benchmark.timing import Machine, Program, Timing, interleaved
+from experiments.benchmark.timing import Program, Timing, interleaved
 
 TINY = "x=(2,7,6,4) kernel=(3,3,4,6) padding=SAME"
 INSTALLED = ("autodiff", "torch") if importlib.util.find_spec("torch") else ("autodiff",)
-
-
-@pytest.fixture
-def machine():
-    return Machine(size=64, megabytes=1)
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """A small matrix product and no waiting: nothing here looks at times."""
-    monkeypatch.setattr(Machine.__init__, "__defaults__", (64, 1))
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
 
 
 def run(tmp_path, *shapes, **options):
@@ -195,6 +183,7 @@ def test_machine_has_rates(machine):
         ("--suite opps", "invalid choice 'opps'"),
         ("--cases ZZ", "--cases 'ZZ' fits no case."),
         ("--repeats 0", "--repeats must be at least 1, got 0."),
+        ("--impl strips --suite compile", "--impl strips is for --suite ops."),
         ("--impl magic", "--impl must be one of textbook, lax, direct"),
         ("--modes loop", "--modes"),
         ("--shape nonsense", "--shape 'nonsense': cannot read 'nonsense'."),

@@ -6,7 +6,6 @@ import pytest
 
 from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import algorithms, shapes
-from experiments.benchmark.timing import Machine
 from jaxconv import lowering
 from jaxconv.lowering import _tuning
 
@@ -15,9 +14,7 @@ SHAPES = ("x=(2,8,8,1) kernel=(3,3,1,4)", "x=(2,9,3) kernel=(2,3,4) padding=SAME
 
 @pytest.fixture
 def file(tmp_path, monkeypatch):
-    """An empty place for the file, a small matrix product and no waiting."""
-    monkeypatch.setattr(Machine.__init__, "__defaults__", (64, 1))
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    """An empty place for the file."""
     file = tmp_path / "tuning.json"
     monkeypatch.setenv("JAXCONV_TUNING_FILE", str(file))
     _tuning.forget()
