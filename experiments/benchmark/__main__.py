@@ -27,7 +27,7 @@ class Config:
     """Time convolutions and pools, training steps, compilation, or count what is remembered."""
 
     suite: Literal["ops", "step", "compile", "memory", "all"] = "ops"  # the question asked first
-    cases: tuple[str, ...] = ("*",)  # names or shell patterns of cases, see benchmark/cases.py
+    cases: tuple[str, ...] = ("*",)  # names or shell patterns, see benchmark/cases.py
     # A convolution of your own, in place of --cases where that is not given; may be repeated:
     # "x=(n,h,w,c) kernel=(kh,kw,c,o) strides=1 padding=SAME kernel_dilation=1 groups=1"
     shape: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
@@ -68,7 +68,8 @@ def _chosen(config: Config) -> list[cases.Case]:
     own = [shapes.parse(text) for text in config.shape]
     patterns = () if own and config.cases == ("*",) else config.cases
     for pattern in patterns:
-        require(bool(cases.matching([pattern])), f"--cases {pattern!r} fits no case.")
+        fits = cases.matching([pattern]) or cases.matching_networks([pattern])
+        require(bool(fits), f"--cases {pattern!r} fits no case.")
     return own + cases.matching(patterns)
 
 

@@ -233,7 +233,19 @@ POOLS = (
 
 CASES: tuple[Case, ...] = (*CONVOLUTIONS, *POOLS)
 
+# The networks of the experiments, of which whole training steps are timed.
+NETWORKS = ("standard", "modified", "autoencoder")
+
 
 def matching(patterns: Sequence[str]) -> list[Case]:
     """The cases whose name fits a shell pattern, in their own order."""
-    return [case for case in CASES if any(fnmatchcase(case.name, p) for p in patterns)]
+    return [case for case in CASES if _fits(case.name, patterns)]
+
+
+def matching_networks(patterns: Sequence[str]) -> list[str]:
+    """The networks whose name fits a shell pattern, in their own order."""
+    return [name for name in NETWORKS if _fits(name, patterns)]
+
+
+def _fits(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 Row = dict[str, Any]
 CORNERS = {"F": "o", "DX": "s", "DW": "^"}  # one alone: a mark
@@ -27,6 +28,9 @@ def overview(record: Row) -> Figure:
     roofline(axes[0], rows, record["machine"])
     for axis, peer in zip(axes[1:], peers, strict=True):
         ratio_bars(axis, rows, names, peer)
+    if peers:
+        handles = axes[-1].get_legend_handles_labels()
+        figure.legend(*handles, fontsize=8, loc="outside lower right", ncols=2)
     return figure
 
 
@@ -34,9 +38,10 @@ def roofline(axes: Axes, rows: Sequence[Row], machine: Row) -> None:
     """Operations per second against operations per byte, one mark a convolution and corner."""
     rows = [row for row in rows if row["kind"] == "conv" and row["corner"] in CORNERS]
     intensities = [row["operations"] / row["bytes"] for row in rows] or [1.0]
-    span = np.geomspace(min(intensities) / 2, max(intensities) * 2, 50)
+    knee = machine["gemm"] / machine["bandwidth"]
+    span = np.array([min(*intensities, knee) / 2, knee, max(*intensities, knee) * 2])
     roof = np.minimum(machine["gemm"], span * machine["bandwidth"])
-    axes.plot(span, roof / 1e9, color="black", label="matrix product, memory")
+    axes.plot(span, roof / 1e9, color="black", label="memory, matrix product")
     modes = list(dict.fromkeys(row["mode"] for row in rows))
     mode = modes[0] if modes else "entry"  # a mark for each mode would hide the others
     for peer, filled in (("jaxconv", True), ("autodiff", False)):
@@ -55,26 +60,35 @@ def roofline(axes: Axes, rows: Sequence[Row], machine: Row) -> None:
                 axes.scatter(*zip(*points, strict=True), s=24, facecolors=face, **style)
     axes.set(xscale="log", yscale="log", title=f"Roofline, {mode}")
     axes.set(xlabel="operations per byte, at the least", ylabel="GFLOP/s")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=8)
+    _plain_numbers(axes.xaxis, axes.yaxis)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="lower right")
 
 
 def ratio_bars(axes: Axes, rows: Sequence[Row], names: Sequence[str], peer: str) -> None:
     """How many times faster ours is than a peer, a bar for each case and mode."""
     modes = list(dict.fromkeys(row["mode"] for row in rows))
     width = 0.8 / max(len(modes), 1)
-    corners = dict.fromkeys(_shown_corner(rows, name) for name in names)
+    labels = [f"{name[:40]}  {_shown_corner(rows, name)}" for name in names]
     for index, mode in enumerate(modes):
         ratios = [_ratio(rows, name, mode, peer) for name in names]
         places = np.arange(len(names)) + (index - (len(modes) - 1) / 2) * width
         # From 1 outwards on a logarithmic axis: left is slower, right is faster.
         axes.barh(places, np.array(ratios) - 1, width, left=1, label=mode)
     axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_yticks(range(len(names)), labels, fontsize=8)
     axes.set(xscale="log", ylim=(len(names) - 0.5, -0.5), title=f"times faster than {peer}")
-    axes.set_xlabel(", ".join(corner for corner in corners if corner))
-    axes.grid(alpha=0.3, axis="x", which="both")
-    axes.legend(fontsize=8)
+    _plain_numbers(axes.xaxis)
+    axes.grid(alpha=0.3, axis="x")
+
+
+def _plain_numbers(*logarithmic) -> None:
+    """Ticks at 1, 2, 5, 10, …, written as such."""
+    for axis in logarithmic:
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _shown_corner(rows: Sequence[Row], name: str) -> str | None:

@@ -1,6 +1,6 @@
 """Suite `memory`: what the forward pass keeps for the gradient, and what else a program needs."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ import jaxconv
 from ..training import to_unit_interval
 from .cases import Case, Conv
 from .compile import PEERS
-from .networks import NETWORKS, flax_network
+from .networks import flax_network
 from .peers import forward, lax_conv, shapes
 from .step import noise
 
@@ -22,13 +22,18 @@ Row = dict[str, Any]
 BLOCKS = {"A": 2, "B": 2, "C": 5}
 
 
-def count_rows(cases: Iterable[Case]) -> int:
+def count_rows(cases: Iterable[Case], networks: Sequence[str]) -> int:
     """How many rows `rows` will yield."""
-    return sum(1 + (case.name in BLOCKS) for case in cases) + len(NETWORKS)
+    return sum(1 + (case.name in BLOCKS) for case in cases) + len(networks)
 
 
 def rows(
-    cases: Iterable[Case], *, dtype: str, impl: str | None, batch_size: int = 500
+    cases: Iterable[Case],
+    networks: Iterable[str],
+    *,
+    dtype: str,
+    impl: str | None,
+    batch_size: int = 500,
 ) -> Iterator[Row]:
     """For each case, block and network the bytes of ours and of autodiff.
 
@@ -37,6 +42,7 @@ def rows(
 
     Args:
       cases: What to look at, with the blocks of those that have one.
+      networks: Of `cases.NETWORKS`.
       dtype: Of all operands of cases and blocks.
       impl: The algorithm of jaxconv; None for its own choice.
       batch_size: Images that the networks see.
@@ -51,7 +57,7 @@ def rows(
             functions = {peer: block(peer, case, impl) for peer in PEERS}
             calls = {p: (f, [*arguments, bias], ()) for p, f in functions.items()}
             yield _row(f"{case.name} block", "block", calls)
-    for name in NETWORKS:
+    for name in networks:
         yield _row(name, "network", {peer: _loss(peer, name, batch_size) for peer in PEERS})
 
 

@@ -12,15 +12,13 @@ from jaxconv import relu, tanh
 
 from .. import autoencoder, baseline, classifier
 
-NETWORKS = ("standard", "modified", "autoencoder")
-
 
 def flax_network(peer: str, name: str) -> tuple[nnx.Module, Callable[..., Any]]:
     """The model and its score, as `training.Trainer` takes them.
 
     Args:
       peer: "jaxconv", or "autodiff" for plain Flax.
-      name: One of `NETWORKS`.
+      name: One of `cases.NETWORKS`.
     """
     ours = peer == "jaxconv"
     layers = {"nn": jaxconv.nn, "relu": relu} if ours else {"nn": baseline, "relu": baseline.relu}

@@ -4,7 +4,7 @@ Ours and plain Flax run in the experiments' own training loop, a `lax.scan` over
 runs eager steps, channels last. Images are noise: how long a step takes does not depend on them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import optax
 from ..data import NUM_CLASSES, Split
 from ..training import Trainer
 from . import machine as host
-from .networks import NETWORKS, flax_network, torch_network
+from .networks import flax_network, torch_network
 from .ops import timed
 from .timing import Machine, Program
 
@@ -22,11 +22,18 @@ LEARNING_RATE, MOMENTUM = 1e-5, 0.9  # small: noise must not blow up the autoenc
 
 
 def rows(
-    *, peers: tuple[str, ...], repeats: int, machine: Machine, batch_size: int = 500, steps: int = 3
+    networks: Iterable[str],
+    *,
+    peers: tuple[str, ...],
+    repeats: int,
+    machine: Machine,
+    batch_size: int = 500,
+    steps: int = 3,
 ) -> Iterator[Row]:
     """For each network the seconds of a training step.
 
     Args:
+      networks: Of `cases.NETWORKS`.
       peers: Of "autodiff" (plain Flax) and "torch".
       repeats: Runs of each program, fewer for slow ones.
       machine: Measures the rate of the machine before and after.
@@ -34,7 +41,7 @@ def rows(
       steps: How many a program runs in one go.
     """
     images = noise(batch_size * steps)
-    for name in NETWORKS:
+    for name in networks:
         programs = {}
         for peer in ("jaxconv", *peers):
             make = torch_program if peer == "torch" else jax_program

@@ -12,8 +12,7 @@ from .._command_line import require
 from .._user_error import UserError
 from . import compile as compiling
 from . import machine, memory, ops, report, step, torch_peer, tuning
-from .cases import Case, Conv
-from .networks import NETWORKS
+from .cases import Case, Conv, matching_networks
 from .timing import Machine
 
 Row = dict[str, Any]
@@ -92,7 +91,9 @@ def _ops(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
 
 
 def _step(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
-    return step.rows(peers=peers, repeats=config.repeats, machine=rates), len(NETWORKS)
+    networks = matching_networks(config.cases)
+    rows = step.rows(networks, peers=peers, repeats=config.repeats, machine=rates)
+    return rows, len(networks)
 
 
 def _compile(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
@@ -108,7 +109,9 @@ def _compile(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
 
 
 def _memory(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
-    return memory.rows(cases, dtype=config.dtype, impl=config.impl), memory.count_rows(cases)
+    networks = matching_networks(config.cases)
+    rows = memory.rows(cases, networks, dtype=config.dtype, impl=config.impl)
+    return rows, memory.count_rows(cases, networks)
 
 
 SUITES = {"ops": _ops, "step": _step, "compile": _compile, "memory": _memory}

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import _malloc, autoencoder, classifier
+from experiments import _malloc, autoencoder, classifier, data
+from experiments._user_error import UserError
 from experiments.benchmark import __main__ as benchmark
 
 ROOT = Path(__file__).parents[2]
@@ -67,10 +68,16 @@ def test_it_is_an_option_and_on(experiment):
 
 
 @pytest.mark.parametrize("tuned", [True, False])
-def test_the_option_is_followed(tuned, few_digits, tmp_path, monkeypatch):
+@pytest.mark.parametrize("experiment", [classifier, autoencoder])
+def test_the_option_is_followed_before_data_is_loaded(experiment, tuned, tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr(_malloc, "keep_freed_memory", lambda: calls.append(True))
-    options = {"output_dir": tmp_path, "epochs": 1, "malloc_tuning": tuned}
-    classifier.main(classifier.Config(model="standard", **options))
-    autoencoder.main(autoencoder.Config(code_size=8, **options))
-    assert calls == [True, True] * tuned
+
+    def load(*_, **__):
+        calls.append("data")
+        raise UserError("none here")
+
+    monkeypatch.setattr(_malloc, "keep_freed_memory", lambda: calls.append("malloc"))
+    monkeypatch.setattr(data, "load", load)
+    with pytest.raises(UserError):
+        experiment.main(experiment.Config(output_dir=tmp_path, malloc_tuning=tuned))
+    assert calls == ["malloc"] * tuned + ["data"]
