@@ -2,6 +2,7 @@
 
     python -m experiments.classifier     the two classifiers of the original study
     python -m experiments.autoencoder    a convolutional autoencoder beside PCA
+    python -m experiments.benchmark      how fast all of it is, beside autodiff and PyTorch
 
 Each has a `Config` that is its command line and a `main(config)` that returns its metrics.
 """

@@ -45,7 +45,8 @@ def _fail(program: str, message: str):
 
 def _program(main) -> str:
     module = sys.modules[main.__module__]
-    return module.__spec__.name if module.__spec__ else module.__name__
+    name = module.__spec__.name if module.__spec__ else module.__name__
+    return name.removesuffix(".__main__")  # what stands behind `python -m`
 
 
 def _one_line(box: str) -> str:

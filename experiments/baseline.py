@@ -1,8 +1,9 @@
-"""The layers of the classifier in plain Flax and lax, differentiated by `jax.grad`.
+"""The layers of the experiments in plain Flax and lax, differentiated by `jax.grad`.
 
-The comparison for epoch times (`python -m experiments.classifier --gradients autodiff`): the same
-network, the same loop, but every derivative comes from JAX's own transpose rules. Each layer has
-the signature of its namesake in `jaxconv.nn`, as far as the classifier uses it.
+The comparison for epoch times (`python -m experiments.classifier --gradients autodiff`) and for
+steps (`python -m experiments.benchmark --suite step`): the same network, the same loop, but every
+derivative comes from JAX's own transpose rules. Each layer has the signature of its namesake in
+`jaxconv.nn`, as far as the classifier and the tied autoencoder use it.
 """
 
 from functools import partial
@@ -13,6 +14,7 @@ import optax
 from flax import nnx
 
 relu = nnx.relu
+tanh = nnx.tanh
 
 _glorot = nnx.initializers.glorot_uniform()
 
@@ -45,6 +47,46 @@ class ConvBlock(Conv):
 
     def __call__(self, x):
         return nnx.max_pool(relu(super().__call__(x)), self.window_shape, self.window_shape)
+
+
+class ConvTranspose(nnx.Module):
+    """The adjoint of a `Conv` that has `flip_kernel`, sharing its kernel."""
+
+    def __init__(self, convolution, *, bias_init):
+        self.kernel = convolution.kernel
+        key, features = jax.random.key(0), (convolution.in_features,)
+        self.bias = nnx.Param(bias_init(key, features, jnp.float32))
+
+    @classmethod
+    def tied(cls, convolution, *, bias_init=nnx.initializers.zeros):
+        return cls(convolution, bias_init=bias_init)
+
+    def __call__(self, x):
+        kernel = self.kernel[...][::-1, ::-1]
+        y = jax.lax.conv_transpose(x, kernel, (1, 1), "VALID", transpose_kernel=True)
+        return y + self.bias[...]
+
+
+class MaxPool(nnx.Module):
+    """`flax.nnx.max_pool` over windows side by side."""
+
+    def __init__(self, window_shape):
+        self.window_shape = window_shape
+
+    def __call__(self, x):
+        return nnx.max_pool(x, self.window_shape, self.window_shape)
+
+
+class Upscale(nnx.Module):
+    """Each pixel repeated over a block."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, x):
+        for axis, factor in enumerate(self.factor, start=1):
+            x = jnp.repeat(x, factor, axis=axis)
+        return x
 
 
 class Flatten(nnx.Module):

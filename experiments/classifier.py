@@ -26,7 +26,7 @@ from flax import nnx
 import jaxconv.nn as ours
 from jaxconv import relu, softmax_cross_entropy
 
-from . import baseline, data
+from . import _malloc, baseline, data
 from ._command_line import make_output_dir, require, require_training_options, run
 from .data import Dataset
 from .training import Metrics, Trainer, progress_bar, to_device
@@ -48,6 +48,7 @@ class Config:
     seed: int = 0  # of the initial parameters, the order of images and dropout
     seeds: int = 1  # runs, from --seed upwards; the table has their mean and standard deviation
     gradients: Literal["jaxconv", "autodiff"] = "jaxconv"  # autodiff: plain Flax, to compare times
+    malloc_tuning: bool = True  # keep freed memory, which spares page faults; see _malloc.py
 
 
 # ---- the two networks ------------------------------------------------------------------------
@@ -111,6 +112,8 @@ def main(config: Config) -> dict[str, Any]:
     """
     require_training_options(config)
     make_output_dir(config.output_dir)
+    if config.malloc_tuning:
+        _malloc.keep_freed_memory()
     dataset = data.load(config.dataset, data_dir=config.data_dir, cache_dir=config.cache_dir)
     batch_size = config.batch_size or (25 if config.dataset == "digits" else 500)
     require(

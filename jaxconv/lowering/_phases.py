@@ -201,7 +201,9 @@ def _place(a: Array, axis: int, comb: Comb, size: int) -> Array:
         return pad(phase, axis, start, size - start - comb.length)
     low = min(start + comb.step * comb.first for start in comb.starts)
     phases = {}
-    longest = max((s + comb.step * comb.first - low) // comb.step for s in comb.starts) + comb.length
+    longest = (
+        max((s + comb.step * comb.first - low) // comb.step for s in comb.starts) + comb.length
+    )
     for number, start in enumerate(comb.starts):
         shift, phase = divmod(start + comb.step * comb.first - low, comb.step)
         phases[phase] = pad(a[..., number, :], axis, shift, longest - comb.length - shift)

@@ -75,7 +75,7 @@ def remember(entries: Iterable[tuple[Key, str]]) -> Path:
         "w", dir=file.parent, prefix=file.name, encoding="utf-8", delete=False
     ) as draft:
         try:
-            json.dump(content, draft, indent=1)
+            json.dump(content, draft)
             draft.close()
             os.replace(draft.name, file)
         except BaseException:

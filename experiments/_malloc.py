@@ -1,0 +1,36 @@
+"""Let the C library keep the memory that large arrays give back, instead of the operating system.
+
+glibc fetches each array above 32 MiB from the system and returns it when the array is dropped: the
+next result of that size pays for every page again, on a CPU several times what computing it costs.
+This concerns every library of the process alike. The environment variables
+`MALLOC_MMAP_THRESHOLD_`, `MALLOC_TRIM_THRESHOLD_` and `MALLOC_TOP_PAD_` do the same from outside.
+"""
+
+import ctypes
+
+# Of <malloc.h>.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
+
+_INT_MAX = 2**31 - 1  # mallopt takes an int; the variables may be set higher
+_TOP_PAD = 256 * 2**20  # fetched with each growth of the heap, so that it seldom grows
+
+
+def keep_freed_memory() -> bool:
+    """Ask glibc to do so from here on; call it before the first large array.
+
+    Returns:
+      Whether it will. Other C libraries are left as they are.
+    """
+    try:
+        libc = ctypes.CDLL(None)
+        libc.gnu_get_libc_version  # noqa: B018  mallopt is also elsewhere, with other meanings
+        mallopt = libc.mallopt
+    except (OSError, AttributeError, TypeError):  # TypeError: Windows has no CDLL(None)
+        return False
+    mallopt.argtypes, mallopt.restype = [ctypes.c_int, ctypes.c_int], ctypes.c_int
+    values = {
+        _M_MMAP_THRESHOLD: _INT_MAX,
+        _M_TRIM_THRESHOLD: _INT_MAX,
+        _M_TOP_PAD: _TOP_PAD,
+    }
+    return all(mallopt(option, value) == 1 for option, value in values.items())

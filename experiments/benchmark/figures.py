@@ -1,0 +1,107 @@
+"""The figure of the suite `ops`: a roofline plot, and bars of how many times faster ours is."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+Row = dict[str, Any]
+CORNERS = {"F": "o", "DX": "s", "DW": "^"}  # one alone: a mark
+TOGETHER = ("DX+DW", "F+DX", "F+DX+DW")  # what bars are drawn of where it was timed
+
+
+def overview(record: Row) -> Figure:
+    """Rates against the machine's roof, and ratios to each peer.
+
+    Args:
+      record: As saved in `benchmark.json`; one whose `ops` has at least one row.
+    """
+    rows = record["ops"]
+    peers = sorted({name for row in rows for name in row["seconds"]} - {"jaxconv"})
+    names = list(dict.fromkeys(row["case"] for row in rows))
+    height = max(4.5, 1.5 + 0.22 * len(names))
+    figure = Figure(figsize=(7 + 3.5 * len(peers), height), layout="constrained")
+    axes = figure.subplots(1, 1 + len(peers), width_ratios=[2] + [1] * len(peers), squeeze=False)[0]
+    roofline(axes[0], rows, record["machine"])
+    for axis, peer in zip(axes[1:], peers, strict=True):
+        ratio_bars(axis, rows, names, peer)
+    if peers:
+        handles = axes[-1].get_legend_handles_labels()
+        figure.legend(*handles, fontsize=8, loc="outside lower right", ncols=2)
+    return figure
+
+
+def roofline(axes: Axes, rows: Sequence[Row], machine: Row) -> None:
+    """Operations per second against operations per byte, one mark a convolution and corner."""
+    rows = [row for row in rows if row["kind"] == "conv" and row["corner"] in CORNERS]
+    intensities = [row["operations"] / row["bytes"] for row in rows] or [1.0]
+    knee = machine["gemm"] / machine["bandwidth"]
+    span = np.array([min(*intensities, knee) / 2, knee, max(*intensities, knee) * 2])
+    roof = np.minimum(machine["gemm"], span * machine["bandwidth"])
+    axes.plot(span, roof / 1e9, color="black", label="memory, matrix product")
+    modes = list(dict.fromkeys(row["mode"] for row in rows))
+    mode = modes[0] if modes else "entry"  # a mark for each mode would hide the others
+    for peer, filled in (("jaxconv", True), ("autodiff", False)):
+        for corner, mark in CORNERS.items():
+            points = [
+                (row["operations"] / row["bytes"], row["operations"] / timing["median"] / 1e9)
+                for row in rows
+                if row["corner"] == corner and row["mode"] == mode
+                for timing in [row["seconds"].get(peer)]
+                if timing
+            ]
+            if points:
+                colour = f"C{list(CORNERS).index(corner)}"
+                style = {"marker": mark, "edgecolors": colour, "label": f"{peer} {corner}"}
+                face = colour if filled else "none"
+                axes.scatter(*zip(*points, strict=True), s=24, facecolors=face, **style)
+    axes.set(xscale="log", yscale="log", title=f"Roofline, {mode}")
+    axes.set(xlabel="operations per byte, at the least", ylabel="GFLOP/s")
+    _plain_numbers(axes.xaxis, axes.yaxis)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="lower right")
+
+
+def ratio_bars(axes: Axes, rows: Sequence[Row], names: Sequence[str], peer: str) -> None:
+    """How many times faster ours is than a peer, a bar for each case and mode."""
+    modes = list(dict.fromkeys(row["mode"] for row in rows))
+    width = 0.8 / max(len(modes), 1)
+    labels = [f"{name[:40]}  {_shown_corner(rows, name)}" for name in names]
+    for index, mode in enumerate(modes):
+        ratios = [_ratio(rows, name, mode, peer) for name in names]
+        places = np.arange(len(names)) + (index - (len(modes) - 1) / 2) * width
+        # From 1 outwards on a logarithmic axis: left is slower, right is faster.
+        axes.barh(places, np.array(ratios) - 1, width, left=1, label=mode)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(names)), labels, fontsize=8)
+    axes.set(xscale="log", ylim=(len(names) - 0.5, -0.5), title=f"times faster than {peer}")
+    _plain_numbers(axes.xaxis)
+    axes.grid(alpha=0.3, axis="x")
+
+
+def _plain_numbers(*logarithmic) -> None:
+    """Ticks at 1, 2, 5, 10, …, written as such."""
+    for axis in logarithmic:
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _shown_corner(rows: Sequence[Row], name: str) -> str | None:
+    """The corner that stands for a case: the gradients together, else the last one timed."""
+    found = [row["corner"] for row in rows if row["case"] == name]
+    return next((corner for corner in TOGETHER if corner in found), found[-1] if found else None)
+
+
+def _ratio(rows: Sequence[Row], name: str, mode: str, peer: str) -> float:
+    corner = _shown_corner(rows, name)
+    for row in rows:
+        if (row["case"], row["mode"], row["corner"]) == (name, mode, corner):
+            seconds = row["seconds"]
+            if peer in seconds and "jaxconv" in seconds:
+                return seconds[peer]["median"] / seconds["jaxconv"]["median"]
+    return np.nan

@@ -1,0 +1,206 @@
+"""How ours and lax's autodiff compute the corners of a case, at top level and inside a loop."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+import jaxconv
+from jaxconv import lowering
+
+from . import algorithms
+from .cases import Case, Conv, Pool
+from .timing import Program
+
+ITERATIONS = 3  # of a corner inside one loop
+MODES = ("entry", "scan")
+
+# The slots of the trilinear form that a corner fills. What is asked for together is computed in one
+# program, as a training step does.
+CORNERS = {"F": "y", "DX": "x", "DW": "k", "DX+DW": "xk", "F+DX": "yx", "F+DX+DW": "yxk"}
+
+
+def corners_of(case: Case) -> tuple[str, ...]:
+    """The corners that a case is timed in; a pool has no kernel."""
+    return ("F", "DX", "F+DX") if isinstance(case, Pool) else ("F", "DX", "DW", "DX+DW", "F+DX+DW")
+
+
+class Operands(NamedTuple):
+    """The arrays of a case, channels last; a pool has no kernel."""
+
+    x: np.ndarray
+    k: np.ndarray | None
+    y: np.ndarray
+
+
+def operands(case: Case, seed: int = 0) -> Operands:
+    """Independent standard normal numbers in float32."""
+    rng = np.random.default_rng(seed)
+
+    def draw(shape):
+        return rng.standard_normal(shape, np.float32)
+
+    kernel = draw(case.kernel_shape) if isinstance(case, Conv) else None
+    return Operands(draw(case.x_shape), kernel, draw(case.y_shape))
+
+
+# Functions from a case to a function of (x, k, y) that fills the slots of a corner.
+Filler = Callable[..., tuple[jax.Array, ...]]
+
+
+def ours(case: Conv, slots: str, impl: str | None = None) -> Filler:
+    """The three corners as jaxconv has them; `impl` forces one of its algorithms."""
+    if impl in lowering.ALGORITHMS:
+        return algorithms.filler(impl, case, slots)
+    options = conv_options(case) | {"impl": impl}
+    fill = {
+        "x": lambda x, k, y: jaxconv.conv_input_vjp(y, k, case.x_shape, **options),
+        "k": lambda x, k, y: jaxconv.conv_kernel_vjp(x, y, case.kernel_shape, **options),
+        "y": lambda x, k, y: jaxconv.conv(x, k, **options),
+    }
+    return lambda x, k, y: tuple(fill[slot](x, k, y) for slot in slots)
+
+
+def autodiff(case: Conv, slots: str) -> Filler:
+    """lax's convolution, differentiated by JAX; what a corner does not need is never computed."""
+    convolve = partial(lax_conv, case)
+
+    def fill(x, k, y_bar):
+        y, pull_back = jax.vjp(convolve, x, k)
+        filled = dict(zip("xky", (*pull_back(y_bar), y), strict=True))
+        return tuple(filled[slot] for slot in slots)
+
+    return fill
+
+
+def conv_options(case: Conv) -> dict[str, Any]:
+    """The options of `jaxconv.conv` for a case."""
+    return {
+        "strides": case.strides,
+        "padding": case.padding,
+        "input_dilation": case.input_dilation,
+        "kernel_dilation": case.kernel_dilation,
+        "feature_group_count": case.groups,
+    }
+
+
+def lax_conv(case: Conv, x: jax.Array, k: jax.Array) -> jax.Array:
+    """The convolution of a case as lax has it."""
+    axes = "".join(map(str, range(len(case.spatial))))
+    return lax.conv_general_dilated(
+        x,
+        k,
+        case.strides,
+        case.padding,
+        case.input_dilation,
+        case.kernel_dilation,
+        (f"N{axes}C", f"{axes}IO", f"N{axes}C"),
+        case.groups,
+    )
+
+
+# ---- pools -----------------------------------------------------------------------------------
+
+
+def our_pool(case: Pool) -> Callable[[jax.Array], jax.Array]:
+    """The pool of a case as jaxconv has it."""
+    if case.kind == "up":
+        return partial(jaxconv.upscale, factor=case.window)
+    pool = jaxconv.max_pool if case.kind == "max" else jaxconv.avg_pool
+    return partial(pool, window_shape=case.window, strides=case.strides, padding=case.padding)
+
+
+def plain_pool(case: Pool) -> Callable[[jax.Array], jax.Array]:
+    """The same as Flax writes it, in terms of lax."""
+
+    def upscale(x):
+        for axis, factor in enumerate(case.window, start=1):
+            x = jnp.repeat(x, factor, axis=axis)
+        return x
+
+    def pool(x):
+        start, combine = (-np.inf, lax.max) if case.kind == "max" else (0.0, lax.add)
+        window, strides = (1, *case.window, 1), (1, *case.strides, 1)
+        pads = ((0, 0), *case.pads, (0, 0))
+        y = lax.reduce_window(x, np.array(start, x.dtype), combine, window, strides, pads)
+        return y if case.kind == "max" else y / np.prod(case.window)
+
+    return upscale if case.kind == "up" else pool
+
+
+def forward(peer: str, case: Case, impl: str | None = None) -> Callable[..., jax.Array]:
+    """The forward pass of a case as its users write it, a function of x, or of x and k."""
+    if not isinstance(case, Conv):
+        return our_pool(case) if peer == "jaxconv" else plain_pool(case)
+    if peer == "autodiff":
+        return partial(lax_conv, case)
+    return partial(jaxconv.conv, **conv_options(case), impl=impl)
+
+
+def shapes(case: Case, dtype: str) -> list[jax.ShapeDtypeStruct]:
+    """The arguments of `forward` and its result, without their numbers."""
+    kernel = [case.kernel_shape] if isinstance(case, Conv) else []
+    found = [case.x_shape, *kernel, case.y_shape]
+    return [jax.ShapeDtypeStruct(shape, np.dtype(dtype)) for shape in found]
+
+
+# ---- programs --------------------------------------------------------------------------------
+
+
+def jax_programs(peer: str, case: Case, given: Operands, dtype: str, impl: str | None = None):
+    """A function from a corner and a mode to the `Program` of "jaxconv" or "autodiff"."""
+    x, k, y = (None if array is None else jnp.asarray(array, dtype) for array in given)
+    if isinstance(case, Conv):
+        fill = partial(ours, impl=impl) if peer == "jaxconv" else autodiff
+        return lambda corner, mode: compiled(fill(case, CORNERS[corner]), (x, k, y), mode)
+    pool = our_pool(case) if peer == "jaxconv" else plain_pool(case)
+
+    def program(corner: str, mode: str) -> Program:
+        if corner == "F":
+            return compiled(lambda x: (pool(x),), (x,), mode)
+        if corner == "DX":  # from what the forward pass remembered, as in a training step
+            _, pull_back = jax.jit(partial(jax.vjp, pool))(x)
+            return compiled(lambda pull_back, y: pull_back(y), (pull_back, y), mode)
+        return compiled(partial(_value_and_vjp, pool), (x, y), mode)
+
+    return program
+
+
+def _value_and_vjp(f, x, y_bar):
+    y, pull_back = jax.vjp(f, x)
+    return (y, *pull_back(y_bar))
+
+
+def compiled(fill: Filler, arguments: tuple[Any, ...], mode: str) -> Program:
+    """Compile a function for its arguments, at top level ("entry") or in a loop ("scan")."""
+    function = fill if mode == "entry" else in_loop(fill)
+    executable = jax.jit(function).lower(*arguments).compile()
+    return Program(
+        run=lambda: jax.block_until_ready(executable(*arguments)),
+        arrays=lambda result: [np.asarray(array, np.float64) for array in result],
+        iterations=1 if mode == "entry" else ITERATIONS,
+    )
+
+
+def in_loop(fill: Filler) -> Filler:
+    """Compute the same a few times in a `lax.scan`, the last result being returned.
+
+    The barrier ties the operands to the loop's counter, which the loop goes on with: the compiler
+    can move neither the work nor the barrier out of it.
+    """
+
+    def looped(*arguments):
+        def step(carry, _):
+            tied, index = lax.optimization_barrier((arguments, carry[0]))
+            return (index + 1, fill(*tied)), None
+
+        shapes = jax.eval_shape(fill, *arguments)
+        start = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        (_, result), _ = lax.scan(step, (jnp.int32(0), start), length=ITERATIONS)
+        return result
+
+    return looped

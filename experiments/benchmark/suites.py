@@ -1,0 +1,160 @@
+"""Runs the suites that were asked for, with a progress bar, and prints what they found."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import jax
+
+from jaxconv import lowering
+
+from .._command_line import require
+from .._user_error import UserError
+from . import compile as compiling
+from . import machine, memory, ops, report, step, torch_peer, tuning
+from .cases import Case, Conv, matching_networks
+from .timing import Machine
+
+Row = dict[str, Any]
+
+
+def check_options(config) -> None:
+    """Check what the benchmark can follow, before anything slow starts.
+
+    Raises:
+      UserError: It can't.
+    """
+    require(config.repeats >= 1, f"--repeats must be at least 1, got {config.repeats}.")
+    general = ("textbook", "lax")
+    known = (None, *general, *lowering.ALGORITHMS)
+    require(
+        config.impl in known,
+        f"--impl must be one of {', '.join(known[1:])}, got {config.impl!r}.",
+    )
+    require(
+        config.suite == "ops" or config.impl in (None, *general),
+        f"--impl {config.impl} is for --suite ops.",
+    )
+    if "torch" in (config.peers or ()):
+        require(torch_peer.version() is not None, "--peers torch: PyTorch is not installed.")
+
+
+def precision_of(dtype: str):
+    """JAX as it has to be for operands of a dtype."""
+    return jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext()
+
+
+def run(cases: list[Case], config) -> Row:
+    """Run the chosen suites; their rows under their names, and what they ran on."""
+    rates = Machine()
+    record: Row = {"machine": machine.description() | {"gemm": rates.gemm_rate()}}
+    record["machine"]["bandwidth"] = rates.bandwidth()
+    peers, means = available(config.peers), []
+    chosen = SUITES if config.suite == "all" else {config.suite: SUITES[config.suite]}
+    for name, suite in chosen.items():
+        rows, total = suite(cases, config, peers, rates)
+        record[name] = list(with_progress(name, rows, total))
+        if name == "memory":
+            memory.print_table(record[name])
+            continue
+        compared = tuple(peer for peer in peers if name != "compile" or peer != "torch")
+        report.print_times(record[name], compared)
+        report.print_errors(record[name])
+        means += report.summary(record[name], compared)
+    if means:
+        report.print_summary(means)
+    return record | {"means": means}
+
+
+def available(peers: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The peers asked for, by default those that are installed."""
+    if peers is not None:
+        return peers
+    return ("autodiff", "torch") if torch_peer.version() else ("autodiff",)
+
+
+# Each suite: its rows, to be drawn one by one, and how many they will be.
+
+
+def _ops(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
+    rows = ops.rows(
+        cases,
+        modes=config.modes,
+        corners=config.corners,
+        peers=peers,
+        repeats=config.repeats,
+        dtype=config.dtype,
+        impl=config.impl,
+        machine=rates,
+    )
+    return rows, ops.count_rows(cases, config.modes, config.corners)
+
+
+def _step(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
+    networks = matching_networks(config.cases)
+    rows = step.rows(networks, peers=peers, repeats=config.repeats, machine=rates)
+    return rows, len(networks)
+
+
+def _compile(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
+    rows = compiling.rows(
+        cases,
+        modes=config.modes,
+        repeats=config.repeats,
+        dtype=config.dtype,
+        impl=config.impl,
+        machine=rates,
+    )
+    return rows, len(cases) * len(config.modes)
+
+
+def _memory(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
+    networks = matching_networks(config.cases)
+    rows = memory.rows(cases, networks, dtype=config.dtype, impl=config.impl)
+    return rows, memory.count_rows(cases, networks)
+
+
+SUITES = {"ops": _ops, "step": _step, "compile": _compile, "memory": _memory}
+
+
+# ---- tuning ----------------------------------------------------------------------------------
+
+
+def tune(cases: list[Case], config) -> Row:
+    """Time the algorithms of each convolution, print them and remember the fastest."""
+    convolutions = [case for case in cases if isinstance(case, Conv)]
+    options = {"repeats": config.repeats, "dtype": config.dtype, "machine": Machine()}
+    total = len(convolutions) * len(tuning.SINGLE)
+    rows = list(with_progress("tune", tuning.rows(convolutions, **options), total))
+    tuning.print_table(rows)
+    try:
+        file = tuning.remember(convolutions, rows, config.dtype)
+    except OSError as error:
+        raise UserError(f"cannot write the tuning file: {error}.") from error
+    print(f"Remembered in {file}; JAXCONV_TUNING_FILE names another file.")
+    return {"tune": rows, "file": str(file)}
+
+
+def with_progress(title: str, rows: Iterable[Row], total: int) -> Iterator[Row]:
+    """Pass the rows on, with a bar on standard error, or a line a row where it is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[last]}"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(title, total=total, last="")
+        for done, row in enumerate(rows, start=1):
+            last = f"{row['case']} {row['corner']} {row['mode']}"
+            bar.update(task, advance=1, last=last)
+            if not console.is_terminal:
+                print(f"{title} {done}/{total} {last}", file=console.file, flush=True)
+            yield row

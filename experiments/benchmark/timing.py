@@ -1,0 +1,102 @@
+"""Timing several programs side by side on a machine that does not always run at one speed."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+LEAST_RUNS = 3  # of any program: below that a median says nothing
+LONG = 0.5  # seconds: programs that run for longer are run less often, down to LEAST_RUNS
+SLOWDOWN = 0.85  # a matrix product at less than this fraction of its rate before: a slow spell
+
+
+class Program(NamedTuple):
+    """One peer's way to compute a corner."""
+
+    run: Callable[[], Any]  # computes it and waits for the result
+    arrays: Callable[[Any], list[np.ndarray]]  # what `run` returned as arrays, channels last
+    iterations: int = 1  # how often `run` computes it
+
+
+class Timing(NamedTuple):
+    """Seconds of one computation, over several runs."""
+
+    median: float
+    lower: float  # quartile
+    upper: float
+    runs: int
+
+
+def interleaved(programs: Mapping[str, Program], repeats: int) -> dict[str, Timing]:
+    """Time programs in turn, round by round, so that a slow spell meets all of them alike.
+
+    Each must have run before. One that takes longer than `LONG` gets fewer rounds than the others.
+    """
+    estimates = {name: _seconds(program) for name, program in programs.items()}
+    runs = {
+        name: max(LEAST_RUNS, min(repeats, int(repeats * LONG / max(seconds, 1e-9))))
+        for name, seconds in estimates.items()
+    }
+    seconds = {name: [] for name in programs}
+    for turn in range(max(runs.values(), default=0)):
+        for name, program in programs.items():
+            if turn < runs[name]:
+                if estimates[name] < LONG / 10:
+                    _settle(program)
+                seconds[name].append(_seconds(program) / program.iterations)
+    return {name: _summary(values) for name, values in seconds.items()}
+
+
+def _settle(program: Program) -> None:
+    """Let the threads of the last program fall asleep and bring this one's data into the caches.
+
+    The workers of one library spin for a moment before they sleep, at the expense of the next's.
+    """
+    time.sleep(0.005)
+    program.run()
+
+
+def _seconds(program: Program) -> float:
+    start = time.perf_counter()
+    program.run()
+    return time.perf_counter() - start
+
+
+def _summary(seconds: list[float]) -> Timing:
+    lower, median, upper = np.quantile(seconds, [0.25, 0.5, 0.75])
+    return Timing(float(median), float(lower), float(upper), len(seconds))
+
+
+# ---- the machine -----------------------------------------------------------------------------
+
+
+class Machine:
+    """The rates that bound every algorithm on this machine, measured when asked for."""
+
+    def __init__(self, size: int = 2048, megabytes: int = 128):
+        self._matrix = jnp.ones((size, size), jnp.float32)
+        self._product = jax.jit(jnp.matmul).lower(self._matrix, self._matrix).compile()
+        self._megabytes = megabytes
+
+    def gemm_rate(self) -> float:
+        """Operations per second of a large float32 matrix product: the best of three."""
+        best = min(_seconds(Program(self._multiply, list)) for _ in range(3))
+        return 2 * len(self._matrix) ** 3 / best
+
+    def bandwidth(self) -> float:
+        """Bytes per second to and from memory: the best of several passes over a large array."""
+        # In place, so that no page is touched for the first time.
+        step = jax.jit(lambda x: x + 1, donate_argnums=0)
+        x = step(jnp.zeros(self._megabytes * 2**18, jnp.float32))
+        best = float("inf")
+        for _ in range(7):
+            start = time.perf_counter()
+            x = jax.block_until_ready(step(x))
+            best = min(best, time.perf_counter() - start)
+        return 2 * x.nbytes / best
+
+    def _multiply(self):
+        return jax.block_until_ready(self._product(self._matrix, self._matrix))
