@@ -8,6 +8,7 @@ the `Geometry`, the dtypes of the three slots, and the precision that lax unders
 from ._arrays import Dtypes as Dtypes
 from ._arrays import accumulator as accumulator
 from ._selection import ALGORITHMS as ALGORITHMS
+from ._selection import GPU_PLATFORMS as GPU_PLATFORMS
 from ._selection import run as run
 from ._windows import gather_windows as gather_windows
 from ._windows import max_and_argmax as max_and_argmax

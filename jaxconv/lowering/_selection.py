@@ -15,8 +15,9 @@ from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array
-from . import _direct, _fourier, _strips
+from . import _cudnn, _direct, _fourier, _patches, _shifts, _strips
 from ._arrays import Dtypes
+from ._gpu import gpu_algorithm
 
 Algorithm: TypeAlias = Callable[..., Array]
 
@@ -31,6 +32,9 @@ _BYTE = 20.0
 _FEW_CHANNELS = 4
 _FEW_CHANNELS_PENALTY = 4.0
 
+# Names that JAX gives to the platforms of NVIDIA and AMD.
+GPU_PLATFORMS = ("cuda", "rocm")
+
 ALGORITHMS: dict[str, dict[str, Algorithm]] = {
     "direct": {
         "x": _direct.direct_input_vjp,
@@ -43,6 +47,21 @@ ALGORITHMS: dict[str, dict[str, Algorithm]] = {
         "y": _fourier.fourier_forward,
     },
     "strips": {"x": _strips.strip_input_vjp, "k": _strips.strip_kernel_vjp},
+    "cudnn": {
+        "x": _cudnn.cudnn_input_vjp,
+        "k": _cudnn.cudnn_kernel_vjp,
+        "y": _cudnn.cudnn_forward,
+    },
+    "patches": {
+        "x": _patches.patch_input_vjp,
+        "k": _patches.patch_kernel_vjp,
+        "y": _patches.patch_forward,
+    },
+    "shifts": {
+        "x": _shifts.shift_input_vjp,
+        "k": _shifts.shift_kernel_vjp,
+        "y": _shifts.shift_forward,
+    },
 }
 
 
@@ -58,6 +77,9 @@ def run(
     name = "direct"
     if platform == "cpu" and all(dtype in (np.float32, np.float64) for dtype in dtypes):
         name = cheapest(slot, geometry, *_sizes(slot, operands, geometry))
+    if platform in GPU_PLATFORMS:
+        _, c, _ = _sizes(slot, operands, geometry)
+        name = gpu_algorithm(geometry, c)
     algorithm = ALGORITHMS[name][slot]
     return algorithm(*operands, geometry=geometry, dtypes=dtypes, precision=precision)
 
