@@ -24,32 +24,37 @@ without input dilation and negative padding, and then written as the pattern wan
   - a transposed convolution, e > 1 and s = 1, is the *mirror image* of a strided one: exchange x
     and y, turn the kernel, and (G') of `Geometry.transposed` is (G) with e and s exchanged. Its
     filter gradient then dilates the window by e, not the input: no zero is ever multiplied;
-  - a kernel gradient with d > 1 and s = 1 sees, with each residue of p modulo d, pixels of the same
-    residue alone. These *phases* are examples like any others: sum over n·|d| of them, undilated;
-  - a kernel gradient whose window, the output's map, is no larger than the kernel would be taken
-    for a forward pass. Make the phases of i modulo s channels: the kernel shrinks by s, not the
-    map.
+  - a kernel gradient with d > 1 and s = 1 is undilated in phases that count as examples, and one
+    whose window, the output's small map, would be taken for a forward pass's is unstrided in phases
+    that count as channels: the kernel shrinks by s, the map does not (`_phases.py`);
+  - an input gradient with feature groups and s > 1 has no pattern, and goes by phases, too.
+
+Before it looks for patterns, the compiler simplifies (`algebraic_simplifier.cc`): it folds a pad with
+zeros back into the convolution that follows, removes two reversals in a row, and exchanges the
+operands where the window is larger than the input. Where that would undo what is done here, an
+optimization barrier stands between.
 
 Padding that differs from side to side costs a copy, which XLA inserts. Half-precision operands give
 a half-precision result at once: cuDNN accumulates in float32 and rounds where it writes.
 """
 
 import math
-from dataclasses import replace
+from typing import Any
 
 from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array, Input, Kernel, Output
 from ._arrays import Dtypes, rotated, widest
-from ._placing import (
-    join,
-    phases_as_channels,
-    phases_as_examples,
-    place,
-    spelled_out,
-    take_back,
+from ._phases import (
+    input_from_phases,
+    input_phases,
+    kernel_from_phases,
+    kernel_phases,
+    undilated,
+    unstrided,
 )
+from ._placing import place, spelled_out, take_back
 
 
 def cudnn_forward(
@@ -60,8 +65,7 @@ def cudnn_forward(
         # The gradient below turns the kernel again. Two reversals in a row would be removed, and
         # the pattern with them; the compiler does not look behind a barrier.
         turned = lax.optimization_barrier(rotated(kernel, geometry.groups))
-        back = {"geometry": geometry.transposed(), "dtypes": dtypes[::-1], "precision": precision}
-        return cudnn_input_vjp(turned, x, **back)
+        return cudnn_input_vjp(turned, x, **_mirrored(geometry, dtypes, precision))
     sides, geometry = spelled_out(geometry)
     return _convolve(
         place(x, sides),
@@ -81,24 +85,15 @@ def cudnn_input_vjp(
 ) -> Input:
     """∂T/∂x: the full convolution, the kernel reversed in place and its channels renamed."""
     if is_transposed(geometry):
-        mirror = {"geometry": geometry.transposed(), "dtypes": dtypes[::-1], "precision": precision}
-        return cudnn_forward(y, rotated(kernel, geometry.groups), **mirror)
+        turned = rotated(kernel, geometry.groups)
+        return cudnn_forward(y, turned, **_mirrored(geometry, dtypes, precision))
     sides, geometry = spelled_out(geometry)
-    turned, axes = lax.rev(kernel, range(geometry.rank)), "{}OI"
-    if geometry.groups > 1:
-        turned, axes = rotated(kernel, geometry.groups), "{}IO"
-    x = _convolve(
-        y,
-        turned,
-        ("N{}C", axes, "N{}C"),
-        dtypes[0],
-        precision,
-        padding=geometry.transposed().padding,
-        lhs_dilation=geometry.strides,
-        rhs_dilation=geometry.kernel_dilation,
-        feature_group_count=geometry.groups,
-    )
-    return take_back(x, sides)
+    options = {"dtypes": dtypes, "precision": precision}
+    if _is_strided(geometry) and geometry.groups > 1:
+        by_phase = unstrided(geometry)
+        x = _full_convolution(kernel_phases(kernel, geometry), y, by_phase, **options)
+        return take_back(input_from_phases(x, geometry), sides)
+    return take_back(_full_convolution(kernel, y, geometry, **options), sides)
 
 
 def cudnn_kernel_vjp(
@@ -107,19 +102,23 @@ def cudnn_kernel_vjp(
     """∂T/∂k: examples summed over as channels are, by exchanging their names, not the arrays."""
     options = {"dtypes": dtypes, "precision": precision}
     if is_transposed(geometry) or _grows(geometry):
-        mirror = {"geometry": geometry.transposed(), "dtypes": dtypes[::-1], "precision": precision}
-        return rotated(cudnn_kernel_vjp(y, x, **mirror), geometry.groups)
+        turned = cudnn_kernel_vjp(y, x, **_mirrored(geometry, dtypes, precision))
+        return rotated(turned, geometry.groups)
     sides, geometry = spelled_out(geometry)
     x = place(x, sides)
     if any(gap for *_, gap in sides):
         x = lax.optimization_barrier(x)  # lest the compiler makes it a base dilation again
     if _is_dilated(geometry):
-        x, y, geometry = _dilated_phases_as_examples(x, y, geometry)
+        x, y, geometry = undilated(x, y, geometry)
     if _looks_forward(geometry):
-        x, strided = _strided_phases_as_channels(x, geometry)
-        k = _correlate(x, y, strided, **options)
-        return _from_phases(k, geometry)
+        k = _correlate(input_phases(x, geometry), y, unstrided(geometry), **options)
+        return kernel_from_phases(k, geometry)
     return _correlate(x, y, geometry, **options)
+
+
+def _mirrored(geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike) -> dict[str, Any]:
+    """The static arguments of the mirror image, in which x and y have changed places."""
+    return {"geometry": geometry.transposed(), "dtypes": dtypes[::-1], "precision": precision}
 
 
 def is_transposed(geometry: Geometry) -> bool:
@@ -136,69 +135,47 @@ def _grows(geometry: Geometry) -> bool:
     return plain and math.prod(geometry.output_size) > math.prod(geometry.input_size)
 
 
+def _is_strided(geometry: Geometry) -> bool:
+    """Whether phases as channels would undo a stride."""
+    return set(geometry.kernel_dilation) <= {1} and not set(geometry.strides) <= {1}
+
+
 def _is_dilated(geometry: Geometry) -> bool:
+    """Whether phases as examples would undo a kernel dilation."""
     dilated = [axis for axis in geometry.axes() if axis.d > 1]
     return bool(dilated) and all(axis.s == 1 for axis in dilated)
 
 
 def _looks_forward(geometry: Geometry) -> bool:
-    """Whether a strided kernel gradient has a small map, and phases as channels would help."""
-    plain = geometry.groups == 1 and set(geometry.kernel_dilation) <= {1}
-    small = all(axis.p <= axis.r for axis in geometry.axes())
-    return plain and small and all(axis.p > -(-axis.r // axis.s) for axis in geometry.axes())
+    """Whether the map is no larger than the kernel, but larger than a phase of it."""
+    between = (-(-axis.r // axis.s) < axis.p <= axis.r for axis in geometry.axes())
+    return _is_strided(geometry) and all(between)
 
 
-def _dilated_phases_as_examples(
-    x: Array, y: Array, geometry: Geometry
-) -> tuple[Array, Array, Geometry]:
-    """Σ_np x[n, p + d·r - lo] y[n, p] for p = d·q + φ, with n and φ counted together."""
-    x_sides, y_sides, padding, inputs, outputs = [], [], [], [], []
-    for (i, r, p, _, lo, _, d), sides in zip(geometry.axes(), geometry.padding, strict=True):
-        maps = -(-p // d)
-        pixels = maps + r - 1 if d > 1 else i
-        x_sides.append((lo, d * pixels - lo - i, 0) if d > 1 else (0, 0, 0))
-        y_sides.append((0, d * maps - p, 0))
-        padding.append((0, 0) if d > 1 else sides)
-        inputs.append(pixels)
-        outputs.append(maps)
-    d = geometry.kernel_dilation
-    undilated = replace(
-        geometry,
-        input_size=tuple(inputs),
-        output_size=tuple(outputs),
-        padding=tuple(padding),
-        kernel_dilation=(1,) * geometry.rank,
+def _full_convolution(
+    kernel: Array, y: Array, geometry: Geometry, *, dtypes: Dtypes, precision: lax.PrecisionLike
+) -> Array:
+    """The data gradient's pattern; with feature groups, for which there is none, a forward pass."""
+    turned, axes = lax.rev(kernel, range(geometry.rank)), "{}OI"
+    if geometry.groups > 1:
+        turned, axes = rotated(kernel, geometry.groups), "{}IO"
+    return _convolve(
+        y,
+        turned,
+        ("N{}C", axes, "N{}C"),
+        dtypes[0],
+        precision,
+        padding=geometry.transposed().padding,
+        lhs_dilation=geometry.strides,
+        rhs_dilation=geometry.kernel_dilation,
+        feature_group_count=geometry.groups,
     )
-    x_phases = phases_as_examples(place(x, x_sides), d)
-    return x_phases, phases_as_examples(place(y, y_sides), d), undilated
-
-
-def _strided_phases_as_channels(x: Array, geometry: Geometry) -> tuple[Array, Geometry]:
-    """Σ_np x[n, s·p + r - lo] y[n, p] for r = s·q + φ, with φ and c counted together."""
-    s = geometry.strides
-    window = tuple(-(-axis.r // axis.s) for axis in geometry.axes())
-    inputs = tuple(p + q - 1 for p, q in zip(geometry.output_size, window, strict=True))
-    sides = [
-        (axis.lo, axis.s * size - axis.lo - axis.i, 0)
-        for axis, size in zip(geometry.axes(), inputs, strict=True)
-    ]
-    once, none = (1,) * geometry.rank, ((0, 0),) * geometry.rank
-    whole = replace(geometry, input_size=inputs, window=window, strides=once, padding=none)
-    return phases_as_channels(place(x, sides), s), whole
-
-
-def _from_phases(k: Array, geometry: Geometry) -> Array:
-    """`(*q, |s|·c, o)`, the kernel by phases, back to `(*window, c, o)`."""
-    *window, channels, o = k.shape
-    c = channels // math.prod(geometry.strides)
-    whole = join(k.reshape(1, *window, *geometry.strides, c * o))[0]
-    taps = lax.slice(whole, (0,) * whole.ndim, (*geometry.window, c * o))
-    return taps.reshape(*geometry.window, c, o)
 
 
 def _correlate(
     x: Array, y: Array, geometry: Geometry, *, dtypes: Dtypes, precision: lax.PrecisionLike
 ) -> Array:
+    """The filter gradient's pattern: examples and channels exchange names, the stride dilates."""
     return _convolve(
         x,
         y,

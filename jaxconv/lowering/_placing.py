@@ -1,10 +1,9 @@
-"""Where pixels lie, spelled out: padding, cropping, dilation and phases as operations on arrays.
+"""Where pixels lie, spelled out: padding, cropping and dilation as operations on arrays.
 
 A backend that knows a convolution only without some option still computes it, if the option is
 applied to the array instead. Each function here moves pixels and leaves T of `ops` as it is.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeAlias
@@ -46,6 +45,11 @@ def place(x: Array, sides: Sides) -> Array:
     """Pad, crop and dilate the spatial axes of `(n, *spatial, c)` with zeros."""
     if not any(map(any, sides)):
         return x
+    if all(low <= 0 and high <= 0 and not gap for low, high, gap in sides):
+        # A slice, as a compiler may turn a pad into an option of the convolution that follows.
+        ends = (size + high for size, (_, high, _) in zip(x.shape[1:-1], sides, strict=True))
+        starts = (0, *(-low for low, _, _ in sides), 0)
+        return lax.slice(x, starts, (x.shape[0], *ends, x.shape[-1]))
     return lax.pad(x, _zero(x), [(0, 0, 0), *sides, (0, 0, 0)])
 
 
@@ -77,24 +81,6 @@ def join(phases: Array) -> Array:
     order = [axis for a in range(rank) for axis in (1 + a, 1 + rank + a)]
     spatial = [q * f for q, f in zip(sizes[:rank], sizes[rank:], strict=True)]
     return phases.transpose(0, *order, 2 * rank + 1).reshape(n, *spatial, c)
-
-
-def phases_as_examples(x: Array, factors: Sequence[int]) -> Array:
-    """Each phase an example: `(n, *f·q, c)` to `(n·|f|, *q, c)`."""
-    parts = split(x, factors)
-    n, *_, c = x.shape
-    rank = len(factors)
-    places = parts.shape[1 : rank + 1]
-    behind = range(rank + 1, 2 * rank + 1)
-    examples_first = parts.transpose(0, *behind, *range(1, rank + 1), 2 * rank + 1)
-    return examples_first.reshape(n * math.prod(factors), *places, c)
-
-
-def phases_as_channels(x: Array, factors: Sequence[int]) -> Array:
-    """Each phase a channel: `(n, *f·q, c)` to `(n, *q, |f|·c)`."""
-    parts = split(x, factors)
-    places = parts.shape[: len(factors) + 1]
-    return parts.reshape(*places, math.prod(factors) * x.shape[-1])
 
 
 def _zero(x: Array) -> Array:

@@ -31,6 +31,7 @@ GEOMETRIES = [
     ((8, 9), (3, 3), 2, "SAME", 1, 1, 1),
     ((8, 9), (3, 3), 2, ((-1, -2), (4, -3)), 1, 1, 2),  # cropped, and padded by more than a window
     ((22, 26), (8, 9), (3, 4), "VALID", 1, 1, 1),  # a map no larger than the kernel
+    ((22, 26), (8, 9), (3, 4), ((2, -1), (0, 1)), 1, 1, 2),
     ((4, 5), (3, 2), 1, "FULL", 2, 1, 1),  # transposed
     ((4, 5), (4, 4), 1, ((2, 2), (1, 3)), (2, 1), 1, 2),
     ((4, 5), (3, 2), 1, ((-1, 3), (2, -2)), (3, 2), (1, 2), 1),
@@ -57,14 +58,15 @@ def drawn(normal, geometry, c=C, o=O, dtype="float64"):
     }
 
 
-def assert_equals_direct(name, slot, geometry, arrays):
+def assert_equal_direct(names, slot, geometry, arrays):
     operands = [array for other, array in arrays.items() if other != slot]
     options = {"geometry": geometry, "dtypes": (np.dtype("float64"),) * 3, "precision": None}
     direct = jax.jit(partial(lowering.ALGORITHMS["direct"][slot], **options))
-    actual = jax.jit(partial(lowering.ALGORITHMS[name][slot], **options))(*operands)
+    expected, magnitude = direct(*operands), direct(*map(jnp.abs, operands))
     terms = max(operand.size for operand in operands)
-    magnitude = direct(*map(jnp.abs, operands))
-    assert_within_rounding(actual, direct(*operands), magnitude, terms, f"{name} {slot}")
+    for name in names:
+        actual = jax.jit(partial(lowering.ALGORITHMS[name][slot], **options))(*operands)
+        assert_within_rounding(actual, expected, magnitude, terms, f"{name} {slot}")
 
 
 # They are the same
@@ -72,14 +74,12 @@ def assert_equals_direct(name, slot, geometry, arrays):
 
 @pytest.mark.parametrize("slot", "xky")
 @pytest.mark.parametrize("options", GEOMETRIES, ids=str)
-@pytest.mark.parametrize("name", ["cudnn", "shifts", "patches"])
 @pytest.mark.usefixtures("float64")
-def test_equals_direct(name, options, slot, normal):
+def test_equal_direct(options, slot, normal):
     geometry = geometry_of(*options)
-    if name == "patches" and not _patches.fits(geometry):
-        assert gpu_algorithm(geometry, C) != "patches", "not selected where it does not apply"
-        return
-    assert_equals_direct(name, slot, geometry, drawn(normal, geometry))
+    assert (gpu_algorithm(geometry, C) == "patches") == _patches.fits(geometry)
+    names = ["cudnn", "shifts"] + ["patches"] * _patches.fits(geometry)
+    assert_equal_direct(names, slot, geometry, drawn(normal, geometry))
 
 
 @pytest.mark.parametrize("slot", "xky")
@@ -88,7 +88,7 @@ def test_equals_direct(name, options, slot, normal):
 def test_shifts_depthwise(multiplier, slot, normal):
     geometry = geometry_of((8, 9), (3, 2), (2, 1), ((1, -1), (0, 2)), 1, (1, 2), C)
     assert gpu_algorithm(geometry, C) == "shifts"
-    assert_equals_direct("shifts", slot, geometry, drawn(normal, geometry, o=C * multiplier))
+    assert_equal_direct(["shifts"], slot, geometry, drawn(normal, geometry, o=C * multiplier))
 
 
 @pytest.mark.parametrize("slot", "xky")
@@ -99,7 +99,7 @@ def test_no_spatial_axis_and_four(size, window, groups, slot, normal):
     geometry = geometry_of(size, window, groups=groups)
     name = gpu_algorithm(geometry, C)
     assert name == ("shifts" if size or groups > 1 else "patches")
-    assert_equals_direct(name, slot, geometry, drawn(normal, geometry))
+    assert_equal_direct([name], slot, geometry, drawn(normal, geometry))
 
 
 @pytest.mark.parametrize("name", ["cudnn", "shifts", "patches"])
@@ -149,6 +149,11 @@ PATTERNS = {
     "overlapping patches": (((8, 64, 64, 32), (16, 16, 32, 64)), {"strides": 4}, "FDW"),
     "dilated": (((8, 28, 28, 8), (3, 3, 8, 16)), {"padding": "SAME", "kernel_dilation": 2}, "FFW"),
     "transposed": (((8, 14, 14, 8), (4, 4, 8, 16)), {"padding": 2, "input_dilation": 2}, "DFW"),
+    "grouped, strided": (
+        ((8, 28, 28, 8), (3, 3, 2, 16)),
+        {"strides": 2, "padding": 1, "feature_group_count": 4},
+        "FFW",
+    ),
     "grouped": (((8, 28, 28, 8), (3, 3, 2, 16)), {"padding": 1, "feature_group_count": 4}, "FFW"),
     "signal": (((8, 100, 8), (9, 8, 16)), {"padding": "SAME"}, "FDW"),
     "dilated signal": (((8, 900, 8), (2, 8, 16)), {"kernel_dilation": 256}, "FFW"),
