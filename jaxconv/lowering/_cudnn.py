@@ -29,8 +29,8 @@ without input dilation and negative padding, and then written as the pattern wan
     that count as channels: the kernel shrinks by s, the map does not (`_phases.py`);
   - an input gradient with feature groups and s > 1 has no pattern, and goes by phases, too.
 
-Before it looks for patterns, the compiler simplifies (`algebraic_simplifier.cc`): it folds a pad with
-zeros back into the convolution that follows, removes two reversals in a row, and exchanges the
+Before it looks for patterns, the compiler simplifies (`algebraic_simplifier.cc`): it folds a pad
+with zeros back into the convolution that follows, removes two reversals in a row, and exchanges the
 operands where the window is larger than the input. Where that would undo what is done here, an
 optimization barrier stands between.
 
