@@ -1,6 +1,9 @@
 """The command for a GPU, in a dry run on the CPU."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,6 +13,8 @@ from experiments.gpu import checks
 from experiments.gpu.__main__ import main
 from experiments.gpu.device import MODES
 from experiments.gpu.programs import library_calls
+
+ROOT = Path(__file__).parents[2]
 
 # One of each kind; the transposed one is its convolution's input gradient.
 FEW = ["E", "G", "P", "T", "deeplab-28", "m32", "a2", "up"]
@@ -46,6 +51,20 @@ def test_a_wrong_corner_is_named(monkeypatch, capsys):
     monkeypatch.setattr(checks, "exactly", lambda *_: [np.zeros(3)])
     assert main(["--platform", "cpu", "--modes", "float32", "--cases", "a2"]) == 1
     assert "float32: a2 F: shape" in capsys.readouterr().out
+
+
+def test_jax_and_numpy_are_enough():
+    """As on a machine with nothing else: what else the tests have is hidden."""
+    program = """if True:
+        import sys
+        for name in ("jaxtyping", "torch", "flax", "tyro", "rich", "optax", "matplotlib"):
+            sys.modules[name] = None
+        from experiments.gpu.__main__ import main
+        options = ["--platform", "cpu", "--modes", "float32", "--cases", "up"]
+        sys.exit(main(options))
+    """
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True)
+    assert ended.returncode == 0, ended.stderr.decode()
 
 
 def test_unknown_case(capsys):
