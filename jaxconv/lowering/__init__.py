@@ -9,6 +9,7 @@ from ._arrays import Dtypes as Dtypes
 from ._arrays import accumulator as accumulator
 from ._problem import Problem as Problem
 from ._selection import ALGORITHMS as ALGORITHMS
+from ._selection import GPU_PLATFORMS as GPU_PLATFORMS
 from ._selection import Choice as Choice
 from ._selection import Plan as Plan
 from ._selection import applicable as applicable

@@ -56,3 +56,8 @@ def to_common_dtype(*operands: Array) -> list[Array]:
     """Promote operands to the widest of their dtypes, as a cotangent may be wider than a primal."""
     dtype = jnp.result_type(*operands)
     return [operand.astype(dtype) for operand in operands]
+
+
+def widest(*arrays_and_dtypes: Array | np.dtype) -> np.dtype:
+    """The dtype in which operands of a product meet, and meet the dtype of their result."""
+    return np.dtype(jnp.result_type(*arrays_and_dtypes))

@@ -129,3 +129,22 @@ def phases(problem: Problem) -> float:
     if any(comb.splits == "y" and comb.step > 1 for comb in combs):
         numbers += n * outputs * o
     return _LAUNCH + _COPIED * numbers
+
+
+def tiles(problem: Problem) -> float:
+    """A copy into tiles, unless they are pixels, and a matrix product."""
+    _, geometry, n, c, o = problem
+    seen = math.prod(geometry.output_size) * math.prod(geometry.window)
+    copied = 0 if set(geometry.strides) <= {1} else n * c * seen
+    rows, columns = c * math.prod(geometry.window), o
+    product = problem.operations * _thin(rows, 8) * _thin(columns)
+    return _LAUNCH + product * (_TALL if problem.slot == "k" else 1) + _COPIED * copied
+
+
+# A product of two tall matrices, contracted over their rows.
+_TALL = 1.5
+
+
+def for_gpus(problem: Problem) -> float:
+    """Right on a CPU, but made for another platform: never the cheapest."""
+    return math.inf

@@ -33,7 +33,7 @@ import jax.numpy as jnp
 
 from .._geometry import Axis, Geometry
 from .._typing import Array
-from ._arrays import Dtypes, accumulator, to_common_dtype
+from ._arrays import Dtypes
 from ._problem import Problem
 from ._sliding import every, interleaved, pad
 
@@ -42,12 +42,10 @@ def merged(
     slot: str, *operands: Array, geometry: Geometry, dtypes: Dtypes, solve: Callable[..., Array]
 ) -> Array:
     """A corner of (2) with all phases as channels of one form."""
-    wide = accumulator(jnp.result_type(*operands, dtypes["xky".index(slot)]))
     form = _Merged(geometry)
     slots = [s for s in "xky" if s != slot]
-    inner = [form.enter(s, a) for s, a in zip(slots, to_common_dtype(*operands), strict=True)]
-    out = solve(slot, *inner, geometry=form.inner, dtypes=(wide,) * 3)
-    return form.leave(slot, out).astype(dtypes["xky".index(slot)])
+    inner = [form.enter(s, a) for s, a in zip(slots, operands, strict=True)]
+    return form.leave(slot, solve(slot, *inner, geometry=form.inner, dtypes=dtypes))
 
 
 def why_not(problem: Problem) -> str:

@@ -17,11 +17,28 @@ from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array
-from . import _costs, _direct, _fourier, _patches, _phases, _strips, _taps, _tuning
+from . import (
+    _costs,
+    _cudnn,
+    _direct,
+    _fourier,
+    _patches,
+    _phases,
+    _shifts,
+    _strips,
+    _taps,
+    _tiles,
+    _tuning,
+)
 from ._arrays import Dtypes
+from ._gpu import gpu_algorithm
 from ._problem import Problem
 
 Corner: TypeAlias = Callable[..., Array]
+
+
+# Names that JAX gives to the platforms of NVIDIA and AMD.
+GPU_PLATFORMS = ("cuda", "rocm")
 
 
 class Plan(NamedTuple):
@@ -100,6 +117,11 @@ _ALL: dict[str, Algorithm] = {
         _taps.why_not,
         _costs.taps,
     ),
+    "tiles": Algorithm(
+        {"x": _tiles.tile_input_vjp, "k": _tiles.tile_kernel_vjp, "y": _tiles.tile_forward},
+        _tiles.why_not,
+        _costs.tiles,
+    ),
     "phases": Algorithm(
         {slot: partial(_phases.merged, slot) for slot in "xky"},
         _phases.why_not,
@@ -112,6 +134,24 @@ _ALL: dict[str, Algorithm] = {
     "split_patches": _folding(lambda rank: "y" + "x" * (rank - 1) if rank > 1 else ""),
     "input_depth": _folding(lambda rank: "x" if rank > 1 else ""),
     "error_depth": _folding(lambda rank: "y" if rank > 1 else ""),
+    "cudnn": Algorithm(
+        {
+            "x": _cudnn.cudnn_input_vjp,
+            "k": _cudnn.cudnn_kernel_vjp,
+            "y": _cudnn.cudnn_forward,
+        },
+        lambda problem: "" if 1 <= problem.geometry.rank <= 3 else "cuDNN has 1 to 3 dimensions",
+        _costs.for_gpus,
+    ),
+    "shifts": Algorithm(
+        {
+            "x": _shifts.shift_input_vjp,
+            "k": _shifts.shift_kernel_vjp,
+            "y": _shifts.shift_forward,
+        },
+        _shifts.why_not,
+        _costs.for_gpus,
+    ),
 }
 
 
@@ -154,6 +194,8 @@ def choose(
         named = next((plan for plan in plans(problem) if plan.name == impl), None)
         if named:
             return Choice(named, "asked for by impl")
+    if platform in GPU_PLATFORMS:
+        return Choice(Plan(gpu_algorithm(problem), 0.0), "what XLA runs best on a GPU")
     if platform != "cpu":
         return Choice(Plan("direct", 0.0), f"the convolution that XLA knows best on {platform}")
     if not all(dtype in (np.float32, np.float64) for dtype in dtypes):

@@ -1,5 +1,6 @@
 """Which algorithm runs for each convolution of a program, and why."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +80,8 @@ def explain(f: Callable[..., Any], *args: Any, platform: str | None = None) -> E
 
     Args:
       f: Any function that JAX can trace.
-      *args: Its arguments: arrays, or `jax.ShapeDtypeStruct`, or pytrees of them.
+      *args: Its arguments: arrays, or only their shapes and dtypes as `jax.ShapeDtypeStruct`, or
+        pytrees of them.
       platform: "cpu", "cuda", "rocm" or "tpu"; None is that of JAX's default backend.
 
     Returns:
@@ -133,7 +135,9 @@ def _explained(slot, shapes, params, *, platform: str, times: int) -> ExplainedC
         )
     else:
         choice = lowering.choose(problem, platform, params["dtypes"], params["precision"], impl)
-    plans = list(lowering.plans(problem)) if platform == "cpu" else []
+    plans = [plan for plan in lowering.plans(problem) if platform == "cpu"]
+    refused = {name: lowering.why_not(name, problem) for name in lowering.ALGORITHMS}
+    refused |= {plan.name: "made for GPUs" for plan in plans if plan.cost == math.inf}
     return ExplainedCorner(
         function=_FUNCTIONS[slot],
         x_shape=(n, *geometry.input_size, c),
@@ -143,11 +147,7 @@ def _explained(slot, shapes, params, *, platform: str, times: int) -> ExplainedC
         geometry=geometry,
         algorithm=str(choice.plan),
         reason=choice.reason,
-        considered={str(plan): plan.cost / plans[0].cost for plan in plans},
-        refused={
-            name: why
-            for name in lowering.ALGORITHMS
-            if platform == "cpu" and (why := lowering.why_not(name, problem))
-        },
+        considered={str(plan): plan.cost / plans[0].cost for plan in plans if plan.cost < math.inf},
+        refused={name: why for name, why in refused.items() if why and plans},
         times=times,
     )

@@ -118,7 +118,10 @@ _TRIANGLE = multilinear_form(
     {slot: _compiled_to(slot, "any") for slot in "xky"},
     result=_result,
     batch=fold_batch,
-    lowerings={slot: {"cpu": _compiled_to(slot, "cpu")} for slot in "xky"},
+    lowerings={
+        slot: {name: _compiled_to(slot, name) for name in ("cpu", *lowering.GPU_PLATFORMS)}
+        for slot in "xky"
+    },
 )
 
 
