@@ -40,14 +40,15 @@ def interleaved(programs: Mapping[str, Program], repeats: int) -> dict[str, Timi
         name: max(LEAST_RUNS, min(repeats, int(repeats * LONG / max(seconds, 1e-9))))
         for name, seconds in estimates.items()
     }
-    seconds = {name: [] for name in programs}
-    for turn in range(max(runs.values(), default=0)):
+    # What takes long is not disturbed by how it began: its estimate is its first run.
+    seconds = {name: [first] if first > LONG else [] for name, first in estimates.items()}
+    for _ in range(max(runs.values(), default=0)):
         for name, program in programs.items():
-            if turn < runs[name]:
+            if len(seconds[name]) < runs[name]:
                 if estimates[name] < LONG / 10:
                     _settle(program)
-                seconds[name].append(_seconds(program) / program.iterations)
-    return {name: _summary(values) for name, values in seconds.items()}
+                seconds[name].append(_seconds(program))
+    return {name: _summary(values, programs[name].iterations) for name, values in seconds.items()}
 
 
 def _settle(program: Program) -> None:
@@ -65,8 +66,8 @@ def _seconds(program: Program) -> float:
     return time.perf_counter() - start
 
 
-def _summary(seconds: list[float]) -> Timing:
-    lower, median, upper = np.quantile(seconds, [0.25, 0.5, 0.75])
+def _summary(seconds: list[float], iterations: int) -> Timing:
+    lower, median, upper = np.quantile(seconds, [0.25, 0.5, 0.75]) / iterations
     return Timing(float(median), float(lower), float(upper), len(seconds))
 
 
