@@ -77,13 +77,15 @@ def max_and_argmax(x: Input, *, geometry: Geometry) -> tuple[Pooled, Taps]:
         indices = taps(index, axis, geometry, fill=-1)
         best, index = values[0], indices[0]
         for r in range(1, geometry.window[axis]):
-            larger = (values[r] > best) | (_is_nan(values[r]) & ~_is_nan(best))
+            larger = ~(values[r] <= best) & ~_is_nan(best)  # a NaN counts as the largest
             if padded:
                 larger = (indices[r] >= 0) & (larger | (index < 0))
             best = jnp.where(larger, values[r], best)
             index = jnp.where(larger, indices[r] + jnp.asarray(r * taps_inside, dtype), index)
         taps_inside *= geometry.window[axis]
-    return best, index
+    # Without the barrier XLA would choose again, from the whole map, wherever one of the two is
+    # needed, in the reverse pass above all.
+    return lax.optimization_barrier((best, index))
 
 
 def gather_windows(x: Input, index: Taps, *, geometry: Geometry) -> Pooled:

@@ -4,12 +4,12 @@ from typing import Any, Literal
 
 from jax import lax
 
-from .._geometry import Padding, Size
+from .._geometry import Geometry, Padding, Size
 from .._typing import AnyArray, Array
 from ._activations import relu, tanh
-from ._call import as_array
-from ._convolution import conv
-from ._pooling import max_pool
+from ._call import Call, as_array
+from ._convolution import convolve
+from ._pooling import max_pool, pool_geometry
 
 # Non-decreasing, each of them: what (1) below rests on.
 _ACTIVATIONS = {"relu": relu, "tanh": tanh, None: lambda x: x}
@@ -49,8 +49,10 @@ def conv_block(
 
     and a_bar goes on through `conv_input_vjp` and `conv_kernel_vjp`. Besides x and k, (2) needs m,
     one byte for each pooled element, and what f' needs of the pooled map: of the convolution's
-    output nothing is kept. Where rounding or saturation makes elements of a window equal after f
-    that were not before, the two sides of (1) may choose different subgradients.
+    output nothing is kept. Places that no window of the pool covers are not computed at all.
+
+    Where rounding or saturation makes elements of a window equal after f that were not before, the
+    two sides of (1) may choose different subgradients.
 
     Args:
       x: Input `(n, *spatial, c)`.
@@ -81,23 +83,25 @@ def conv_block(
         raise ValueError(
             f"conv_block: activation must be one of {tuple(_ACTIVATIONS)}, got {activation!r}."
         )
-    a = conv(
-        x,
-        kernel,
-        strides,
-        padding,
-        input_dilation=input_dilation,
-        kernel_dilation=kernel_dilation,
-        feature_group_count=feature_group_count,
-        flip_kernel=flip_kernel,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        impl=impl,
-    )
+    call = Call("conv_block", None, flip_kernel, precision, preferred_element_type, impl)
+    x, kernel = call.input("x", x), call.kernel("kernel", kernel)
+    dilations = input_dilation, kernel_dilation, feature_group_count
+    whole = call.geometry(x.shape, kernel.shape, strides, padding, *dilations)
+    pool = pool_geometry("conv_block", whole.output_size, window_shape, pool_strides, pool_padding)
+    a = convolve(call, x, kernel, (strides, _seen(whole, pool), *dilations))
     z = max_pool(a, window_shape, pool_strides, pool_padding)
     if bias is not None:
         z = z + _bias(bias, a)
     return _ACTIVATIONS[activation](z)  # (1)
+
+
+def _seen(whole: Geometry, pool: Geometry) -> tuple[tuple[int, int], ...]:
+    """The convolution's padding without what would only make places that no pool window covers."""
+    padding = []
+    for (lo, hi), stride, axis in zip(whole.padding, whole.strides, pool.axes(), strict=True):
+        last = axis.s * (axis.p - 1) + axis.r - 1 - axis.lo
+        padding.append((lo, hi - stride * max(0, axis.i - 1 - last)))
+    return tuple(padding)
 
 
 def _bias(bias: Any, a: Array) -> Array:

@@ -278,25 +278,27 @@ window_gather, window_scatter = linear_pair(
 )
 
 
-def _windows(
+def pool_geometry(
     function: str,
-    x: Array,
+    size: tuple[int, ...],
     window_shape: Size,
     strides: Size | None,
     padding: Padding,
-    dilation: Size,
+    dilation: Size = 1,
 ) -> Geometry:
     """Check the options of a pool; the geometry is that of a convolution with the same windows."""
-    rank = _spatial_rank(function, x)
-    window = per_axis(window_shape, rank, f"{function}: window_shape")
+    window = per_axis(window_shape, len(size), f"{function}: window_shape")
     strides = window if strides is None else strides
-    dilation = per_axis(dilation, rank, f"{function}: window_dilation")
-    geometry = convolution_geometry(
-        function, x.shape[1:-1], window, strides, padding, 1, dilation, 1
-    )
+    dilation = per_axis(dilation, len(size), f"{function}: window_dilation")
+    geometry = convolution_geometry(function, size, window, strides, padding, 1, dilation, 1)
     if any(side < 0 for pads in geometry.padding for side in pads):
         raise ValueError(f"{function}: padding must not be negative, got {padding!r}.")
     return geometry
+
+
+def _windows(function: str, x: Array, *options) -> Geometry:
+    _spatial_rank(function, x)
+    return pool_geometry(function, x.shape[1:-1], *options)
 
 
 def _spatial_rank(function: str, x: Array) -> int:

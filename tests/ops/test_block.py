@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxconv import conv, conv_block, max_pool, relu, tanh
+from jaxconv import conv, conv_block, explain, max_pool, relu, tanh
 
 ACTIVATIONS = {"relu": relu, "tanh": tanh, None: lambda x: x}
 BLOCKS = {
@@ -28,6 +28,16 @@ BLOCKS = {
             "feature_group_count": 2,
             "flip_kernel": True,
         },
+    ),
+    "places that no window covers": (
+        (2, 11, 12, 3),
+        (2, 3, 3, 4),
+        {"window_shape": (3, 2), "pool_strides": (4, 3), "strides": (1, 2), "padding": 1},
+    ),
+    "strides beyond the window, padded": (
+        (2, 11, 12, 3),
+        (2, 3, 3, 4),
+        {"window_shape": 2, "pool_strides": 4, "pool_padding": ((1, 1), (0, 1)), "padding": "SAME"},
     ),
     "one axis": ((2, 20, 3), (4, 3, 4), {"window_shape": 2}),
 }
@@ -110,3 +120,10 @@ def test_errors(change, error, message):
     options = {"bias": jnp.ones(4), "window_shape": 2} | change
     with pytest.raises(error, match=message):
         conv_block(jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4)), **options)
+
+
+def test_computes_no_place_that_the_pool_does_not_see(normal):
+    x, kernel = normal((2, 12, 12, 1), "float32"), normal((3, 3, 1, 4), "float32")
+    explanation = explain(partial(conv_block, window_shape=4), x, kernel, platform="cpu")
+    (corner,) = explanation.corners
+    assert corner.y_shape == (2, 8, 8, 4)  # of 10: two windows of 4
