@@ -20,8 +20,18 @@ def test_the_example_runs():
     np.testing.assert_array_equal(names["k_bar"], np.full((5, 5, 1, 32), 8 * 12 * 12))
 
 
+def test_the_explanation_is_of_what_runs(capsys):
+    first, second, *_ = blocks("python")
+    names = {}
+    exec(first, names)
+    exec(second, names)
+    shown = capsys.readouterr().out
+    assert "conv_kernel_vjp" in shown
+    assert "runs " in shown
+
+
 def test_the_networks_shown_are_those_of_the_experiment():
     source = (README.parent / "experiments" / "classifier.py").read_text(encoding="utf-8")
     without_comments = re.sub(r"  # .*", "", source)
-    for shown in blocks("python")[1:]:
+    for shown in blocks("python")[2:]:
         assert shown in without_comments

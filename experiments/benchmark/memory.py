@@ -65,8 +65,9 @@ def block(peer: str, case: Conv, impl: str | None = None) -> Callable[..., jax.A
     """A function of x, k and bias: convolution, relu and max pool."""
     window = (BLOCKS[case.name],) * 2
     if peer == "jaxconv":
-        convolve, relu = forward(peer, case, impl), jaxconv.relu
-        return lambda x, k, b: jaxconv.max_pool(relu(convolve(x, k) + b), window)
+        return lambda x, k, b: jaxconv.conv_block(
+            x, k, b, window_shape=window, strides=case.strides, padding=case.pads, impl=impl
+        )
     return lambda x, k, b: nnx.max_pool(nnx.relu(lax_conv(case, x, k) + b), window, window)
 
 

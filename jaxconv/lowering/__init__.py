@@ -1,8 +1,21 @@
 """The execution: which algorithm computes a corner of the triangle, on which platform.
 
 The mathematics lives in `ops`; here live its algorithms, one file each. All of them are pure
-functions of the operands in slot order (x, k, y, less the corner's own) and three static values:
-the `Geometry`, the dtypes of the three slots, and the precision that lax understands.
+functions of the operands in slot order (x, k, y, less the corner's own) and static values: the
+`Geometry`, the dtypes of the three slots, and the precision that lax understands.
+
+    direct     XLA's own convolution, in the layout that it knows best
+    patches    taps folded into channels: im2col and its relatives, a matrix product
+    phases     strides and input dilation taken apart: sub-pixel convolution, space to depth
+    tiles      windows that do not overlap: a matrix product without copies of pixels
+    strips     few channels: rows cut into strips, with a banded kernel
+    taps       depthwise: shifted slices times numbers
+    fourier    large windows: a basis in which the trilinear form is diagonal
+    cudnn      the forms that XLA turns into cuDNN's routines, with `shifts` for depthwise layers
+
+Patches and phases rearrange a corner into another one and leave that to the others: a *plan* is a
+chain of algorithms. `_costs` estimates each, `_selection` chooses, `_tuning` remembers what was
+measured on a machine, and `jaxconv.explain` shows it all. `_windows` has the pools.
 """
 
 from ._arrays import Dtypes as Dtypes

@@ -27,8 +27,8 @@ def direct(problem: Problem) -> float:
         return _LAUNCH + _product(problem)
     c, o = c / geometry.groups, o / geometry.groups
     if slot == "k":
-        slow = _DIRECT_KERNEL_VJP[min(geometry.rank, 3)] * (1 + 3 / c) * _thin(o)
-        return _LAUNCH + slow * problem.operations
+        slow, few = _DIRECT_KERNEL_VJP[min(geometry.rank, 3)]
+        return _LAUNCH + slow * _thin(c, few) * _thin(o) * problem.operations
     slow = (_VOLUME if geometry.rank > 2 else 1.0) * (_GROUPS if geometry.groups > 1 else 1.0)
     if slot == "y":
         dilation, spacing = geometry.input_dilation, geometry.strides
@@ -45,7 +45,7 @@ def direct(problem: Problem) -> float:
 
 # XLA convolves the input with a window as large as the error's map for a kernel gradient, and
 # falls back to a slower implementation where there are three axes or feature groups.
-_DIRECT_KERNEL_VJP = {1: 2.2, 2: 3.3, 3: 10.0}
+_DIRECT_KERNEL_VJP = {1: (1.5, 6), 2: (3.3, 2), 3: (10.0, 2)}  # and for fewer channels
 _VOLUME = 5.0
 _GROUPS = 7.0
 # A product with a vector, not a matrix.
@@ -58,11 +58,19 @@ def _spaced(spacing: int, few: float, many: float) -> float:
 
 
 def _product(problem: Problem) -> float:
-    """A matrix product for each group; thin matrices leave registers unused."""
+    """A matrix product for each group."""
     slot, geometry, n, c, o = problem
+    if slot == "k":
+        return problem.operations * _tall(c, o)
     c, o = c / geometry.groups, o / geometry.groups
-    rows, inner, columns = {"y": (n, c, o), "x": (n, o, c), "k": (c, n, o)}[slot]
-    return problem.operations * _thin(rows, 8) * _thin(inner, 8) * _thin(columns)
+    inner, columns = (c, o) if slot == "y" else (o, c)
+    return problem.operations * _thin(n, 8) * _thin(inner, 8) * _thin(columns)
+
+
+def _tall(rows: int | float, columns: int | float) -> float:
+    """The factor for two tall matrices, contracted over their length, that leave `rows` by
+    `columns`: a kernel gradient's."""
+    return _thin(rows) * _thin(columns, 64)
 
 
 def _thin(size: int | float, half: int = 16) -> float:
@@ -83,9 +91,11 @@ def strips(problem: Problem) -> float:
     outer = math.prod(geometry.window[:-1]) * math.prod(geometry.output_size)
     patches = n * outer * c * (strip + row - 1) / strip
     errors = n * math.prod(geometry.output_size) * o
+    rows = math.prod(geometry.window[:-1]) * (strip + row - 1) * c
+    slow = _tall(rows, strip * o) if slot == "k" else _thin(strip * o)
     return (
         _LAUNCH
-        + problem.operations * wasted * _thin(strip * o)
+        + problem.operations * wasted * slow
         + _COPIED * (2 if slot == "x" else 1) * patches
         + _COPIED * errors
     )
@@ -139,12 +149,8 @@ def tiles(problem: Problem) -> float:
     seen = math.prod(geometry.output_size) * math.prod(geometry.window)
     copied = 0 if set(geometry.strides) <= {1} else n * c * seen
     rows, columns = c * math.prod(geometry.window), o
-    product = problem.operations * _thin(rows, 8) * _thin(columns)
-    return _LAUNCH + product * (_TALL if problem.slot == "k" else 1) + _COPIED * copied
-
-
-# A product of two tall matrices, contracted over their rows.
-_TALL = 1.5
+    slow = _tall(rows, columns) if problem.slot == "k" else _thin(rows, 8) * _thin(columns)
+    return _LAUNCH + slow * problem.operations + _COPIED * copied
 
 
 def for_gpus(problem: Problem) -> float:

@@ -72,7 +72,7 @@ class Algorithm:
     then: tuple[str, ...] = ("direct",)
 
 
-def _folding(into: Callable[[int], str]) -> Algorithm:
+def _folding(into: Callable[[int], str], slots: str = "xky") -> Algorithm:
     """Taps folded into channels; `into(rank)` says which axes join which slot."""
 
     def fold(slot, *operands, geometry, **options):
@@ -81,7 +81,7 @@ def _folding(into: Callable[[int], str]) -> Algorithm:
         )
 
     return Algorithm(
-        {slot: partial(fold, slot) for slot in "xky"},
+        {slot: partial(fold, slot) for slot in slots},
         lambda problem: _patches.why_not(problem, into(problem.geometry.rank)),
         lambda problem: _costs.patches(problem, into(problem.geometry.rank)),
         lambda problem: _patches.leaves(problem, into(problem.geometry.rank)),
@@ -132,8 +132,8 @@ _ALL: dict[str, Algorithm] = {
     "input_patches": _folding(lambda rank: "x" * rank),
     "error_patches": _folding(lambda rank: "y" * rank),
     "split_patches": _folding(lambda rank: "y" + "x" * (rank - 1) if rank > 1 else ""),
-    "input_depth": _folding(lambda rank: "x" if rank > 1 else ""),
-    "error_depth": _folding(lambda rank: "y" if rank > 1 else ""),
+    "input_depth": _folding(lambda rank: "x" if rank > 1 else "", "xy"),
+    "error_depth": _folding(lambda rank: "y" if rank > 1 else "", "xy"),
     "cudnn": Algorithm(
         {
             "x": _cudnn.cudnn_input_vjp,
