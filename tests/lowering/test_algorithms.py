@@ -119,7 +119,7 @@ SELECTED = [  # as measured on two AVX-512 cores
     ("y", geometry_of((16, 16, 16), (3, 3, 3)), (4, 16, 32), "input_depth"),
     ("x", geometry_of((16, 16, 16), (3, 3, 3)), (4, 16, 32), "input_depth"),
     ("k", geometry_of((16, 16, 16), (3, 3, 3)), (4, 16, 32), "split_patches"),
-    ("k", geometry_of((56, 56), (1, 1)), (8, 256, 64), "input_patches"),
+    ("k", geometry_of((56, 56), (1, 1)), (8, 256, 64), "tiles"),
 ]
 
 
