@@ -8,7 +8,9 @@ them again); they need only be right to within the factor by which algorithms di
 
 import math
 
-from . import _fourier, _patches, _phases, _strips
+import jax
+
+from . import _fourier, _patches, _phases, _strips, _widened
 from ._problem import Problem
 
 # Operations that fit in the time in which one number is copied: in the caches, through memory, and
@@ -28,7 +30,8 @@ def direct(problem: Problem) -> float:
     c, o = c / geometry.groups, o / geometry.groups
     if slot == "k":
         slow, few = _DIRECT_KERNEL_VJP[min(geometry.rank, 3)]
-        return _LAUNCH + slow * _thin(c, few) * _thin(o) * problem.operations
+        slow *= _thin(c, few) * _thin(o) * _ynnpack(problem)
+        return _LAUNCH + slow * problem.operations
     slow = (_VOLUME if geometry.rank > 2 else 1.0) * (_GROUPS if geometry.groups > 1 else 1.0)
     if slot == "y":
         dilation, spacing = geometry.input_dilation, geometry.strides
@@ -40,13 +43,17 @@ def direct(problem: Problem) -> float:
     operations = 2.0 * n * math.prod(positions) * taps * c * o * geometry.groups
     slow *= _thin(rows * taps) * (_thin(columns) if columns > 1 else _ONE_COLUMN)
     slow *= _spaced(math.prod(spacing), 1.1, 1.8) * _spaced(math.prod(dilation), 0.33, 3.5)
-    return _LAUNCH + slow * operations
+    if geometry.rank == 2 and taps * c * o > _CACHED_KERNEL:
+        slow *= 1.5
+    return _LAUNCH + slow * operations * _ynnpack(problem)
 
 
 # XLA convolves the input with a window as large as the error's map for a kernel gradient, and
 # falls back to a slower implementation where there are three axes or feature groups.
 _DIRECT_KERNEL_VJP = {1: (1.5, 6), 2: (3.3, 2), 3: (10.0, 2)}  # and for fewer channels
 _VOLUME = 5.0
+# Numbers of a kernel that fits in the caches of a core.
+_CACHED_KERNEL = 1e6
 _GROUPS = 7.0
 # A product with a vector, not a matrix.
 _ONE_COLUMN = 15.0
@@ -55,6 +62,38 @@ _ONE_COLUMN = 15.0
 def _spaced(spacing: int, few: float, many: float) -> float:
     """A factor for strides, or for dilation: of zeros that fill three places in four, or more."""
     return 1.0 if spacing == 1 else few if spacing <= 4 else many
+
+
+# XLA of JAX 0.10 hands convolutions to a YNNPACK that is slower than what came before and after.
+_SLOW_YNNPACK = jax.__version_info__ < (0, 11)
+
+
+def _ynnpack(problem: Problem) -> float:
+    """By how much YNNPACK slows down a direct convolution: where it is given it, and is slow."""
+    slot, geometry, n, c, o = problem
+    geometry = _widened.as_forward(slot, geometry)
+    c, o = {"y": (c, o), "x": (o, c), "k": (n, o)}[slot]
+    given = (
+        _SLOW_YNNPACK
+        and (geometry.rank, geometry.groups) == (2, 1)
+        and max(c, o) > 16
+        and set(geometry.input_dilation) == {1}
+        and all(max(r, p) <= i for i, r, p, *_ in geometry.axes())
+    )
+    if not given:
+        return 1.0
+    padded = any(side > 0 for sides in geometry.padding for side in sides)
+    if not padded and c >= 16:
+        return 2.8
+    return 1 + (55 / c) ** 2 if c >= 48 else 1.0  # measured: 1.8, 1.2, 1.1 at 64, 128, 256
+
+
+def widened(problem: Problem) -> float:
+    """A direct convolution with a surplus that is cut off."""
+    slot, geometry, n, c, o = problem
+    size = math.prod(_widened.as_forward(slot, geometry).output_size)
+    numbers = size * {"y": n * o, "x": n * c, "k": c / geometry.groups * o}[slot]
+    return direct(_widened.leaves(problem)) + _COPIED * numbers
 
 
 def _product(problem: Problem) -> float:

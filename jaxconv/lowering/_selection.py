@@ -29,6 +29,7 @@ from . import (
     _taps,
     _tiles,
     _tuning,
+    _widened,
 )
 from ._arrays import Dtypes
 from ._gpu import gpu_algorithm
@@ -69,7 +70,7 @@ class Algorithm:
     why_not: Callable[[Problem], str]
     cost: Callable[[Problem], float]
     leaves: Callable[[Problem], Problem] | None = None
-    then: tuple[str, ...] = ("direct",)
+    then: tuple[str, ...] = ("direct", "widened")
 
 
 def _folding(into: Callable[[int], str], slots: str = "xky") -> Algorithm:
@@ -97,6 +98,11 @@ _ALL: dict[str, Algorithm] = {
         },
         lambda problem: "",
         _costs.direct,
+    ),
+    "widened": Algorithm(
+        {slot: partial(_widened.widened, slot) for slot in "xky"},
+        _widened.why_not,
+        _costs.widened,
     ),
     "strips": Algorithm(
         {"x": _strips.strip_input_vjp, "k": _strips.strip_kernel_vjp},
@@ -127,7 +133,7 @@ _ALL: dict[str, Algorithm] = {
         _phases.why_not,
         _costs.phases,
         _phases.leaves,
-        ("direct", "strips", "taps", "input_patches", "error_patches", "split_patches"),
+        ("direct", "widened", "strips", "taps", "input_patches", "error_patches", "split_patches"),
     ),
     "input_patches": _folding(lambda rank: "x" * rank),
     "error_patches": _folding(lambda rank: "y" * rank),

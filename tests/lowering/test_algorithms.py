@@ -9,7 +9,7 @@ import pytest
 
 from jaxconv import lowering
 from jaxconv._geometry import convolution_geometry
-from jaxconv.lowering import Problem, _blocks, _selection
+from jaxconv.lowering import Problem, _blocks, _costs, _selection
 from tests.oracles import assert_within_rounding
 
 # Input, window, strides, padding, input dilation, kernel dilation, groups; the channels c and o.
@@ -104,7 +104,7 @@ def geometry_of(size, window, strides=1, padding="VALID"):
     return convolution_geometry("test", size, window, strides, padding, 1, 1, 1)
 
 
-SELECTED = [  # as measured on two AVX-512 cores
+SELECTED = [  # as measured on two AVX-512 cores, from JAX 0.11 on
     ("k", geometry_of((28, 28), (5, 5)), (500, 1, 32), "strips"),
     ("x", geometry_of((28, 28), (5, 5)), (500, 1, 32), "strips"),
     ("y", geometry_of((28, 28), (5, 5)), (500, 1, 32), "direct"),
@@ -112,7 +112,7 @@ SELECTED = [  # as measured on two AVX-512 cores
     ("k", geometry_of((12, 12), (5, 5)), (500, 32, 32), "fourier"),
     ("x", geometry_of((12, 12), (5, 5)), (500, 32, 32), "fourier"),
     ("y", geometry_of((12, 12), (5, 5)), (500, 32, 32), "fourier"),
-    ("y", geometry_of((7, 7), (3, 3), 1, "SAME"), (32, 512, 512), "direct"),
+    ("y", geometry_of((7, 7), (3, 3), 1, "SAME"), (32, 512, 512), "input_depth"),
     ("k", geometry_of((32, 32), (3, 3), 1, "SAME"), (128, 64, 64), "split_patches"),
     ("x", geometry_of((56, 56), (3, 3), 2, "SAME"), (32, 64, 128), "direct"),
     ("x", geometry_of((64, 64), (16, 16), 16), (8, 3, 64), "tiles"),
@@ -120,12 +120,55 @@ SELECTED = [  # as measured on two AVX-512 cores
     ("x", geometry_of((16, 16, 16), (3, 3, 3)), (4, 16, 32), "input_depth"),
     ("k", geometry_of((16, 16, 16), (3, 3, 3)), (4, 16, 32), "split_patches"),
     ("k", geometry_of((56, 56), (1, 1)), (8, 256, 64), "tiles"),
+    ("y", geometry_of((32, 32), (3, 3), 1, "SAME"), (128, 64, 64), "direct"),
+    ("x", geometry_of((32, 32), (3, 3), 1, "SAME"), (128, 64, 64), "direct"),
+    ("y", geometry_of((32, 32), (3, 3)), (128, 64, 64), "direct"),
+    ("y", geometry_of((32, 32), (3, 3), 1, "SAME"), (128, 3, 64), "direct"),
+    ("y", geometry_of((14, 14), (3, 3), 1, "SAME"), (32, 256, 256), "direct"),
+    ("y", geometry_of((64, 64), (16, 16), 4), (8, 32, 64), "phases > direct"),
 ]
 
+SELECTED_BEFORE = {  # what JAX 0.10 differs in, where YNNPACK is slow
+    ("y", geometry_of((16, 16, 16), (3, 3, 3)), (4, 16, 32)): "input_depth > widened",
+    ("y", geometry_of((32, 32), (3, 3), 1, "SAME"), (128, 64, 64)): "widened",
+    ("x", geometry_of((32, 32), (3, 3), 1, "SAME"), (128, 64, 64)): "widened",
+    ("y", geometry_of((32, 32), (3, 3)), (128, 64, 64)): "widened",
+    ("y", geometry_of((64, 64), (16, 16), 4), (8, 32, 64)): "phases > widened",
+}
 
+
+@pytest.fixture
+def slow_ynnpack(monkeypatch):
+    """Sets whether costs are those of JAX 0.10, whatever version is installed."""
+
+    def set_to(slow):
+        monkeypatch.setattr(_costs, "_SLOW_YNNPACK", slow)
+        _selection.plans.cache_clear()
+
+    yield set_to
+    _selection.plans.cache_clear()
+
+
+@pytest.mark.parametrize("slow", [False, True], ids=["from 0.11", "0.10"])
 @pytest.mark.parametrize(("slot", "geometry", "sizes", "expected"), SELECTED, ids=str)
-def test_selection_follows_the_measurements(slot, geometry, sizes, expected):
-    assert lowering.plans(Problem(slot, geometry, *sizes))[0].name == expected
+def test_selection_follows_the_measurements(slot, geometry, sizes, expected, slow, slow_ynnpack):
+    slow_ynnpack(slow)
+    if slow:
+        expected = SELECTED_BEFORE.get((slot, geometry, sizes), expected)
+    plan = lowering.plans(Problem(slot, geometry, *sizes))[0]
+    assert expected in (plan.name, str(plan))
+
+
+def test_costs_are_those_of_the_installed_version():
+    assert _costs._SLOW_YNNPACK == jax.__version__.startswith("0.10.")
+
+
+@pytest.mark.parametrize(("slot", "geometry", "sizes", "_"), SELECTED, ids=str)
+def test_nothing_is_widened_where_ynnpack_is_fast(slot, geometry, sizes, _, slow_ynnpack):
+    slow_ynnpack(False)
+    problem = Problem(slot, geometry, *sizes)
+    assert _costs.widened(problem) > _costs.direct(problem)
+    assert not any("widened" in str(plan) for plan in lowering.plans(problem)[:1])
 
 
 def test_other_platforms_and_dtypes_run_the_direct_convolution(normal):
