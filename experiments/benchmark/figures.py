@@ -23,10 +23,14 @@ def overview(record: Row) -> Figure:
     peers = sorted({name for row in rows for name in row["seconds"]} - {"jaxconv"})
     names = list(dict.fromkeys(row["case"] for row in rows))
     height = max(4.5, 1.5 + 0.22 * len(names))
-    figure = Figure(figsize=(7 + 3.5 * len(peers), height), layout="constrained")
-    axes = figure.subplots(1, 1 + len(peers), width_ratios=[2] + [1] * len(peers), squeeze=False)[0]
-    roofline(axes[0], rows, record["machine"])
-    for axis, peer in zip(axes[1:], peers, strict=True):
+    # A sum of corners has no place on a roofline of single ones.
+    marks = [row for row in rows if row["kind"] == "conv" and row["corner"] in CORNERS]
+    widths = [2] * bool(marks or not peers) + [1] * len(peers)
+    figure = Figure(figsize=(3.5 * sum(widths), height), layout="constrained")
+    axes = figure.subplots(1, len(widths), width_ratios=widths, squeeze=False)[0]
+    if len(widths) > len(peers):
+        roofline(axes[0], marks, record["machine"])
+    for axis, peer in zip(axes[len(widths) - len(peers) :], peers, strict=True):
         ratio_bars(axis, rows, names, peer)
     if peers:
         handles = axes[-1].get_legend_handles_labels()
@@ -36,7 +40,6 @@ def overview(record: Row) -> Figure:
 
 def roofline(axes: Axes, rows: Sequence[Row], machine: Row) -> None:
     """Operations per second against operations per byte, one mark a convolution and corner."""
-    rows = [row for row in rows if row["kind"] == "conv" and row["corner"] in CORNERS]
     intensities = [row["operations"] / row["bytes"] for row in rows] or [1.0]
     knee = machine["gemm"] / machine["bandwidth"]
     span = np.array([min(*intensities, knee) / 2, knee, max(*intensities, knee) * 2])

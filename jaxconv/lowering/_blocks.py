@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -40,9 +39,10 @@ def in_blocks(
     whole = [a.reshape(count, size, *a.shape[1:]) for a in examples(0, count * size)]
     rest = [of(examples(count * size, n))] if count * size < n else []
     if slot == "k":
-        like = jax.eval_shape(of, [a[0] for a in whole])
-        zero = jnp.zeros(like.shape, like.dtype)
-        total, _ = lax.scan(lambda total, block: (total + of(block), None), zero, whole)
+        # The first block's is the start of the sum, not zeros: it varies over the axes of a
+        # `shard_map` as the others do.
+        first, others = of([a[0] for a in whole]), [a[1:] for a in whole]
+        total, _ = lax.scan(lambda total, block: (total + of(block), None), first, others)
         return add_up([total, *rest])
     parts = lax.map(of, whole)
     return jnp.concatenate([parts.reshape(count * size, *parts.shape[2:]), *rest])

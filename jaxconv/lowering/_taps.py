@@ -42,6 +42,8 @@ def why_not(problem: Problem) -> str:
         return "there is no spatial axis"
     if math.prod(geometry.window) > MAX_TAPS:
         return f"there are more than {MAX_TAPS} taps to unroll"
+    if 0 in geometry.output_size:
+        return "the output is empty"
     return "" if problem.c == geometry.groups else "feature groups have more than one channel"
 
 
@@ -86,16 +88,15 @@ def taps_kernel_vjp(
     errors = y.reshape(*y.shape[:-1], geometry.groups, -1)
     first, *others = geometry.axes()
 
-    def products(p: Array) -> list[Array]:
+    def products(p: Array | int) -> list[Array]:
         error = lax.dynamic_index_in_dim(errors, p, axis=1, keepdims=False)
         rows = (first.s * p + first.d * r for r in range(first.r))
         seen = (lax.dynamic_index_in_dim(pixels, row, axis=1, keepdims=False) for row in rows)
         return [part * error for row in seen for part in _seen(row, others)]
 
     if others:
-        zeros = [jnp.zeros(a.shape, a.dtype) for a in jax.eval_shape(products, 0)]
         sums = lax.fori_loop(
-            0, first.p, lambda p, sums: jax.tree.map(jnp.add, sums, products(p)), zeros
+            1, first.p, lambda p, sums: jax.tree.map(jnp.add, sums, products(p)), products(0)
         )
     else:  # rows of one pixel would not be worth a step of a loop
         sums = [part * errors for part in _seen(pixels, [first])]
