@@ -77,8 +77,9 @@ class Autoencoder(nnx.Module):
         tanh=tanh,
     ):
         options = {"flip_kernel": True, "rngs": rngs}  # true convolution, the original's default
-        first = nn.Conv(1, 32, (5, 5), **options)
-        second = nn.Conv(32, 32, (5, 5), **options)
+        pooled = {"activation": "tanh", "window_shape": (2, 2)}
+        first = nn.ConvBlock(1, 32, (5, 5), **pooled, **options)
+        second = nn.ConvBlock(32, 32, (5, 5), **pooled, **options)
         to_brightness = nnx.initializers.constant(brightness)
         if tied:
             second_transposed = nn.ConvTranspose.tied(second)
@@ -87,12 +88,8 @@ class Autoencoder(nnx.Module):
             second_transposed = nn.ConvTranspose(32, 32, (5, 5), **options)
             first_transposed = nn.ConvTranspose(32, 1, (5, 5), bias_init=to_brightness, **options)
         self.encode = nnx.Sequential(
-            first,  # 28 -> 24
-            tanh,
-            nn.MaxPool((2, 2)),  # -> 12
-            second,  # -> 8
-            tanh,
-            nn.MaxPool((2, 2)),  # -> 4
+            first,  # 28 -> 24 -> 12
+            second,  # 12 -> 8 -> 4
             nn.Flatten(),
             nn.Dropout(dropout, rngs=rngs),
             nn.Linear(512, code_size, rngs=rngs),

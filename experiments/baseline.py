@@ -39,14 +39,16 @@ def _true_convolution(x, kernel, *args, **kwargs):
 
 
 class ConvBlock(Conv):
-    """Convolution, bias, relu and max pool, one after the other."""
+    """Convolution, bias, activation and max pool, one after the other."""
 
-    def __init__(self, *args, window_shape, **options):
+    def __init__(self, *args, window_shape, activation="relu", **options):
         super().__init__(*args, **options)
         self.window_shape = window_shape
+        self.activate = {"relu": relu, "tanh": jnp.tanh}[activation]
 
     def __call__(self, x):
-        return nnx.max_pool(relu(super().__call__(x)), self.window_shape, self.window_shape)
+        y = self.activate(super().__call__(x))
+        return nnx.max_pool(y, self.window_shape, self.window_shape)
 
 
 class ConvTranspose(nnx.Module):
@@ -65,16 +67,6 @@ class ConvTranspose(nnx.Module):
         kernel = self.kernel[...][::-1, ::-1]
         y = jax.lax.conv_transpose(x, kernel, (1, 1), "VALID", transpose_kernel=True)
         return y + self.bias[...]
-
-
-class MaxPool(nnx.Module):
-    """`flax.nnx.max_pool` over windows side by side."""
-
-    def __init__(self, window_shape):
-        self.window_shape = window_shape
-
-    def __call__(self, x):
-        return nnx.max_pool(x, self.window_shape, self.window_shape)
 
 
 class Upscale(nnx.Module):
