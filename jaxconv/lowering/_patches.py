@@ -75,6 +75,9 @@ def why_not(problem: Problem, into: str) -> str:
     geometry = problem.geometry
     if not 0 < len(into) <= geometry.rank:
         return f"there are {geometry.rank} spatial axes"
+    if len(into) < geometry.rank and geometry.groups > 1:
+        # XLA's simplifier aborts on some of the grouped convolutions that would be left.
+        return "there are feature groups"
     for letter, axis in zip(into, geometry.axes(), strict=False):
         if letter == "x" and axis.e > 1:
             return "the input is dilated"
