@@ -23,10 +23,11 @@ def keep_freed_memory() -> bool:
     """
     try:
         libc = ctypes.CDLL(None)
-        libc.gnu_get_libc_version  # noqa: B018  mallopt is also elsewhere, with other meanings
-        mallopt = libc.mallopt
-    except (OSError, AttributeError, TypeError):  # TypeError: Windows has no CDLL(None)
+    except (OSError, AttributeError, TypeError):  # Windows has no CDLL(None), a browser none at all
         return False
+    if not hasattr(libc, "gnu_get_libc_version"):  # others have a mallopt with other meanings
+        return False
+    mallopt = libc.mallopt
     mallopt.argtypes, mallopt.restype = [ctypes.c_int, ctypes.c_int], ctypes.c_int
     values = {
         _M_MMAP_THRESHOLD: _INT_MAX,

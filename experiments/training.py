@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from ._progress import progress
 from ._user_error import UserError
 from .data import Split
 
@@ -176,42 +177,9 @@ def _to_floats(values) -> Metrics:
 
 @contextmanager
 def progress_bar(title: str, epochs: int) -> Iterator[Callable[[Metrics], None]]:
-    """A progress bar on standard error; yields `report(metrics)`, to be called after each epoch.
-
-    A terminal shows a bar; a log file gets a line an epoch.
-    """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[metrics]}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    with bar:
-        task = bar.add_task(title, total=epochs, metrics="compiling")
-        done = 0
-
-        def report(metrics: Metrics) -> None:
-            nonlocal done
-            done += 1
-            text = "  ".join(_format(name, value) for name, value in metrics.items())
-            bar.update(task, advance=1, metrics=text)
-            if not console.is_terminal:
-                console.print(f"{title}  {done}/{epochs}  {text}", highlight=False, soft_wrap=True)
-
-        yield report
+    """A progress bar over epochs; yields `report(metrics)`, to be called after each of them."""
+    with progress(title, epochs, waiting="compiling") as report:
+        yield lambda metrics: report("  ".join(_format(*metric) for metric in metrics.items()))
 
 
 def _format(name: str, value: float) -> str:

@@ -62,6 +62,11 @@ class Geometry:
         """The same geometry with another number of feature groups."""
         return replace(self, groups=groups)
 
+    def spatial(self, start: int, stop: int | None = None) -> "Geometry":
+        """The geometry of some spatial axes alone, from `start` to before `stop`."""
+        of_axes = {name: value for name, value in vars(self).items() if name != "groups"}
+        return replace(self, **{name: value[start:stop] for name, value in of_axes.items()})
+
     def transposed(self) -> "Geometry":
         """The convolution that carries the output's cotangent back to the input.
 

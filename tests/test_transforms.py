@@ -25,6 +25,7 @@ from jaxconv import (
     tanh,
     upscale,
 )
+from jaxconv.lowering import _blocks
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -121,6 +122,36 @@ def test_shard_map_of_the_gradient(network):
     )
     expected = jax.tree.map(lambda g: 4 * g, value_and_gradient(*network)[1])
     close(jax.jit(everywhere)(*network), expected)
+
+
+def depthwise(x):
+    kernel = jnp.linspace(-1, 1, 9 * 4).reshape(3, 3, 1, 4)
+    return lambda k: jnp.sum(conv(x, k, feature_group_count=4, impl="taps") ** 2), kernel
+
+
+def in_blocks(x):
+    kernel = jnp.linspace(-1, 1, 9 * 4 * 2).reshape(3, 3, 4, 2)
+    return lambda k: jnp.sum(conv(x, k, impl="input_patches") ** 2), kernel
+
+
+def pool_of_many_taps(x):
+    scale = jnp.ones(x.shape[1:])
+    return lambda scale: jnp.sum(max_pool(x * scale, 12, 1) ** 2), scale
+
+
+@pytest.mark.parametrize("program", [depthwise, in_blocks, pool_of_many_taps])
+def test_shard_map_of_loops(program, normal, monkeypatch):
+    """What a loop carries varies over the mesh from its first turn on."""
+    monkeypatch.setattr(_blocks, "NUMBERS", 100)  # a block an example
+
+    def gradient(x):
+        f, parameter = program(x)
+        return jax.grad(f)(parameter)  # of a shared parameter: summed over the mesh
+
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+    everywhere = jax.shard_map(gradient, mesh=mesh, in_specs=(P("data"),), out_specs=P())
+    x = normal((8, 14, 13, 4))
+    close(jax.jit(everywhere)(x), gradient(x))
 
 
 def test_same_bits_again(network):

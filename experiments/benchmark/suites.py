@@ -9,6 +9,7 @@ import jax
 from jaxconv import lowering
 
 from .._command_line import require
+from .._progress import progress
 from .._user_error import UserError
 from . import compile as compiling
 from . import machine, memory, ops, report, step, torch_peer, tuning
@@ -136,25 +137,8 @@ def tune(cases: list[Case], config) -> Row:
 
 
 def with_progress(title: str, rows: Iterable[Row], total: int) -> Iterator[Row]:
-    """Pass the rows on, with a bar on standard error, or a line a row where it is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[last]}"),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    with bar:
-        task = bar.add_task(title, total=total, last="")
-        for done, row in enumerate(rows, start=1):
-            last = f"{row['case']} {row['corner']} {row['mode']}"
-            bar.update(task, advance=1, last=last)
-            if not console.is_terminal:
-                print(f"{title} {done}/{total} {last}", file=console.file, flush=True)
+    """Pass the rows on, and show on standard error how far they have come."""
+    with progress(title, total) as report:
+        for row in rows:
+            report(f"{row['case']} {row['corner']} {row['mode']}")
             yield row

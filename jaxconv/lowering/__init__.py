@@ -11,6 +11,7 @@ functions of the operands in slot order (x, k, y, less the corner's own) and sta
     strips     few channels: rows cut into strips, with a banded kernel
     taps       depthwise: shifted slices times numbers
     fourier    large windows: a basis in which the trilinear form is diagonal
+    widened    the direct convolution where XLA of JAX 0.10 is slow at what was asked for
     cudnn      the forms that XLA turns into cuDNN's routines, with `shifts` for depthwise layers
 
 Patches and phases rearrange a corner into another one and leave that to the others: a *plan* is a

@@ -58,6 +58,10 @@ def to_common_dtype(*operands: Array) -> list[Array]:
     return [operand.astype(dtype) for operand in operands]
 
 
-def widest(*arrays_and_dtypes: Array | np.dtype) -> np.dtype:
-    """The dtype in which operands of a product meet, and meet the dtype of their result."""
-    return np.dtype(jnp.result_type(*arrays_and_dtypes))
+def to_accumulator(result: np.dtype, *operands: Array) -> list[Array]:
+    """Promote operands to the dtype in which the terms of a sum that ends as `result` are added.
+
+    Half precision is thus added up in float32, and rounded once, at the end.
+    """
+    wide = accumulator(jnp.result_type(*operands, result))
+    return [operand.astype(wide) for operand in operands]

@@ -13,9 +13,7 @@ import jax
 from . import _fourier, _patches, _phases, _strips, _widened
 from ._problem import Problem
 
-# Operations that fit in the time in which one number is copied: in the caches, through memory, and
-# through memory with a stride.
-_CACHED = 60.0
+# Operations that fit in the time in which one number is copied through memory, and with a stride.
 _COPIED = 150.0
 _STRIDED = 250.0
 # Operations in the time that it takes to start one more kernel, or one more turn of a loop.

@@ -42,14 +42,26 @@ import math
 from functools import partial
 from typing import Any
 
+import jax.numpy as jnp
 from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array, Input, Kernel, Output
-from ._arrays import Dtypes, rotated, widest
+from ._arrays import Dtypes, rotated
 from ._dilated import undilated
 from ._phases import merged
 from ._placing import place, spelled_out, take_back
+from ._problem import Problem
+
+# cuDNN convolves in one, two or three dimensions.
+MAX_RANK = 3
+
+
+def why_not(problem: Problem) -> str:
+    """What keeps cuDNN from computing a corner; empty if nothing does."""
+    if 1 <= problem.geometry.rank <= MAX_RANK:
+        return ""
+    return f"cuDNN convolves in 1 to {MAX_RANK} dimensions"
 
 
 def cudnn_forward(
@@ -193,7 +205,7 @@ def _convolve(a, b, axes, dtype, precision, *, window_strides=None, **options):
     """`lax.conv_general_dilated` with `{}` in `axes` for the spatial ones."""
     rank = a.ndim - 2
     letters = "012"[:rank]
-    common = widest(a, b, dtype)
+    common = jnp.result_type(a, b, dtype)
     out = lax.conv_general_dilated(
         a.astype(common),
         b.astype(common),

@@ -8,14 +8,13 @@ transposes cost one pass over an operand.
 Cost: 2·n·|P|·|R|·c·o/g operations for P output positions and R taps, in every corner.
 """
 
-from dataclasses import replace
-
 import numpy as np
 from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Input, Kernel, Output
 from ._arrays import Dtypes, accumulator, examples_as_channels, rotated, to_common_dtype
+from ._placing import cropped, place
 
 
 def direct_forward(
@@ -57,7 +56,8 @@ def _convolve(x, kernel, geometry, precision, dtype):
     sum_dtype = accumulator(np.promote_types(x.dtype, dtype))
     if not geometry.rank:
         return _dense(x, kernel, geometry.groups, precision, sum_dtype).astype(dtype)
-    x, geometry = _cropped(x, geometry)
+    sides, geometry = cropped(geometry)  # XLA of JAX 0.10 gets some negative padding wrong
+    x = place(x, sides)
     letters = "".join(map(chr, range(ord("0"), ord("0") + geometry.rank)))
     y = lax.conv_general_dilated(
         x,
@@ -72,27 +72,6 @@ def _convolve(x, kernel, geometry, precision, dtype):
         preferred_element_type=sum_dtype,
     )
     return y.astype(dtype)
-
-
-def _cropped(x, geometry):
-    """Negative padding, which XLA of JAX 0.10 gets wrong beside positive, as a smaller input.
-
-    Of the pixels at e·i + lo those with e·i + lo >= 0 are left, and likewise at the other end.
-    """
-    if all(side >= 0 for sides in geometry.padding for side in sides):
-        return x, geometry
-    padding, sizes = [], []
-    for axis, ((lo, hi), e) in enumerate(
-        zip(geometry.padding, geometry.input_dilation, strict=True)
-    ):
-        first, behind = max(0, -(lo // e)), max(0, -(hi // e))  # rounded up
-        size = geometry.input_size[axis] - first - behind
-        if size <= 0:
-            return x, geometry  # nothing is left but zeros
-        x = lax.slice_in_dim(x, first, first + size, axis=axis + 1)
-        padding.append((lo + e * first, hi + e * behind))
-        sizes.append(size)
-    return x, replace(geometry, input_size=tuple(sizes), padding=tuple(padding))
 
 
 def _dense(x, kernel, groups, precision, sum_dtype):

@@ -40,7 +40,7 @@ from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array, Input, Kernel, Output
-from ._arrays import Dtypes, to_common_dtype
+from ._arrays import Dtypes, to_accumulator
 from ._problem import Problem
 
 # Beyond these, dense transforms cost more than they save, and their matrices fill the memory.
@@ -51,7 +51,7 @@ def fourier_forward(
     x: Input, kernel: Kernel, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
 ) -> Output:
     """∂T/∂y: transform x and k, multiply, transform back."""
-    x, kernel = to_common_dtype(x, kernel)
+    x, kernel = to_accumulator(dtypes[2], x, kernel)
     x_hat = _transform(_examples_last(x), "x", geometry, precision)
     k_hat = _transform_kernel(kernel, geometry, precision)
     product = _as_real_matrices(jnp.swapaxes(k_hat, -1, -2)) @ x_hat
@@ -63,7 +63,7 @@ def fourier_input_vjp(
     kernel: Kernel, y: Output, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
 ) -> Input:
     """∂T/∂x: transform k and y, multiply, transform back."""
-    kernel, y = to_common_dtype(kernel, y)
+    kernel, y = to_accumulator(dtypes[0], kernel, y)
     y_hat = _transform(_examples_last(y), "y", geometry, precision)
     k_hat = _transform_kernel(kernel, geometry, precision)
     x = _transform_back(_as_real_matrices(k_hat) @ y_hat, "x", geometry, precision)
@@ -74,7 +74,7 @@ def fourier_kernel_vjp(
     x: Input, y: Output, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
 ) -> Kernel:
     """∂T/∂k: transform x and y, multiply and add up the examples, transform back."""
-    x, y = to_common_dtype(x, y)
+    x, y = to_accumulator(dtypes[1], x, y)
     c, o = x.shape[-1], y.shape[-1]
     x_hat = _transform(_examples_last(x), "x", geometry, precision)
     y_hat = _transform(_examples_last(y), "y", geometry, precision)

@@ -29,7 +29,6 @@ are taken in blocks.
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import jax.numpy as jnp
 from jax import lax
@@ -140,21 +139,7 @@ class _Folded:
             geometry.output_size[a] if into[a] == "x" else geometry.input_size[a]
             for a in range(rank)
         )
-        self.inner = replace(
-            geometry,
-            **{
-                name: getattr(geometry, name)[rank:]
-                for name in (
-                    "input_size",
-                    "window",
-                    "output_size",
-                    "strides",
-                    "padding",
-                    "input_dilation",
-                    "kernel_dilation",
-                )
-            },
-        )
+        self.inner = geometry.spatial(rank)
 
     def enter(self, slot: str, a: Array) -> Array:
         """A slot's array as the inner form takes it."""

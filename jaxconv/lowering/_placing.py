@@ -41,6 +41,29 @@ def spelled_out(geometry: Geometry, *, padding: bool = False) -> tuple[Sides, Ge
     return sides, left
 
 
+def cropped(geometry: Geometry) -> tuple[Sides, Geometry]:
+    """What to apply to the input so that no negative padding remains, and all else does.
+
+    Of the pixels at e·i + lo those at 0 and above are left, and likewise at the other end. Where
+    that leaves none on an axis, nothing is applied at all.
+    """
+    first = [max(0, -(lo // e)) for (lo, _), e in _ends(geometry)]  # rounded up
+    behind = [max(0, -(hi // e)) for (_, hi), e in _ends(geometry)]
+    sizes = [i - f - b for i, f, b in zip(geometry.input_size, first, behind, strict=True)]
+    if min(sizes, default=1) <= 0:
+        return [(0, 0, 0)] * geometry.rank, geometry
+    padding = [
+        (lo + e * f, hi + e * b)
+        for ((lo, hi), e), f, b in zip(_ends(geometry), first, behind, strict=True)
+    ]
+    left = replace(geometry, input_size=tuple(sizes), padding=tuple(padding))
+    return [(-f, -b, 0) for f, b in zip(first, behind, strict=True)], left
+
+
+def _ends(geometry: Geometry) -> list[tuple[tuple[int, int], int]]:
+    return list(zip(geometry.padding, geometry.input_dilation, strict=True))
+
+
 def place(x: Array, sides: Sides) -> Array:
     """Pad, crop and dilate the spatial axes of `(n, *spatial, c)` with zeros."""
     if not any(map(any, sides)):

@@ -16,6 +16,11 @@ class Problem(NamedTuple):
     o: int
 
     @property
+    def sizes(self) -> tuple[int, int, int]:
+        """n, c and o."""
+        return self.n, self.c, self.o
+
+    @property
     def operations(self) -> float:
         """Multiplications and additions in the sum (T), as if no padding were met.
 

@@ -119,7 +119,7 @@ _ALL: dict[str, Algorithm] = {
         _costs.fourier,
     ),
     "taps": Algorithm(
-        {"x": _taps.taps_input_vjp, "k": _taps.taps_kernel_vjp, "y": _taps.taps_forward},
+        {"x": _taps.taps_input_vjp, "k": _taps.taps_kernel_vjp, "y": _shifts.shift_forward},
         _taps.why_not,
         _costs.taps,
     ),
@@ -146,7 +146,7 @@ _ALL: dict[str, Algorithm] = {
             "k": _cudnn.cudnn_kernel_vjp,
             "y": _cudnn.cudnn_forward,
         },
-        lambda problem: "" if 1 <= problem.geometry.rank <= 3 else "cuDNN has 1 to 3 dimensions",
+        _cudnn.why_not,
         _costs.for_gpus,
     ),
     "shifts": Algorithm(
@@ -207,7 +207,9 @@ def choose(
     if not all(dtype in (np.float32, np.float64) for dtype in dtypes):
         return Choice(Plan("direct", 0.0), "the others are for float32 and float64")
     found = plans(problem, each_element=_asks_for_precision(precision))
-    measured = _tuning.choice(*problem[:2], problem[2:], str(dtypes[0]), platform)
+    measured = _tuning.choice(
+        problem.slot, problem.geometry, problem.sizes, str(dtypes[0]), platform
+    )
     for plan in found:
         if plan.name == measured:
             return Choice(plan, "measured to be the fastest on this machine")
@@ -293,21 +295,17 @@ def problem_of(
 def _corner(name: str, slot: str) -> Corner:
     """A corner as one function of the operands, whatever it leaves to other algorithms."""
 
-    def corner(*operands, geometry, dtypes, precision):
-        return run(
-            slot,
-            "cpu",
-            *operands,
-            geometry=geometry,
-            dtypes=dtypes,
-            precision=precision,
-            impl=name,
-        )
+    def corner(*operands, geometry, **options):
+        problem = problem_of(slot, *(a.shape for a in operands), geometry=geometry)
+        reason = why_not(name, problem)
+        assert not reason, f"{name} does not apply: {reason}"
+        plan = next(plan for plan in plans(problem) if plan.name == name)
+        return execute(plan, *operands, slot=slot, geometry=geometry, **options)
 
     return corner
 
 
-# All corners by name; where an algorithm does not apply, the selection's takes its place.
+# Every algorithm's corners by name, for geometries to which it applies.
 ALGORITHMS: dict[str, dict[str, Corner]] = {
     name: {slot: _corner(name, slot) for slot in algorithm.corners}
     for name, algorithm in _ALL.items()

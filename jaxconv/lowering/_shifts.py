@@ -22,7 +22,7 @@ from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array, Input, Kernel, Output
-from ._arrays import Dtypes, accumulator, add_up, widest
+from ._arrays import Dtypes, add_up, to_accumulator
 from ._placing import Sides, place, spelled_out, take_back
 from ._problem import Problem
 from ._sliding import MAX_TAPS
@@ -39,7 +39,7 @@ def shift_forward(
     x: Input, kernel: Kernel, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
 ) -> Output:
     """∂T/∂y: (1)."""
-    x, kernel = _meet(x, kernel, dtypes[2])
+    x, kernel = to_accumulator(dtypes[2], x, kernel)
     taps = zip(_slices(x, geometry), _taps_of(kernel, geometry), strict=True)
     y = add_up(_forward(_by_group(x_r, geometry), k_r, precision) for x_r, k_r in taps)
     return y.reshape(x.shape[0], *geometry.output_size, -1).astype(dtypes[2])
@@ -49,7 +49,7 @@ def shift_input_vjp(
     kernel: Kernel, y: Output, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
 ) -> Input:
     """∂T/∂x: the first of (2)."""
-    kernel, y = _meet(kernel, y, dtypes[0])
+    kernel, y = to_accumulator(dtypes[0], kernel, y)
     sides, whole = spelled_out(geometry, padding=True)
     errors, rows = _by_group(y, geometry), (y.shape[0], *geometry.output_size)
     taps = zip(_places(whole), _taps_of(kernel, geometry), strict=True)
@@ -61,7 +61,7 @@ def shift_kernel_vjp(
     x: Input, y: Output, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
 ) -> Kernel:
     """∂T/∂k: the second of (2)."""
-    x, y = _meet(x, y, dtypes[1])
+    x, y = to_accumulator(dtypes[1], x, y)
     errors = _by_group(y, geometry)
     taps = [
         _kernel_vjp(_by_group(x_r, geometry), errors, precision) for x_r in _slices(x, geometry)
@@ -89,11 +89,6 @@ def _kernel_vjp(x: Array, y: Array, precision: lax.PrecisionLike) -> Array:
         return jnp.sum(x * y, axis=range(x.ndim - 2))
     pixels = "abdefhijklm"[: x.ndim - 2]
     return jnp.einsum(f"{pixels}gc,{pixels}go->cgo", x, y, precision=precision)
-
-
-def _meet(a: Array, b: Array, dtype: np.dtype) -> tuple[Array, Array]:
-    wide = accumulator(widest(a, b, dtype))
-    return a.astype(wide), b.astype(wide)
 
 
 def _by_group(a: Array, geometry: Geometry) -> Array:

@@ -12,6 +12,7 @@ Arrays are `(n, *spatial, …)`; spatial axes are counted from 0.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import jax.numpy as jnp
 from jax import lax
@@ -47,6 +48,35 @@ def place_taps(term: Callable[[int], Array], axis: int, geometry: Geometry) -> A
         phases[phase] = phases[phase] + shifted if phase in phases else shifted
     whole = interleaved(phases, axis, stride)
     return pad(whole, axis, -lo, lo + size - steps * stride)
+
+
+def all_taps(x: Array, geometry: Geometry) -> list[Array]:
+    """What each tap of all spatial axes sees, in row-major order of the taps."""
+    x, geometry = padded(x, geometry)
+    seen = [x]
+    for axis in range(geometry.rank):
+        seen = [part for whole in seen for part in taps(whole, axis, geometry)]
+    return seen
+
+
+def place_all_taps(term: Callable[[int], Array], geometry: Geometry) -> Array:
+    """Add up `term(number)` of all taps, where each lies: the transpose of `all_taps`."""
+
+    def place(axis: int, number: int) -> Array:
+        if axis == geometry.rank:
+            return term(number)
+        taps = geometry.window[axis]
+        return place_taps(lambda r: place(axis + 1, number * taps + r), axis, geometry)
+
+    return place(0, 0)
+
+
+def padded(x: Array, geometry: Geometry) -> tuple[Array, Geometry]:
+    """Pad or crop all spatial axes to what the taps see; the geometry without padding."""
+    for axis in range(geometry.rank):
+        x = pad_to_taps(x, axis, geometry)
+    none = ((0, 0),) * geometry.rank
+    return x, replace(geometry, input_size=x.shape[1 : 1 + geometry.rank], padding=none)
 
 
 def interleaved(phases: Mapping[int, Array], axis: int, step: int) -> Array:

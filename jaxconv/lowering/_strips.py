@@ -16,14 +16,13 @@ and one feature group. Holds |R|·(S+R-1)/(R·S) copies of x. Wins for c <= 4 or
 import math
 
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array, Input, Kernel, Output
-from ._arrays import Dtypes, add_up, to_common_dtype
+from ._arrays import Dtypes, add_up, to_accumulator
 from ._problem import Problem
-from ._sliding import MAX_TAPS
+from ._sliding import MAX_TAPS, all_taps, pad, padded, place_all_taps
 
 
 def why_not(problem: Problem) -> str:
@@ -51,7 +50,7 @@ def strip_kernel_vjp(
     x: Input, y: Output, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
 ) -> Kernel:
     """∂T/∂k: the band's gradient is one product; the kernel's is the sum over its diagonals."""
-    x, y = to_common_dtype(x, y)
+    x, y = to_accumulator(dtypes[1], x, y)
     c, o = x.shape[-1], y.shape[-1]
     strip, row = strip_length(geometry), geometry.window[-1]
     patches = _patches(x, geometry)
@@ -71,7 +70,7 @@ def strip_input_vjp(
     kernel: Kernel, y: Output, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
 ) -> Input:
     """∂T/∂x: one product with the transposed band, its rows and columns added where they lie."""
-    kernel, y = to_common_dtype(kernel, y)
+    kernel, y = to_accumulator(dtypes[0], kernel, y)
     c, o = kernel.shape[-2:]
     n, *outer, size, _ = y.shape
     strip, row = strip_length(geometry), geometry.window[-1]
@@ -85,22 +84,13 @@ def strip_input_vjp(
         y.reshape(-1, strip * o), band.reshape(-1, strip * o), over_outputs, precision=precision
     )
     patches = patches.reshape(n, *outer, size // strip, len(taps), blocks, strip * c)
-    rows = add_up(
-        _place_rows(patches[..., number, :, :], tap, geometry)
-        for number, tap in enumerate(np.ndindex(*geometry.window[:-1]))
-    )
-    axis = rows.ndim - 3  # of the strips; behind it blocks, and strip·c
-    none = [(0, 0, 0)] * axis
-    padded = add_up(
-        lax.pad(rows[..., b, :], jnp.zeros((), y.dtype), [*none, (b, blocks - 1 - b, 0), (0, 0, 0)])
-        for b in range(blocks)
-    )
-    columns = padded.reshape(*padded.shape[:-2], -1, c)
-    lo = geometry.padding[-1][0]
-    crop = geometry.input_size[-1] + lo - columns.shape[-2]
-    columns = lax.pad(
-        columns, jnp.zeros((), y.dtype), [*[(0, 0, 0)] * (axis), (-lo, crop, 0), (0, 0, 0)]
-    )
+    last = geometry.rank - 1
+    outer = geometry.spatial(0, last)
+    rows = place_all_taps(lambda number: patches[..., number, :, :], outer)
+    strips = add_up(pad(rows[..., b, :], last, b, blocks - 1 - b) for b in range(blocks))
+    columns = strips.reshape(*strips.shape[:-2], -1, c)
+    lo, size = geometry.padding[last][0], geometry.input_size[last]
+    columns = pad(columns, last, -lo, size + lo - columns.shape[-2])
     return columns.astype(dtypes[0])
 
 
@@ -112,43 +102,14 @@ def _blocks(geometry: Geometry) -> int:
 
 def _patches(x: Array, geometry: Geometry) -> Array:
     """What each strip sees: `(n, *output, strips, taps, columns, c)`."""
-    n, *_, c = x.shape
+    c = x.shape[-1]
     strip, blocks = strip_length(geometry), _blocks(geometry)
     strips = geometry.output_size[-1] // strip
-    reached = (s * (p - 1) + d * (r - 1) + 1 for _, r, p, s, _, _, d in geometry.axes())
-    sides = [
-        (0, 0, 0),
-        *((a.lo, end - a.lo - a.i, 0) for a, end in zip(geometry.axes(), reached, strict=True)),
-    ]
-    lo = geometry.padding[-1][0]
-    sides[-1] = (lo, (strips + blocks - 1) * strip - lo - geometry.input_size[-1], 0)
-    x = lax.pad(x, jnp.zeros((), x.dtype), [*sides, (0, 0, 0)])
+    last = geometry.rank - 1
+    lo, size = geometry.padding[last][0], geometry.input_size[last]
+    x, outer = padded(x, geometry.spatial(0, last))
+    x = pad(x, last, lo, (strips + blocks - 1) * strip - lo - size)
     x = x.reshape(*x.shape[:-2], strips + blocks - 1, strip, c)
     seen = [lax.slice_in_dim(x, b, b + strips, axis=x.ndim - 3) for b in range(blocks)]
     columns = jnp.concatenate(seen, axis=-2)[..., : strip + geometry.window[-1] - 1, :]
-    rows = []
-    for tap in np.ndindex(*geometry.window[:-1]):
-        outer = list(zip(tap, geometry.axes(), strict=False))
-        starts = [axis.d * r for r, axis in outer]
-        reach = [axis.s * (axis.p - 1) + 1 for _, axis in outer]
-        rest = columns.shape[len(starts) + 1 :]
-        rows.append(
-            lax.slice(
-                columns,
-                (0, *starts, *(0 for _ in rest)),
-                (n, *(a + b for a, b in zip(starts, reach, strict=True)), *rest),
-                (1, *geometry.strides[:-1], *(1 for _ in rest)),
-            )
-        )
-    return jnp.stack(rows, axis=-3)
-
-
-def _place_rows(rows: Array, tap: tuple[int, ...], geometry: Geometry) -> Array:
-    """Put what one tap of the outer axes gives where it lies on the input."""
-    sides = [(0, 0, 0)]
-    for r, axis in zip(tap, geometry.axes(), strict=False):
-        first = axis.d * r - axis.lo
-        last = first + axis.s * (axis.p - 1)
-        sides.append((first, axis.i - 1 - last, axis.s - 1))
-    sides += [(0, 0, 0)] * (rows.ndim - len(sides))
-    return lax.pad(rows, jnp.zeros((), rows.dtype), sides)
+    return jnp.stack(all_taps(columns, outer), axis=-3)

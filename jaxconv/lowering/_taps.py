@@ -1,36 +1,35 @@
-"""Depthwise convolutions tap by tap: shifted slices times one number a channel, added up.
+"""Depthwise convolutions on a CPU, tap by tap: what `_shifts.py` says, with two sums reordered.
 
-With one input channel a feature group there is nothing to contract but the taps:
+With one input channel a feature group there is nothing to contract but the taps, and a product is a
+multiplication of vectors along the channels:
 
     y[n,p,c,m] = Σ_r x[n, s·p + d·r - lo, c] k[r,c,m]            for m < c_out/c_in             (1)
 
-a product is a multiplication of vectors along the channels, and a matrix product would have one
-row. Each corner reads the two given arrays once a tap and adds up in registers or in a cache:
+The forward pass is that of `_shifts.py`. The input gradient, the transpose of (1) in x, places each
+product where its tap lies, in phases, or is a convolution of the form (1) itself where there are no
+strides. The kernel gradient,
 
-    x_bar = Σ_r,m  y[·,c,m] k[r,c,m], placed where tap r lies          the transpose of (1) in x
-    k_bar[r,c,m] = Σ_n,p x[n, s·p + d·r - lo, c] y[n,p,c,m]            the transpose of (1) in k
+    k_bar[r,c,m] = Σ_n,p x[n, s·p + d·r - lo, c] y[n,p,c,m]                                     (2)
 
-The kernel gradient walks along the first spatial axis and adds whole rows to one accumulator a tap,
-row by row, because a reduction over all but the innermost axis at once runs at a tenth of the
-memory's rate.
+walks along the first spatial axis and adds whole rows to one accumulator a tap, because a reduction
+over all but the innermost axis at once runs at a tenth of the memory's rate.
 
 Cost: 2·n·|P|·|R|·c_out operations at the rate of the caches, not that of matrix products. Needs
 one input channel a group and no input dilation.
 """
 
 import math
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
-from .._geometry import Axis, Geometry
+from .._geometry import Geometry
 from .._typing import Array, Input, Kernel, Output
-from ._arrays import Dtypes, accumulator, add_up, rotated
+from ._arrays import Dtypes, add_up, rotated, to_accumulator
 from ._problem import Problem
-from ._sliding import MAX_TAPS, pad_to_taps, place_taps
+from ._shifts import shift_forward
+from ._sliding import MAX_TAPS, all_taps, padded, place_all_taps
 
 
 def why_not(problem: Problem) -> str:
@@ -47,18 +46,6 @@ def why_not(problem: Problem) -> str:
     return "" if problem.c == geometry.groups else "feature groups have more than one channel"
 
 
-def taps_forward(
-    x: Input, kernel: Kernel, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
-) -> Output:
-    """∂T/∂y: (1)."""
-    x, kernel = _in_accumulator(dtypes[2], x, kernel)
-    k = _by_channel(kernel, geometry)
-    taps = np.ndindex(*geometry.window)
-    seen = _seen(_padded(x, geometry)[..., None], list(geometry.axes()))
-    y = add_up(pixels * k[tap] for tap, pixels in zip(taps, seen, strict=True))
-    return y.reshape(*y.shape[:-2], -1).astype(dtypes[2])
-
-
 def taps_input_vjp(
     kernel: Kernel, y: Output, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
 ) -> Input:
@@ -66,68 +53,37 @@ def taps_input_vjp(
     if set(geometry.strides) == {1} and kernel.shape[-1] == geometry.groups:
         # (G') is (G) then, and (1) reads each error in place: faster than to place each product.
         back = {"geometry": geometry.transposed(), "dtypes": dtypes[::-1], "precision": precision}
-        return taps_forward(y, rotated(kernel, geometry.groups), **back)
-    kernel, y = _in_accumulator(dtypes[0], kernel, y)
-    k = _by_channel(kernel, geometry)
+        return shift_forward(y, rotated(kernel, geometry.groups), **back)
+    kernel, y = to_accumulator(dtypes[0], kernel, y)
+    k = kernel.reshape(math.prod(geometry.window), geometry.groups, -1)
     errors = y.reshape(*y.shape[:-1], geometry.groups, -1)
 
-    def place(tap: tuple[int, ...]) -> Array:
-        if len(tap) == geometry.rank:
-            return add_up(errors[..., m] * k[tap][:, m] for m in range(k.shape[-1]))
-        return place_taps(lambda r: place((*tap, r)), len(tap), geometry)
+    def term(tap: int) -> Array:
+        return add_up(errors[..., m] * k[tap, :, m] for m in range(k.shape[-1]))
 
-    return place(()).astype(dtypes[0])
+    return place_all_taps(term, geometry).astype(dtypes[0])
 
 
 def taps_kernel_vjp(
     x: Input, y: Output, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
 ) -> Kernel:
     """∂T/∂k: for each tap the sum over examples and positions of input times error."""
-    x, y = _in_accumulator(dtypes[1], x, y)
-    pixels = _padded(x, geometry)[..., None]
+    x, y = to_accumulator(dtypes[1], x, y)
     errors = y.reshape(*y.shape[:-1], geometry.groups, -1)
-    first, *others = geometry.axes()
+    pixels, whole = padded(x[..., None], geometry)
+    (first, *others), rest = whole.axes(), whole.spatial(1)
 
     def products(p: Array | int) -> list[Array]:
         error = lax.dynamic_index_in_dim(errors, p, axis=1, keepdims=False)
         rows = (first.s * p + first.d * r for r in range(first.r))
         seen = (lax.dynamic_index_in_dim(pixels, row, axis=1, keepdims=False) for row in rows)
-        return [part * error for row in seen for part in _seen(row, others)]
+        return [part * error for row in seen for part in all_taps(row, rest)]
 
     if others:
         sums = lax.fori_loop(
             1, first.p, lambda p, sums: jax.tree.map(jnp.add, sums, products(p)), products(0)
         )
     else:  # rows of one pixel would not be worth a step of a loop
-        sums = [part * errors for part in _seen(pixels, [first])]
+        sums = [part * errors for part in all_taps(pixels, whole)]
     k = jnp.stack([total.sum(range(total.ndim - 2)) for total in sums])
     return k.reshape(*geometry.window, 1, -1).astype(dtypes[1])
-
-
-def _in_accumulator(result: np.dtype, *operands: Array) -> list[Array]:
-    """Half precision is added up in float32 and rounded once, at the end."""
-    wide = accumulator(jnp.result_type(*operands, result))
-    return [operand.astype(wide) for operand in operands]
-
-
-def _padded(x: Array, geometry: Geometry) -> Array:
-    for axis in range(geometry.rank):
-        x = pad_to_taps(x, axis, geometry)
-    return x
-
-
-def _by_channel(kernel: Kernel, geometry: Geometry) -> Array:
-    """`(*window, 1, c_out)` to `(*window, c, m)`."""
-    return kernel.reshape(*geometry.window, geometry.groups, -1)
-
-
-def _seen(padded: Array, axes: list[Axis]) -> Iterator[Array]:
-    """What each tap sees, lowest tap first; the spatial axes are those behind the examples."""
-    if not axes:
-        yield padded
-        return
-    *outer, last = axes
-    for part in _seen(padded, outer):
-        for r in range(last.r):
-            end = last.d * r + last.s * (last.p - 1) + 1
-            yield lax.slice_in_dim(part, last.d * r, end, last.s, axis=len(axes))

@@ -16,11 +16,12 @@ s > R, are never multiplied.
 
 import math
 
+import jax.numpy as jnp
 from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array, Input, Kernel, Output
-from ._arrays import Dtypes, widest
+from ._arrays import Dtypes
 from ._placing import join, place, split, take_back
 from ._problem import Problem
 
@@ -73,7 +74,7 @@ def product(
     Half-precision operands with a half-precision result need no wider dtype asked for: matrix units
     of GPUs accumulate in float32, and the result is rounded once, where it is written.
     """
-    common = widest(a, b, dtype)
+    common = jnp.result_type(a, b, dtype)
     contract = (((axes[0],), (axes[1],)), ((), ()))
     out = lax.dot_general(a.astype(common), b.astype(common), contract, precision=precision)
     return out.astype(dtype)

@@ -21,7 +21,17 @@ from jax import lax
 from .._geometry import Geometry
 from .._typing import Array, Input, Pooled, Taps
 from ._arrays import accumulator, add_up
-from ._sliding import MAX_TAPS, pad, pad_to_taps, place_taps, reach, taps
+from ._sliding import (
+    MAX_TAPS,
+    all_taps,
+    pad,
+    pad_to_taps,
+    padded,
+    place_all_taps,
+    place_taps,
+    reach,
+    taps,
+)
 
 # Taps that are unrolled along one axis.
 MAX_TAPS_PER_AXIS = 32
@@ -68,7 +78,7 @@ def max_and_argmax(x: Input, *, geometry: Geometry) -> tuple[Pooled, Taps]:
     NaN counts as the largest. Padding is never chosen; a window of padding alone has tap -1.
     """
     dtype = index_dtype(geometry)
-    padded = any(lo > 0 or hi > 0 for lo, hi in geometry.padding)
+    has_padding = any(lo > 0 or hi > 0 for lo, hi in geometry.padding)
     best, taps_inside = x, 1
     index = jnp.zeros(x.shape, dtype)
     # The innermost axis first: then, among equals, the lowest outer tap is met first, as it should.
@@ -78,7 +88,7 @@ def max_and_argmax(x: Input, *, geometry: Geometry) -> tuple[Pooled, Taps]:
         best, index = values[0], indices[0]
         for r in range(1, geometry.window[axis]):
             larger = ~(values[r] <= best) & ~_is_nan(best)  # a NaN counts as the largest
-            if padded:
+            if has_padding:
                 larger = (indices[r] >= 0) & (larger | (index < 0))
             best = jnp.where(larger, values[r], best)
             index = jnp.where(larger, indices[r] + jnp.asarray(r * taps_inside, dtype), index)
@@ -93,15 +103,10 @@ def gather_windows(x: Input, index: Taps, *, geometry: Geometry) -> Pooled:
     if math.prod(geometry.window) > MAX_TAPS:
         return _gather_in_a_loop(x, index, geometry)
 
-    def pick(x, axis, tap):
-        if axis == geometry.rank:
-            return jnp.where(index == tap, x, jnp.zeros((), x.dtype))
-        seen = taps(x, axis, geometry, fill=0)
-        return add_up(
-            pick(x, axis + 1, tap * geometry.window[axis] + r) for r, x in enumerate(seen)
-        )
-
-    return pick(x, 0, 0)
+    zero = jnp.zeros((), x.dtype)
+    return add_up(
+        jnp.where(index == tap, seen, zero) for tap, seen in enumerate(all_taps(x, geometry))
+    )
 
 
 def scatter_windows(y: Pooled, index: Taps, *, geometry: Geometry) -> Input:
@@ -109,15 +114,9 @@ def scatter_windows(y: Pooled, index: Taps, *, geometry: Geometry) -> Input:
     wide = y.astype(accumulator(y.dtype))
     if math.prod(geometry.window) > MAX_TAPS:
         return _scatter_in_a_loop(wide, index, geometry).astype(y.dtype)
-
-    def place(axis, tap):
-        if axis == geometry.rank:
-            return jnp.where(index == tap, wide, jnp.zeros((), wide.dtype))
-        return place_taps(
-            lambda r: place(axis + 1, tap * geometry.window[axis] + r), axis, geometry
-        )
-
-    return place(0, 0).astype(y.dtype)
+    zero = jnp.zeros((), wide.dtype)
+    x = place_all_taps(lambda tap: jnp.where(index == tap, wide, zero), geometry)
+    return x.astype(y.dtype)
 
 
 def index_dtype(geometry: Geometry) -> np.dtype:
@@ -126,20 +125,22 @@ def index_dtype(geometry: Geometry) -> np.dtype:
 
 
 def _gather_in_a_loop(x: Array, index: Array, geometry: Geometry) -> Array:
-    padded, strides = _padded_to_taps(x, geometry), (1, *geometry.strides, 1)
+    (x, _), strides = padded(x, geometry), (1, *geometry.strides, 1)
     seen = (x.shape[0], *(reach(axis, geometry) for axis in range(geometry.rank)), x.shape[-1])
 
     def pick(tap, y):
-        slab = lax.dynamic_slice(padded, _start(tap, geometry), seen)
+        slab = lax.dynamic_slice(x, _start(tap, geometry), seen)
         return jnp.where(index == tap, lax.slice(slab, (0,) * x.ndim, seen, strides), y)
 
-    return lax.fori_loop(0, math.prod(geometry.window), pick, jnp.zeros(index.shape, x.dtype))
+    # From the first term on: zeros would not vary over the axes of a `shard_map`, as the terms do.
+    first = pick(jnp.zeros((), int), jnp.zeros(index.shape, x.dtype))
+    return lax.fori_loop(1, math.prod(geometry.window), pick, first)
 
 
 def _scatter_in_a_loop(y: Array, index: Array, geometry: Geometry) -> Array:
     n, *_, c = y.shape
     shape = jax.eval_shape(
-        lambda x: _padded_to_taps(x, geometry),
+        lambda x: padded(x, geometry)[0],
         jax.ShapeDtypeStruct((n, *geometry.input_size, c), y.dtype),
     ).shape
     gaps = [(0, 0, 0), *((0, 0, stride - 1) for stride in geometry.strides), (0, 0, 0)]
@@ -151,7 +152,8 @@ def _scatter_in_a_loop(y: Array, index: Array, geometry: Geometry) -> Array:
         slab = lax.dynamic_slice(x, start, term.shape)
         return lax.dynamic_update_slice(x, slab + term, start)
 
-    x = lax.fori_loop(0, math.prod(geometry.window), place, jnp.zeros(shape, y.dtype))
+    first = place(jnp.zeros((), int), jnp.zeros(shape, y.dtype))
+    x = lax.fori_loop(1, math.prod(geometry.window), place, first)
     for axis, (size, (lo, _)) in enumerate(zip(geometry.input_size, geometry.padding, strict=True)):
         x = pad(x, axis, -lo, lo + size - shape[axis + 1], 0)
     return x
@@ -178,12 +180,6 @@ def _sum_along(padded: Array, axis: int, geometry: Geometry) -> Array:
         "VALID",
         window_dilation=only(geometry.kernel_dilation[axis]),
     )
-
-
-def _padded_to_taps(x: Array, geometry: Geometry) -> Array:
-    for axis in range(geometry.rank):
-        x = pad_to_taps(x, axis, geometry, fill=0)
-    return x
 
 
 def _lowest(dtype: np.dtype) -> int | float:

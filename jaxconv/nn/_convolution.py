@@ -1,7 +1,7 @@
 """Convolution and its transpose as modules, with a kernel of their own or one that they share."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,7 @@ from jax import lax
 from .. import ops
 from .._geometry import Padding, Size, per_axis
 from .._typing import Array
-from ._parameters import add_bias, features, promote
-
-Initializer: TypeAlias = Callable[..., Any]
+from ._parameters import Initializer, add_bias, draw, features, promote
 
 
 class Conv(nnx.Module):
@@ -73,9 +71,15 @@ class Conv(nnx.Module):
         rngs: nnx.Rngs,
     ):
         shape = _kernel_shape("Conv", kernel_size, in_features, out_features, feature_group_count)
-        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, param_dtype))
-        bias = bias_init(rngs.params(), (out_features,), param_dtype) if use_bias else None
-        self.bias = nnx.data(None if bias is None else nnx.Param(bias))
+        self.kernel, self.bias = draw(
+            rngs,
+            shape,
+            out_features,
+            use_bias=use_bias,
+            param_dtype=param_dtype,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+        )
         self.dtype = dtype
         self.strides = strides
         self.padding = padding
@@ -213,9 +217,15 @@ class ConvTranspose(nnx.Module):
         shape = _kernel_shape(
             "ConvTranspose", kernel_size, out_features, in_features, feature_group_count
         )
-        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, param_dtype))
-        bias = bias_init(rngs.params(), (out_features,), param_dtype) if use_bias else None
-        self.bias = nnx.data(None if bias is None else nnx.Param(bias))
+        self.kernel, self.bias = draw(
+            rngs,
+            shape,
+            out_features,
+            use_bias=use_bias,
+            param_dtype=param_dtype,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+        )
         self.dtype = dtype
         self.strides = strides
         self.padding = padding

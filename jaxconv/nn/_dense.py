@@ -1,6 +1,5 @@
 """Dense layers and dropout as modules."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +9,7 @@ from jax import lax
 
 from .. import ops
 from .._typing import Array
-from ._parameters import add_bias, features, promote
+from ._parameters import Initializer, add_bias, draw, features, promote
 
 
 class Linear(nnx.Module):
@@ -52,17 +51,23 @@ class Linear(nnx.Module):
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: lax.PrecisionLike = None,
-        kernel_init: Callable[..., Any] = jax.nn.initializers.glorot_uniform(),
-        bias_init: Callable[..., Any] = jax.nn.initializers.zeros,
+        kernel_init: Initializer = jax.nn.initializers.glorot_uniform(),
+        bias_init: Initializer = jax.nn.initializers.zeros,
         rngs: nnx.Rngs,
     ):
         shape = (
             features("Linear: in_features", in_features),
             features("Linear: out_features", out_features),
         )
-        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, param_dtype))
-        bias = bias_init(rngs.params(), shape[1:], param_dtype) if use_bias else None
-        self.bias = nnx.data(None if bias is None else nnx.Param(bias))
+        self.kernel, self.bias = draw(
+            rngs,
+            shape,
+            out_features,
+            use_bias=use_bias,
+            param_dtype=param_dtype,
+            kernel_init=kernel_init,
+            bias_init=bias_init,
+        )
         self.dtype = dtype
         self.precision = precision
 

@@ -1,6 +1,7 @@
-"""What every module with parameters does: check sizes, promote dtypes, add a bias."""
+"""What every module with parameters does: check sizes, draw them, promote dtypes, add a bias."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 from flax import nnx
@@ -8,11 +9,30 @@ from flax import nnx
 from .._geometry import per_axis
 from .._typing import Array
 
+Initializer: TypeAlias = Callable[..., Any]
+
 
 def features(name: str, count: Any) -> int:
     """A number of features: an integer, at least 1."""
     (checked,) = per_axis(count, 1, name)
     return checked
+
+
+def draw(
+    rngs: nnx.Rngs,
+    shape: tuple[int, ...],
+    features: int,
+    *,
+    use_bias: bool,
+    param_dtype: Any,
+    kernel_init: Initializer,
+    bias_init: Initializer,
+) -> tuple[nnx.Param, Any]:
+    """A kernel of a shape and a bias for so many features, or None, as attributes of a module."""
+    kernel = nnx.Param(kernel_init(rngs.params(), shape, param_dtype))
+    if not use_bias:
+        return kernel, nnx.data(None)
+    return kernel, nnx.data(nnx.Param(bias_init(rngs.params(), (features,), param_dtype)))
 
 
 def promote(

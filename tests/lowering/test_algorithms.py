@@ -75,6 +75,33 @@ def test_equal_direct(geometry, slot, normal):
             assert_within_rounding(wide, expected, bound, terms, f"{plan} {dtype}")
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("slot", "xky")
+@pytest.mark.parametrize("index", [5, 8, 14], ids=lambda index: str(GEOMETRIES[index]))
+def test_half_precision_is_added_up_in_single(index, slot, dtype, normal):
+    """Asked for by name, every algorithm rounds once, where its result is written."""
+    *spacing, c, o = GEOMETRIES[index]
+    geometry = convolution_geometry("test", *spacing)
+    shapes = {
+        "x": (3, *geometry.input_size, c),
+        "k": (*geometry.window, c // geometry.groups, o),
+        "y": (3, *geometry.output_size, o),
+    }
+    operands = [normal(shape, dtype) for other, shape in shapes.items() if other != slot]
+    single = [operand.astype("float32") for operand in operands]
+    options = {"slot": slot, "geometry": geometry, "precision": "highest"}
+    plans = lowering.plans(Problem(slot, geometry, 3, c, o))
+    (direct,) = (plan for plan in plans if plan.name == "direct")
+    exact = _selection.execute(direct, *single, **options, dtypes=(np.dtype("float32"),) * 3)
+    # What two orders of a float32 sum may differ by, and half a unit in the last place.
+    of_the_norms = np.prod([np.linalg.norm(operand) for operand in single])
+    bound = 2 * np.finfo(np.float32).eps * of_the_norms + jnp.finfo(dtype).eps / 2 * jnp.abs(exact)
+    for plan in plans:
+        actual = _selection.execute(plan, *operands, **options, dtypes=(jnp.dtype(dtype),) * 3)
+        assert actual.dtype == dtype
+        assert jnp.all(jnp.abs(actual.astype("float32") - exact) <= bound), str(plan)
+
+
 @pytest.mark.parametrize("name", sorted(set(lowering.ALGORITHMS) - {"direct"}))
 def test_every_algorithm_is_tried_above(name):
     def applies(slot, geometry):

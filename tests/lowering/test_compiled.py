@@ -41,6 +41,7 @@ LOOPS = {
     "cond": lambda x, ks: jax.lax.cond(
         x[0, 0, 0, 0] > 0, jax.grad(network), lambda x, ks: x, x, ks
     ),
+    "vmap": lambda x, ks: jax.vmap(lambda x: jax.grad(network, 1)(x[None], ks))(x),
     "checkpoint": lambda x, ks: jax.grad(jax.checkpoint(network), (0, 1))(x, ks),
 }
 
