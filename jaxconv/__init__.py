@@ -5,6 +5,8 @@ with the derivation in its docstring. `jaxconv.nn` has Flax NNX modules on top, 
 its own.
 """
 
+from . import lax as lax
+from .ops import add_bias as add_bias
 from .ops import avg_pool as avg_pool
 from .ops import conv as conv
 from .ops import conv_block as conv_block

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeGuard
 Size: TypeAlias = int | Sequence[int]
 Padding: TypeAlias = str | int | Sequence[int | Sequence[int]]
 
-PADDING_NAMES = ("VALID", "SAME", "SAME_LOWER", "FULL")
+PADDING_NAMES = ("VALID", "SAME", "SAME_LOWER", "FULL", "CAUSAL")
 
 
 def extent(size: int, dilation: int) -> int:
@@ -66,6 +66,13 @@ class Geometry:
         """The geometry of some spatial axes alone, from `start` to before `stop`."""
         of_axes = {name: value for name, value in vars(self).items() if name != "groups"}
         return replace(self, **{name: value[start:stop] for name, value in of_axes.items()})
+
+    def padded(self) -> "Geometry":
+        """The geometry of an input that has its padding written around it, and needs none."""
+        dilated = map(extent, self.input_size, self.input_dilation)
+        size = tuple(i + lo + hi for i, (lo, hi) in zip(dilated, self.padding, strict=True))
+        none, once = ((0, 0),) * self.rank, (1,) * self.rank
+        return replace(self, input_size=size, padding=none, input_dilation=once)
 
     def transposed(self) -> "Geometry":
         """The convolution that carries the output's cotangent back to the input.
@@ -151,10 +158,13 @@ def convolution_geometry(
     input_dilation: Size,
     kernel_dilation: Size,
     groups: int,
+    *,
+    may_be_empty: bool = False,
 ) -> Geometry:
     """Check the options of a convolution and work out its output size.
 
-    `function` names the public function in the messages.
+    `function` names the public function in the messages. Where the window is larger than the padded
+    input, the output is empty if it `may_be_empty`, else that is an error.
 
     Raises:
       TypeError: An option is not an integer, or not one per spatial axis.
@@ -168,7 +178,7 @@ def convolution_geometry(
     dilated_window = [extent(r, d) for r, d in zip(window, kernel_dilation, strict=True)]
     padding = explicit_padding(function, padding, dilated_input, dilated_window, strides)
     output_size = tuple(
-        _count_positions(function, axis, size, reach, stride, pads)
+        _count_positions(function, axis, size, reach, stride, pads, may_be_empty)
         for axis, (size, reach, stride, pads) in enumerate(
             zip(dilated_input, dilated_window, strides, padding, strict=True)
         )
@@ -186,12 +196,25 @@ def convolution_geometry(
 
 
 def _count_positions(
-    function: str, axis: int, size: int, reach: int, stride: int, pads: tuple[int, int]
+    function: str,
+    axis: int,
+    size: int,
+    reach: int,
+    stride: int,
+    pads: tuple[int, int],
+    may_be_empty: bool,
 ) -> int:
     """Number of places where a window that covers `reach` fits into the padded `size`."""
     room = size + sum(pads) - reach
     if reach < 1:
         raise ValueError(f"{function}: the window is empty along spatial axis {axis}.")
+    if size + sum(pads) < 0:
+        raise ValueError(
+            f"{function}: padding {pads} crops more along spatial axis {axis} than the {size} "
+            "positions that there are, dilation included."
+        )
+    if room < 0 and may_be_empty:
+        return 0
     if room < 0:
         raise ValueError(
             f"{function}: the window covers {reach} positions along spatial axis {axis}, dilation "
@@ -203,46 +226,45 @@ def _count_positions(
 def transposed_input_size(
     function: str,
     output_size: Sequence[int],
-    window: Sequence[int],
+    reach: Sequence[int],
     strides: tuple[int, ...],
     padding: Padding,
     input_dilation: tuple[int, ...],
-    kernel_dilation: tuple[int, ...],
     output_padding: tuple[int, ...],
-) -> tuple[int, ...]:
-    """The input size that a transposed convolution gives back for a convolution's `output_size`.
+) -> tuple[tuple[int, ...], Padding]:
+    """The input size that a transposed convolution gives back, and the padding that goes with it.
 
-    A strided convolution has the same output size for up to `strides` input sizes. For "SAME" and
+    `output_size` is the convolution's, `reach` what its dilated window covers. A strided
+    convolution has the same output size for up to `strides` input sizes. For "SAME" and
     "SAME_LOWER" the choice is `stride · output`, as elsewhere in the field. For every other padding
-    it is the smallest, and `output_padding` adds to it:
+    it is the smallest, and `output_padding` adds to it, at the expense of the high padding:
 
-        e·(i-1) + 1 = s·(p-1) + d·(R-1) + 1 - lo - hi        solved for i, rounded up
+        e·(i-1) + 1 = s·(p-1) + reach - lo - hi        solved for i, rounded up
     """
     if isinstance(padding, str) and padding.upper() in ("SAME", "SAME_LOWER"):
         if any(output_padding):
             raise ValueError(
-                f'{function}: output_padding goes with explicit, "VALID" or "FULL" padding; for '
-                f"{padding!r} give output_shape instead, got output_padding={output_padding}."
+                f"{function}: output_padding does not go with padding {padding!r}; "
+                f"give output_shape instead, got output_padding={output_padding}."
             )
-        return tuple(
+        size = tuple(
             -(-s * p // e) for p, s, e in zip(output_size, strides, input_dilation, strict=True)
         )
-    for extra, stride in zip(output_padding, strides, strict=True):
-        if extra >= stride:
-            raise ValueError(
-                f"{function}: output_padding must be below the stride, got {output_padding} "
-                f"for strides {strides}."
-            )
-    reach = [extent(r, d) for r, d in zip(window, kernel_dilation, strict=True)]
+        return size, padding
     pads = explicit_padding(function, padding, [0] * len(reach), reach, strides)
-    sizes = []
-    for p, r, s, (lo, hi), e, extra in zip(
-        output_size, reach, strides, pads, input_dilation, output_padding, strict=True
-    ):
-        sizes.append(-(-(s * (p - 1) + r - lo - hi - 1) // e) + 1 + extra)
-    if min(sizes, default=1) < 1:
-        raise ValueError(f"{function}: padding {padding!r} leaves no output, sizes {tuple(sizes)}.")
-    return tuple(sizes)
+    pads = tuple(
+        (lo, hi - e * extra)
+        for (lo, hi), e, extra in zip(pads, input_dilation, output_padding, strict=True)
+    )
+    size = tuple(
+        -(-(s * (p - 1) + r - lo - hi - 1) // e) + 1
+        for p, r, s, (lo, hi), e in zip(
+            output_size, reach, strides, pads, input_dilation, strict=True
+        )
+    )
+    if min(size, default=1) < 1:
+        raise ValueError(f"{function}: padding {padding!r} leaves no output, sizes {size}.")
+    return size, pads
 
 
 def explicit_padding(
@@ -254,8 +276,8 @@ def explicit_padding(
 ) -> tuple[tuple[int, int], ...]:
     """Turn a padding as users write it into `(lo, hi)` per axis.
 
-    Accepts "VALID", "SAME", "SAME_LOWER", "FULL"; one integer for every side; one integer or one
-    `(lo, hi)` pair per axis.
+    Accepts a name of PADDING_NAMES; one integer for every side; one integer or one `(lo, hi)` pair
+    per axis.
     """
     rank = len(dilated_window)
     if isinstance(padding, str):
@@ -264,6 +286,8 @@ def explicit_padding(
             return ((0, 0),) * rank
         if name == "FULL":
             return tuple((r - 1, r - 1) for r in dilated_window)
+        if name == "CAUSAL":
+            return tuple((r - 1, 0) for r in dilated_window)
         if name in ("SAME", "SAME_LOWER"):
             sides = zip(dilated_input, dilated_window, strides, strict=True)
             return tuple(_same(i, r, s, lower=name == "SAME_LOWER") for i, r, s in sides)

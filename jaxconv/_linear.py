@@ -18,6 +18,7 @@ A corner becomes a `jax.extend.core.Primitive` with
   - a JVP: a sum with one term for each operand that has a tangent, by linearity;
   - a transpose: (2);
   - a batching rule, which the form's author states once for all corners;
+  - a sharding rule, for meshes whose axes are explicit: how the result is laid out over devices;
   - lowerings: functions of the same signature, one for each platform, chosen when XLA compiles.
 
 Each operand list may end in *constants*, such as the argmax of a max pool: arrays that the map
@@ -31,12 +32,14 @@ from typing import Any, TypeAlias
 import jax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ._typing import Array
 
 # A corner's definition or one of its lowerings: operands in slot order, static keyword parameters.
 Map: TypeAlias = Callable[..., Array]
+# For each axis of an array, the mesh axes that it is split over, or None.
+Partition: TypeAlias = tuple[Any, ...]
 
 
 class Operation:
@@ -49,10 +52,9 @@ class Operation:
         self.name = name
         self.primitive = Primitive(name)
         self.primitive.def_impl(self._run_now)
-        mlir.register_lowering(self.primitive, mlir.lower_fun(default, multiple_results=False))
+        mlir.register_lowering(self.primitive, _lowering_rule(default))
         for platform, lowering in lowerings.items():
-            rule = mlir.lower_fun(lowering, multiple_results=False)
-            mlir.register_lowering(self.primitive, rule, platform=platform)
+            mlir.register_lowering(self.primitive, _lowering_rule(lowering), platform=platform)
 
     def __call__(self, *operands: Array, **params: Any) -> Array:
         return self.primitive.bind(*_vary_alike(operands), **params)
@@ -63,6 +65,20 @@ class Operation:
     def _run_now(self, *operands: Array, **params: Any) -> Array:
         # Outside jit: compile this one operation, for whatever device its operands are on.
         return _compiled(self.primitive, tuple(sorted(params.items())))(*operands)
+
+
+def _lowering_rule(lowering: Map) -> Callable[..., Any]:
+    """A map as JAX lowers it, whatever mesh it is traced under."""
+
+    def rule(ctx, *operands, **params):
+        (out,) = ctx.avals_out
+        f = partial(lowering, **params)
+        if AxisType.Explicit in out.sharding.mesh.axis_types:
+            # How arrays inside are laid out is left to XLA; the rule says how the result is.
+            f = jax.sharding.auto_axes(f, out_sharding=out.sharding)
+        return mlir.lower_fun(f, multiple_results=False)(ctx, *operands)
+
+    return rule
 
 
 @lru_cache(maxsize=4096)
@@ -76,6 +92,7 @@ def multilinear_form(
     *,
     result: Callable[..., jax.ShapeDtypeStruct],
     batch: Callable[..., Array],
+    shard: Callable[..., Partition] | None = None,
     lowerings: Mapping[str, Mapping[str, Map]] | None = None,
 ) -> tuple[Operation, ...]:
     """Make the corners of a form into operations, each with the others as its transposes.
@@ -87,6 +104,8 @@ def multilinear_form(
       result: `result(slot, *avals, **params)` gives shape and dtype of that corner's output.
       batch: `batch(corners, slot, operands, batched, **params)` evaluates a corner for operands
         that carry a leading batch axis where `batched` says so; the output carries one, too.
+      shard: `shard(slot, shape, *avals, **params)` gives the mesh axes over which each axis of a
+        corner's output, of that shape, is split; by default `axis_by_axis`.
       lowerings: For a slot, `{platform: map}`: the map to compile on that platform ("cpu", "cuda",
         "rocm", "tpu") in place of the definition.
 
@@ -98,7 +117,7 @@ def multilinear_form(
     for slot in slots:
         corners[slot] = Operation(f"{name}_{slot}", maps[slot], (lowerings or {}).get(slot, {}))
     for slot in slots:
-        _define_rules(corners, slot, result, batch)
+        _define_rules(corners, slot, result, batch, shard or axis_by_axis)
     return tuple(corners.values())
 
 
@@ -109,6 +128,7 @@ def linear_pair(
     *,
     result: Callable[..., jax.ShapeDtypeStruct],
     batch: Callable[..., Array] | None = None,
+    shard: Callable[..., Partition] | None = None,
 ) -> tuple[Operation, Operation]:
     """Make a linear map and its transpose into two operations, each the other's derivative.
 
@@ -121,7 +141,11 @@ def linear_pair(
     """
     # With slots (in, out) the corner that leaves `out` empty takes `in`: that is the forward map.
     in_corner, out_corner = multilinear_form(
-        name, {"in": backward, "out": forward}, result=result, batch=batch or merge_leading_axes
+        name,
+        {"in": backward, "out": forward},
+        result=result,
+        batch=batch or merge_leading_axes,
+        shard=shard,
     )
     return out_corner, in_corner
 
@@ -160,11 +184,30 @@ def _broadcast(operands: Sequence[Array], batched: Sequence[bool]) -> list[Array
     ]
 
 
+def axis_by_axis(
+    slot: str, shape: tuple[int, ...], operand: Any, *others: Any, **_: Any
+) -> Partition:
+    """Sharding rule of a map that keeps its operand's axes: those that it leaves alone stay split.
+
+    Raises:
+      ValueError: An axis that changes its size is split.
+    """
+    split = tuple(operand.sharding.spec)
+    for axis, (mesh_axes, size, new) in enumerate(zip(split, operand.shape, shape, strict=True)):
+        if mesh_axes is not None and size != new:
+            raise ValueError(
+                f"Axis {axis}, of size {size}, is split over mesh axes {mesh_axes} and becomes "
+                f"{new}; spatial axes must be whole, see jax.sharding.reshard."
+            )
+    return split
+
+
 def _define_rules(
     corners: Mapping[str, Operation],
     slot: str,
     result: Callable[..., jax.ShapeDtypeStruct],
     batch: Callable[..., Array],
+    shard: Callable[..., Partition],
 ) -> None:
     """Attach abstract evaluation, JVP, transpose and batching to the corner without `slot`."""
     corner = corners[slot]
@@ -173,9 +216,15 @@ def _define_rules(
 
     def abstract(*avals, **params):
         out = result(slot, *avals, **params)
+        mesh = avals[0].sharding.mesh
+        split = shard(slot, out.shape, *avals, **params)
         # The operands vary alike over the axes of a `shard_map`, and the result with them.
-        whole = NamedSharding(avals[0].sharding.mesh, PartitionSpec(*(None for _ in out.shape)))
-        return avals[0].update(shape=out.shape, dtype=out.dtype, weak_type=False, sharding=whole)
+        return avals[0].update(
+            shape=out.shape,
+            dtype=out.dtype,
+            weak_type=False,
+            sharding=NamedSharding(mesh, PartitionSpec(*split)),
+        )
 
     def tangent_in(position):
         def term(x_dot, *primals, **params):

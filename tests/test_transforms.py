@@ -171,3 +171,29 @@ def test_per_example_gradients(network):
     close(first, of_one(images[0], labels[0]))
     mean = jax.tree.map(lambda g: np.mean(g, axis=0), together)
     close(mean, value_and_gradient(*network)[1])
+
+
+def test_per_example_kernel_gradients_are_products(normal):
+    """`vmap(grad)` over examples is not one convolution with a feature group for each of them."""
+    x, kernel = normal((32, 12, 12, 8)), normal((5, 5, 8, 16))
+
+    def gradient(x):
+        return jax.grad(lambda kernel: jnp.sum(conv(x[None], kernel) ** 2))(kernel)
+
+    together = jax.jit(jax.vmap(gradient))
+    program = together.lower(x).compile().as_text()
+    assert "feature_group_count=32" not in program
+    assert "feature_group_count=512" not in program
+    close(together(x)[3], gradient(x[3]))
+
+
+def test_an_ensemble_runs_member_by_member(normal):
+    """Kernels that are batched with their inputs: no convolution with feature groups is left."""
+    x, kernels = normal((4, 16, 12, 12, 8)), normal((4, 5, 5, 8, 16))
+
+    def gradients(x, kernel):
+        return jax.grad(lambda x, k: jnp.sum(conv(x, k) ** 2), argnums=(0, 1))(x, kernel)
+
+    together = jax.jit(jax.vmap(gradients))
+    assert "feature_group_count" not in together.lower(x, kernels).compile().as_text()
+    close(jax.tree.map(lambda g: g[2], together(x, kernels)), gradients(x[2], kernels[2]))

@@ -11,6 +11,7 @@ functions of the operands in slot order (x, k, y, less the corner's own) and sta
     strips     few channels: rows cut into strips, with a banded kernel
     taps       depthwise: shifted slices times numbers
     fourier    large windows: a basis in which the trilinear form is diagonal
+    group_by_group  feature groups in a loop, each with the algorithm that suits it
     widened    the direct convolution where XLA of JAX 0.10 is slow at what was asked for
     cudnn      the forms that XLA turns into cuDNN's routines, with `shifts` for depthwise layers
 
@@ -21,6 +22,7 @@ measured on a machine, and `jaxconv.explain` shows it all. `_windows` has the po
 
 from ._arrays import Dtypes as Dtypes
 from ._arrays import accumulator as accumulator
+from ._arrays import rotated as rotated
 from ._problem import Problem as Problem
 from ._selection import ALGORITHMS as ALGORITHMS
 from ._selection import GPU_PLATFORMS as GPU_PLATFORMS

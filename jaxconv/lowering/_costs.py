@@ -29,6 +29,7 @@ def direct(problem: Problem) -> float:
     if slot == "k":
         slow, few = _DIRECT_KERNEL_VJP[min(geometry.rank, 3)]
         slow *= _thin(c, few) * _thin(o) * _ynnpack(problem)
+        slow *= _KERNEL_GROUPS if geometry.groups > 1 else 1.0
         return _LAUNCH + slow * problem.operations
     slow = (_VOLUME if geometry.rank > 2 else 1.0) * (_GROUPS if geometry.groups > 1 else 1.0)
     if slot == "y":
@@ -52,7 +53,7 @@ _DIRECT_KERNEL_VJP = {1: (1.5, 6), 2: (3.3, 2), 3: (10.0, 2)}  # and for fewer c
 _VOLUME = 5.0
 # Numbers of a kernel that fits in the caches of a core.
 _CACHED_KERNEL = 1e6
-_GROUPS = 7.0
+_GROUPS, _KERNEL_GROUPS = 7.0, 2.0
 # A product with a vector, not a matrix.
 _ONE_COLUMN = 15.0
 
@@ -162,6 +163,8 @@ def patches(problem: Problem, into: str) -> float:
         strided = any(spacing[a] > 1 for a in axes)
         # Rows of a few numbers are not copied but moved one by one.
         numbers *= 1 + 1.0 / ((c if s == "x" else o) / geometry.groups)
+        # Groups are exchanged with the places that the product sums over, or keeps: one more copy.
+        numbers *= 2 if geometry.groups > 1 else 1
         # Adding up overlapping patches reads and writes them once more than collecting them.
         cost += n * numbers * (_STRIDED if strided else _COPIED) * (1.5 if s == slot else 1)
     return cost
@@ -178,6 +181,13 @@ def phases(problem: Problem) -> float:
     if any(comb.splits == "y" and comb.step > 1 for comb in combs):
         numbers += n * outputs * o
     return _LAUNCH + _COPIED * numbers
+
+
+def group_by_group(problem: Problem) -> float:
+    """Laying out channels group by group, without the forms that follow."""
+    _, geometry, n, c, o = problem
+    inputs, outputs = math.prod(geometry.input_size), math.prod(geometry.output_size)
+    return _LAUNCH + _COPIED * n * (inputs * c + outputs * o)
 
 
 def tiles(problem: Problem) -> float:

@@ -22,6 +22,7 @@ from . import (
     _cudnn,
     _direct,
     _fourier,
+    _group_by_group,
     _patches,
     _phases,
     _shifts,
@@ -64,6 +65,7 @@ class Algorithm:
       leaves: The problem that it leaves for another algorithm, or None. Its corners then take
         `solve(slot, *operands, geometry=…, dtypes=…)` in place of a precision.
       then: The algorithms to leave it to.
+      times: How often the problem that it leaves is solved.
     """
 
     corners: Mapping[str, Corner]
@@ -71,6 +73,7 @@ class Algorithm:
     cost: Callable[[Problem], float]
     leaves: Callable[[Problem], Problem] | None = None
     then: tuple[str, ...] = ("direct", "widened")
+    times: Callable[[Problem], int] = lambda problem: 1
 
 
 def _folding(into: Callable[[int], str], slots: str = "xky") -> Algorithm:
@@ -140,6 +143,26 @@ _ALL: dict[str, Algorithm] = {
     "split_patches": _folding(lambda rank: "y" + "x" * (rank - 1) if rank > 1 else ""),
     "input_depth": _folding(lambda rank: "x" if rank > 1 else "", "xy"),
     "error_depth": _folding(lambda rank: "y" if rank > 1 else "", "xy"),
+    "group_by_group": Algorithm(
+        {slot: partial(_group_by_group.group_by_group, slot) for slot in "xky"},
+        _group_by_group.why_not,
+        _costs.group_by_group,
+        _group_by_group.leaves,
+        (
+            "direct",
+            "widened",
+            "strips",
+            "fourier",
+            "tiles",
+            "phases",
+            "input_patches",
+            "error_patches",
+            "split_patches",
+            "input_depth",
+            "error_depth",
+        ),
+        lambda problem: problem.geometry.groups,
+    ),
     "cudnn": Algorithm(
         {
             "x": _cudnn.cudnn_input_vjp,
@@ -235,7 +258,7 @@ def _plan(name: str, problem: Problem, each_element: bool) -> Plan:
         return Plan(name, own)
     left = plans(algorithm.leaves(problem), each_element)
     rest = next(plan for plan in left if plan.name in algorithm.then)
-    return Plan(name, own + rest.cost, rest)
+    return Plan(name, own + algorithm.times(problem) * rest.cost, rest)
 
 
 def execute(

@@ -10,6 +10,7 @@ from ._convolution import ConvBlock as ConvBlock
 from ._convolution import ConvTranspose as ConvTranspose
 from ._dense import Dropout as Dropout
 from ._dense import Linear as Linear
+from ._inverse import Inverse as Inverse
 from ._pooling import AvgPool as AvgPool
 from ._pooling import MaxPool as MaxPool
 from ._pooling import Upscale as Upscale

@@ -11,7 +11,8 @@ from jax import lax
 from .. import ops
 from .._geometry import Padding, Size, per_axis
 from .._typing import Array
-from ._parameters import Initializer, add_bias, draw, features, promote
+from ..ops._boundary import PaddingMode
+from ._parameters import Initializer, draw, features, plus_bias, promote
 
 
 class Conv(nnx.Module):
@@ -21,10 +22,12 @@ class Conv(nnx.Module):
       in_features: Number of input channels c.
       out_features: Number of output channels o.
       kernel_size: Spatial shape of the kernel, which sets the number of spatial axes; an int means
-        one axis. strides, padding, input_dilation, kernel_dilation, feature_group_count,
-        flip_kernel, precision, preferred_element_type, impl: As for `jaxconv.conv`.
+        one axis. strides, padding, padding_mode, input_dilation, kernel_dilation,
+        feature_group_count, flip_kernel, precision, preferred_element_type, impl: As for
+        `jaxconv.conv`.
       use_bias: Add one number for each output channel.
-      dtype: dtype to compute in; None means that of input and parameters together.
+      dtype: dtype to compute in; None means that of input and parameters together. Where the
+        parameters are wider, they are rounded for the products, and their gradients are not.
       param_dtype: dtype of the parameters.
       kernel_init: Initialiser of the kernel; Glorot uniform by default.
       bias_init: Initialiser of the bias; zeros by default.
@@ -56,6 +59,7 @@ class Conv(nnx.Module):
         strides: Size = 1,
         padding: Padding = "VALID",
         *,
+        padding_mode: PaddingMode = "zeros",
         input_dilation: Size = 1,
         kernel_dilation: Size = 1,
         feature_group_count: int = 1,
@@ -85,6 +89,7 @@ class Conv(nnx.Module):
         self.padding = padding
         self.options = nnx.static(
             {
+                "padding_mode": padding_mode,
                 "input_dilation": input_dilation,
                 "kernel_dilation": kernel_dilation,
                 "feature_group_count": feature_group_count,
@@ -96,8 +101,11 @@ class Conv(nnx.Module):
         )
 
     def __call__(self, x: Array) -> Array:
-        x, kernel, bias = promote(x, self.kernel, self.bias, dtype=self.dtype)
-        return add_bias(ops.conv(x, kernel, self.strides, self.padding, **self.options), bias)
+        x, kernel, bias, kernel_dtype = promote(x, self.kernel, self.bias, dtype=self.dtype)
+        spacing = self.strides, self.padding
+        return plus_bias(
+            ops.conv(x, kernel, *spacing, kernel_dtype=kernel_dtype, **self.options), bias
+        )
 
 
 class ConvBlock(Conv):
@@ -153,8 +161,8 @@ class ConvBlock(Conv):
         )
 
     def __call__(self, x: Array) -> Array:
-        x, kernel, bias = promote(x, self.kernel, self.bias, dtype=self.dtype)
-        spacing = {"strides": self.strides, "padding": self.padding}
+        x, kernel, bias, kernel_dtype = promote(x, self.kernel, self.bias, dtype=self.dtype)
+        spacing = {"strides": self.strides, "padding": self.padding, "kernel_dtype": kernel_dtype}
         return ops.conv_block(x, kernel, bias, **spacing, **self.pool, **self.options)
 
 
@@ -168,9 +176,9 @@ class ConvTranspose(nnx.Module):
       in_features: Number of input channels o: the output channels of that convolution.
       out_features: Number of output channels c.
       kernel_size: Spatial shape of the kernel, which sets the number of spatial axes; an int means
-        one axis. strides, padding, output_padding, input_dilation, kernel_dilation,
-        feature_group_count, flip_kernel, precision, preferred_element_type, impl: As for
-        `jaxconv.conv_transpose`.
+        one axis. strides, padding, output_padding, padding_mode, input_dilation,
+        kernel_dilation, feature_group_count, flip_kernel, precision, preferred_element_type, impl:
+        As for `jaxconv.conv_transpose`.
       use_bias, dtype, param_dtype, kernel_init, bias_init, rngs: As for `Conv`.
 
     Attributes:
@@ -200,6 +208,7 @@ class ConvTranspose(nnx.Module):
         padding: Padding = "VALID",
         *,
         output_padding: Size = 0,
+        padding_mode: PaddingMode = "zeros",
         input_dilation: Size = 1,
         kernel_dilation: Size = 1,
         feature_group_count: int = 1,
@@ -232,6 +241,7 @@ class ConvTranspose(nnx.Module):
         self.output_padding = output_padding
         self.options = nnx.static(
             {
+                "padding_mode": padding_mode,
                 "input_dilation": input_dilation,
                 "kernel_dilation": kernel_dilation,
                 "feature_group_count": feature_group_count,
@@ -292,7 +302,7 @@ class ConvTranspose(nnx.Module):
         return layer
 
     def __call__(self, x: Array, output_shape: Size | None = None) -> Array:
-        x, kernel, bias = promote(x, self.kernel, self.bias, dtype=self.dtype)
+        x, kernel, bias, kernel_dtype = promote(x, self.kernel, self.bias, dtype=self.dtype)
         y = ops.conv_transpose(
             x,
             kernel,
@@ -300,9 +310,10 @@ class ConvTranspose(nnx.Module):
             self.padding,
             output_padding=self.output_padding if output_shape is None else 0,
             output_shape=output_shape,
+            kernel_dtype=kernel_dtype,
             **self.options,
         )
-        return add_bias(y, bias)
+        return plus_bias(y, bias)
 
 
 def _kernel_shape(

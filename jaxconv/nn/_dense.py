@@ -9,7 +9,7 @@ from jax import lax
 
 from .. import ops
 from .._typing import Array
-from ._parameters import Initializer, add_bias, draw, features, promote
+from ._parameters import Initializer, draw, features, plus_bias, promote
 
 
 class Linear(nnx.Module):
@@ -72,8 +72,9 @@ class Linear(nnx.Module):
         self.precision = precision
 
     def __call__(self, x: Array) -> Array:
-        x, kernel, bias = promote(x, self.kernel, self.bias, dtype=self.dtype)
-        return add_bias(ops.dense(x, kernel, precision=self.precision), bias)
+        x, kernel, bias, kernel_dtype = promote(x, self.kernel, self.bias, dtype=self.dtype)
+        y = ops.dense(x, kernel, precision=self.precision, kernel_dtype=kernel_dtype)
+        return plus_bias(y, bias)
 
 
 class Dropout(nnx.Module):

@@ -1,11 +1,12 @@
 """What every module with parameters does: check sizes, draw them, promote dtypes, add a bias."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 from flax import nnx
 
+from .. import ops
 from .._geometry import per_axis
 from .._typing import Array
 
@@ -35,16 +36,34 @@ def draw(
     return kernel, nnx.data(nnx.Param(bias_init(rngs.params(), (features,), param_dtype)))
 
 
-def promote(
-    x: Array, kernel: nnx.Param, bias: nnx.Param | None, *, dtype: Any
-) -> tuple[Array, Array, Array | None]:
-    """Bring input and parameters to `dtype`, or to their common one."""
+class Operands(NamedTuple):
+    """What a layer computes with: `x` in the layer's dtype, and parameters at least as wide."""
+
+    x: Array
+    kernel: Array
+    bias: Array | None
+    kernel_dtype: Any  # what the kernel is rounded to in products, where it is wider; or None
+
+
+def promote(x: Array, kernel: nnx.Param, bias: nnx.Param | None, *, dtype: Any) -> Operands:
+    """Bring input and parameters to `dtype`, or to their common one.
+
+    Wider parameters of the same kind stay as they are, so that their gradients are not rounded on
+    the way to them; it is the operations that round them.
+    """
     weights = kernel[...]
     offset = None if bias is None else bias[...]
-    dtype = dtype or jnp.result_type(x, weights)
-    return x.astype(dtype), weights.astype(dtype), None if offset is None else offset.astype(dtype)
+    dtype = jnp.dtype(dtype or jnp.result_type(x, weights))
+
+    def wide(a: Array | None) -> Array | None:
+        return a if a is None or jnp.promote_types(a.dtype, dtype) == a.dtype else a.astype(dtype)
+
+    weights = wide(weights)
+    return Operands(
+        x.astype(dtype), weights, wide(offset), None if weights.dtype == dtype else dtype
+    )
 
 
-def add_bias(y: Array, bias: Array | None) -> Array:
-    """y[n,p,o] + b[o]; the error of b[o] is the sum of the errors of its channel."""
-    return y if bias is None else y + bias
+def plus_bias(y: Array, bias: Array | None) -> Array:
+    """`add_bias` where there is one."""
+    return y if bias is None else ops.add_bias(y, bias)

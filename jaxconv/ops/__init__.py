@@ -3,6 +3,7 @@
 from ._activations import dropout as dropout
 from ._activations import relu as relu
 from ._activations import tanh as tanh
+from ._bias import add_bias as add_bias
 from ._block import conv_block as conv_block
 from ._convolution import conv as conv
 from ._convolution import conv_input_vjp as conv_input_vjp

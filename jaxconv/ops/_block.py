@@ -7,6 +7,8 @@ from jax import lax
 from .._geometry import Geometry, Padding, Size
 from .._typing import AnyArray, Array
 from ._activations import relu, tanh
+from ._bias import checked_bias
+from ._boundary import PaddingMode
 from ._call import Call, as_array
 from ._convolution import convolve
 from ._pooling import max_pool, pool_geometry
@@ -26,12 +28,14 @@ def conv_block(
     padding: Padding = "VALID",
     pool_strides: Size | None = None,
     pool_padding: Padding = "VALID",
+    padding_mode: PaddingMode = "zeros",
     input_dilation: Size = 1,
     kernel_dilation: Size = 1,
     feature_group_count: int = 1,
     flip_kernel: bool = False,
     precision: lax.PrecisionLike = None,
     preferred_element_type: Any = None,
+    kernel_dtype: Any = None,
     impl: str | None = None,
 ) -> Array:
     """Convolve, add a bias, activate and take the largest element of each window.
@@ -57,20 +61,20 @@ def conv_block(
     Args:
       x: Input `(n, *spatial, c)`.
       kernel: Kernel `(*window, c / feature_group_count, o)`, of the same dtype.
-      bias: `(o,)`, of the same dtype; None adds nothing.
+      bias: `(o,)`, as for `add_bias`; None adds nothing.
       window_shape: Window of the max pool; an int or one for each spatial axis.
       activation: `"relu"`, `"tanh"` or None.
-      strides, padding, input_dilation, kernel_dilation, feature_group_count, flip_kernel,
-        precision, preferred_element_type, impl: Of the convolution, as for `conv`.
+      strides, padding, padding_mode, input_dilation, kernel_dilation, feature_group_count,
+        flip_kernel, precision, preferred_element_type, kernel_dtype, impl: Of the convolution, as
+        for `conv`.
       pool_strides, pool_padding: Of the pool, as for `max_pool`.
 
     Returns:
       Feature map `(n, *pooled, o)`.
 
     Raises:
-      ValueError: As `conv` and `max_pool`; or the bias has another shape, or the activation is
-        unknown.
-      TypeError: As `conv` and `max_pool`; or the bias has another dtype.
+      ValueError: As `conv`, `max_pool` and `add_bias`; or the activation is unknown.
+      TypeError: As `conv`, `max_pool` and `add_bias`.
 
     Source: derived here.
 
@@ -83,7 +87,16 @@ def conv_block(
         raise ValueError(
             f"conv_block: activation must be one of {tuple(_ACTIVATIONS)}, got {activation!r}."
         )
-    call = Call("conv_block", None, flip_kernel, precision, preferred_element_type, impl)
+    call = Call(
+        "conv_block",
+        None,
+        flip_kernel,
+        precision,
+        preferred_element_type,
+        impl,
+        padding_mode,
+        kernel_dtype,
+    )
     x, kernel = call.input("x", x), call.kernel("kernel", kernel)
     dilations = input_dilation, kernel_dilation, feature_group_count
     whole = call.geometry(x.shape, kernel.shape, strides, padding, *dilations)
@@ -91,7 +104,7 @@ def conv_block(
     a = convolve(call, x, kernel, (strides, _seen(whole, pool), *dilations))
     z = max_pool(a, window_shape, pool_strides, pool_padding)
     if bias is not None:
-        z = z + _bias(bias, a)
+        z = checked_bias("conv_block", z, as_array("conv_block: bias", bias))
     return _ACTIVATIONS[activation](z)  # (1)
 
 
@@ -102,12 +115,3 @@ def _seen(whole: Geometry, pool: Geometry) -> tuple[tuple[int, int], ...]:
         last = axis.s * (axis.p - 1) + axis.r - 1 - axis.lo
         padding.append((lo, hi - stride * max(0, axis.i - 1 - last)))
     return tuple(padding)
-
-
-def _bias(bias: Any, a: Array) -> Array:
-    bias = as_array("conv_block: bias", bias)
-    if bias.shape != a.shape[-1:]:
-        raise ValueError(f"conv_block: bias must be (o,) = {a.shape[-1:]}, got {bias.shape}.")
-    if bias.dtype != a.dtype:
-        raise TypeError(f"conv_block: bias must have dtype {a.dtype}, got {bias.dtype}.")
-    return bias

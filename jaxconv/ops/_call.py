@@ -7,7 +7,7 @@ the name of the function that was called, and runs the corner that was asked for
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jax import export, lax
 from .. import lowering
 from .._geometry import Geometry, Padding, Size, convolution_geometry, per_axis
 from .._typing import Array
+from ._boundary import PaddingMode, check_sides
 
 DimensionNumbers: TypeAlias = tuple[str, str, str] | lax.ConvDimensionNumbers | None
 IMPLEMENTATIONS = (None, "textbook", "lax", *lowering.ALGORITHMS)
@@ -42,8 +43,16 @@ class Call:
     precision: lax.PrecisionLike
     preferred_element_type: Any
     impl: str | None
+    padding_mode: PaddingMode = "zeros"
+    kernel_dtype: Any = None
+    may_be_empty: bool = False  # as lax has it: a window larger than the input sees nothing
 
     def __post_init__(self):
+        if self.padding_mode not in get_args(PaddingMode):
+            raise ValueError(
+                f"{self.function}: padding_mode must be one of {get_args(PaddingMode)}, "
+                f"got {self.padding_mode!r}."
+            )
         if self.impl not in IMPLEMENTATIONS:
             raise ValueError(
                 f"{self.function}: impl must be one of {IMPLEMENTATIONS}, got {self.impl!r}."
@@ -88,17 +97,48 @@ class Call:
         return kernel.transpose(np.argsort(self._order(kernel.ndim, "rhs_spec")))
 
     def dtypes(self, *, result: str, **operands: Array) -> tuple[np.dtype, np.dtype, np.dtype]:
-        """The dtypes of x, k and y: that of the operands, or as preferred for the result."""
+        """The dtypes of x, k and y: that of the operands, or as preferred for the result.
+
+        With a `kernel_dtype` the kernel has a dtype of its own, and k keeps it.
+        """
         found = {name: operand.dtype for name, operand in operands.items()}
+        own = {}
+        if self.kernel_dtype is not None and "kernel" in found:
+            own["k"] = found["kernel"]
+            found["kernel"] = self.dtype_of_products()
         if len(set(found.values())) != 1:
             listed = ", ".join(f"{name} has {dtype}" for name, dtype in found.items())
             raise TypeError(f"{self.function}: operands must have one dtype, but {listed}.")
         (dtype,) = set(found.values())
-        preferred = dtype
-        if self.preferred_element_type is not None:
-            preferred = jax.dtypes.canonicalize_dtype(self.preferred_element_type)
-        x, k, y = (np.dtype(preferred if slot == result else dtype) for slot in "xky")
+        if own and not _is_as_wide(own["k"], dtype):
+            raise TypeError(
+                f"{self.function}: kernel_dtype must not be wider than the kernel or of another "
+                f"kind, got {dtype} for a kernel of dtype {own['k']}."
+            )
+        own[result] = self._preferred(dtype)
+        x, k, y = (np.dtype(own.get(slot, dtype)) for slot in "xky")
         return x, k, y
+
+    def dtype_of_products(self) -> np.dtype | None:
+        """The dtype that the kernel is rounded to before it is used; None leaves it as it is."""
+        return None if self.kernel_dtype is None else self._dtype("kernel_dtype", self.kernel_dtype)
+
+    def _preferred(self, dtype: np.dtype) -> np.dtype:
+        if self.preferred_element_type is None:
+            return dtype
+        preferred = self._dtype("preferred_element_type", self.preferred_element_type)
+        if not _is_as_wide(preferred, dtype):
+            raise TypeError(
+                f"{self.function}: preferred_element_type must not be narrower than the operands "
+                f"or of another kind, got {preferred} for operands of dtype {dtype}."
+            )
+        return preferred
+
+    def _dtype(self, option: str, value: Any) -> np.dtype:
+        try:
+            return np.dtype(jax.dtypes.canonicalize_dtype(value))
+        except TypeError as error:
+            raise TypeError(f"{self.function}: {option}: {error}") from None
 
     def geometry(
         self,
@@ -132,7 +172,9 @@ class Call:
             input_dilation,
             kernel_dilation,
             groups,
+            may_be_empty=self.may_be_empty,
         )
+        check_sides(self.function, geometry, self.padding_mode)
         expected = (x_shape[0], *geometry.output_size, kernel_shape[-1])
         for name, array in (y or {}).items():
             if array.shape != expected:
@@ -187,6 +229,15 @@ class Call:
         if spec == "rhs_spec":  # (o, c, *window)
             return (*spatial, features, outer)
         return (outer, *spatial, features)
+
+
+_KINDS = (jnp.integer, jnp.floating, jnp.complexfloating)
+
+
+def _is_as_wide(dtype: np.dtype, other: np.dtype) -> bool:
+    """Whether two dtypes are both integers, floating point or complex, the first no narrower."""
+    alike = any(jnp.issubdtype(dtype, kind) and jnp.issubdtype(other, kind) for kind in _KINDS)
+    return alike and dtype.itemsize >= other.itemsize
 
 
 def _turned(kernel: Array) -> Array:

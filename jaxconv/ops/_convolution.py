@@ -13,6 +13,7 @@ from jax import lax
 
 from .._geometry import Padding, Size
 from .._typing import AnyArray, Array
+from ._boundary import PaddingMode
 from ._call import Call, DimensionNumbers
 from ._triangle import contract
 
@@ -23,6 +24,7 @@ def conv(
     strides: Size = 1,
     padding: Padding = "VALID",
     *,
+    padding_mode: PaddingMode = "zeros",
     input_dilation: Size = 1,
     kernel_dilation: Size = 1,
     feature_group_count: int = 1,
@@ -30,6 +32,7 @@ def conv(
     flip_kernel: bool = False,
     precision: lax.PrecisionLike = None,
     preferred_element_type: Any = None,
+    kernel_dtype: Any = None,
     impl: str | None = None,
 ) -> Array:
     """Convolve a feature map with a kernel, over any number of spatial dimensions.
@@ -56,11 +59,16 @@ def conv(
 
     Args:
       x: Feature map `(n, *spatial, c)`.
-      kernel: Kernel `(*window, c / feature_group_count, o)`, of the dtype of `x`.
+      kernel: Kernel `(*window, c / feature_group_count, o)`, of the dtype of `x` (but see
+        `kernel_dtype`).
       strides: Step s between windows; an int or one for each spatial axis.
       padding: `"VALID"` (none), `"SAME"` or `"SAME_LOWER"` (an output of ceil(size / stride); an
-        odd rest goes high or low), `"FULL"` (every overlap), or explicit: one int, or one int or
-        `(lo, hi)` pair for each axis. Negative values crop.
+        odd rest goes high or low), `"FULL"` (every overlap), `"CAUSAL"` (all on the low side, so
+        that an output sees no input after its own), or explicit: one int, or one int or `(lo, hi)`
+        pair for each axis. Negative values crop.
+      padding_mode: What the padding holds: `"zeros"`, or pixels of the map itself, `"circular"`
+        (it goes round), `"reflect"` (a mirror in the border pixel) or `"replicate"` (the border
+        goes on). The error of a padding pixel flows back to where the pixel came from.
       input_dilation: Spacing e of the input's pixels, with zeros between them.
       kernel_dilation: Spacing d of the kernel's taps.
       feature_group_count: Number of groups into which both channel axes fall; group by group,
@@ -71,8 +79,12 @@ def conv(
       precision: As for `jax.lax.conv_general_dilated`. With more than the default, rounding errors
         are relative to the terms of each element; by default they may be relative to the norms of
         the operands, as in a Fourier basis.
-      preferred_element_type: dtype of the result; by default that of `x`. Sums of half-precision
-        products are kept in float32 in any case.
+      preferred_element_type: dtype of the result, no narrower than the operands'; by default that
+        of `x`. Sums of half-precision products are kept in float32 in any case.
+      kernel_dtype: dtype that the kernel is rounded to before it is used, where its own is wider
+        than that of `x`. Its gradient is not rounded: with bfloat16 features, a float32 kernel and
+        `kernel_dtype=jnp.bfloat16` all products are of bfloat16 numbers, and the gradient arrives
+        in float32, as it was summed up.
       impl: None chooses an algorithm for platform and shape; `"textbook"` runs the formula of the
         derivation literally; `"lax"` is `jax.lax.conv_general_dilated` with autodiff's derivatives.
         The name of an algorithm, as `jaxconv.explain` lists them, asks for that one here and,
@@ -83,8 +95,9 @@ def conv(
       output = floor((e·(size-1) + 1 + lo + hi - d·(window-1) - 1) / s) + 1.
 
     Raises:
-      ValueError: Ranks, channels or groups do not match, an option is out of range, or the window
-        is larger than the padded input, or the algorithm that `impl` names does not apply.
+      ValueError: Ranks, channels or groups do not match, an option is out of range, the window is
+        larger than the padded input, the padding wider than `padding_mode` has pixels for, or the
+        algorithm that `impl` names does not apply.
       TypeError: An operand is no array, dtypes differ, or an option has the wrong type.
 
     Source: (1) is the convolution of Dumoulin & Visin, "A guide to convolution arithmetic for deep
@@ -95,7 +108,16 @@ def conv(
     >>> conv(x, kernel, strides=2, padding="SAME").shape
     (2, 4, 4, 4)
     """
-    call = Call("conv", dimension_numbers, flip_kernel, precision, preferred_element_type, impl)
+    call = Call(
+        "conv",
+        dimension_numbers,
+        flip_kernel,
+        precision,
+        preferred_element_type,
+        impl,
+        padding_mode,
+        kernel_dtype,
+    )
     x, kernel = call.input("x", x), call.kernel("kernel", kernel)
     spacing = strides, padding, input_dilation, kernel_dilation, feature_group_count
     return convolve(call, x, kernel, spacing)
@@ -108,6 +130,7 @@ def conv_input_vjp(
     strides: Size = 1,
     padding: Padding = "VALID",
     *,
+    padding_mode: PaddingMode = "zeros",
     input_dilation: Size = 1,
     kernel_dilation: Size = 1,
     feature_group_count: int = 1,
@@ -115,6 +138,7 @@ def conv_input_vjp(
     flip_kernel: bool = False,
     precision: lax.PrecisionLike = None,
     preferred_element_type: Any = None,
+    kernel_dtype: Any = None,
     impl: str | None = None,
 ) -> Array:
     """Carry the error of a convolution's output back to its input.
@@ -151,9 +175,9 @@ def conv_input_vjp(
       y_bar: Cotangent of the output, `(n, *output, o)`.
       kernel: Kernel `(*window, c / feature_group_count, o)` of the convolution, of the same dtype.
       input_shape: Shape `(n, *spatial, c)` of the convolution's input; a strided convolution maps
-        several sizes to one, so it cannot be inferred. strides, padding, input_dilation,
-        kernel_dilation, feature_group_count, dimension_numbers, flip_kernel, precision, impl: Of
-        the convolution `conv`.
+        several sizes to one, so it cannot be inferred. strides, padding, padding_mode,
+        input_dilation, kernel_dilation, feature_group_count, dimension_numbers, flip_kernel,
+        precision, kernel_dtype, impl: Of the convolution `conv`.
       preferred_element_type: dtype of the result; by default that of `y_bar`.
 
     Returns:
@@ -172,7 +196,16 @@ def conv_input_vjp(
     (2, 8, 8, 3)
     """
     name = "conv_input_vjp"
-    call = Call(name, dimension_numbers, flip_kernel, precision, preferred_element_type, impl)
+    call = Call(
+        name,
+        dimension_numbers,
+        flip_kernel,
+        precision,
+        preferred_element_type,
+        impl,
+        padding_mode,
+        kernel_dtype,
+    )
     y_bar, kernel = call.output("y_bar", y_bar), call.kernel("kernel", kernel)
     spacing = strides, padding, input_dilation, kernel_dilation, feature_group_count
     return carry_back(call, {"y_bar": y_bar}, kernel, call.input_shape(input_shape), spacing)
@@ -185,6 +218,7 @@ def conv_kernel_vjp(
     strides: Size = 1,
     padding: Padding = "VALID",
     *,
+    padding_mode: PaddingMode = "zeros",
     input_dilation: Size = 1,
     kernel_dilation: Size = 1,
     feature_group_count: int = 1,
@@ -215,9 +249,10 @@ def conv_kernel_vjp(
       x: Input of the convolution, `(n, *spatial, c)`.
       y_bar: Cotangent of its output, `(n, *output, o)`, of the same dtype.
       kernel_shape: Shape `(*window, c / feature_group_count, o)` of its kernel. strides, padding,
-        input_dilation, kernel_dilation, feature_group_count, dimension_numbers, flip_kernel,
-        precision, impl: Of the convolution `conv`.
-      preferred_element_type: dtype of the result; by default that of `x`.
+        padding_mode, input_dilation, kernel_dilation, feature_group_count, dimension_numbers,
+        flip_kernel, precision, impl: Of the convolution `conv`.
+      preferred_element_type: dtype of the result; by default that of `x`. float32 keeps what sums
+        of half-precision products have been added up to.
 
     Returns:
       Cotangent of the kernel, of shape `kernel_shape`.
@@ -234,7 +269,15 @@ def conv_kernel_vjp(
     (3, 3, 3, 4)
     """
     name = "conv_kernel_vjp"
-    call = Call(name, dimension_numbers, flip_kernel, precision, preferred_element_type, impl)
+    call = Call(
+        name,
+        dimension_numbers,
+        flip_kernel,
+        precision,
+        preferred_element_type,
+        impl,
+        padding_mode,
+    )
     x, y_bar = call.input("x", x), call.output("y_bar", y_bar)
     spacing = strides, padding, input_dilation, kernel_dilation, feature_group_count
     shape = call.kernel_shape(kernel_shape)

@@ -1,5 +1,7 @@
 """The dense layer: a convolution without spatial axes."""
 
+from typing import Any
+
 from jax import lax
 
 from .._typing import AnyArray, Array
@@ -7,14 +9,20 @@ from ._call import as_array
 from ._convolution import conv
 
 
-def dense(x: AnyArray, kernel: AnyArray, *, precision: lax.PrecisionLike = None) -> Array:
+def dense(
+    x: AnyArray,
+    kernel: AnyArray,
+    *,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: Any = None,
+    kernel_dtype: Any = None,
+) -> Array:
     """Multiply feature vectors with a weight matrix.
 
         y[n,o] = Σ_c x[n,c] w[c,o]                                                             (1)
 
     This is `conv` with no spatial axis: one position, one tap, and (T) is Σ x[n,c] w[c,o] y[n,o].
-    Its
-    other two corners are what backpropagation through a dense layer needs:
+    Its other two corners are what backpropagation through a dense layer needs:
 
         x_bar[n,c] = Σ_o w[c,o] y_bar[n,o]         the transposed matrix; nothing to rotate    (2)
         w_bar[c,o] = Σ_n x[n,c] y_bar[n,o]         a sum over the examples                     (3)
@@ -23,9 +31,10 @@ def dense(x: AnyArray, kernel: AnyArray, *, precision: lax.PrecisionLike = None)
       x: Features `(..., c)`; all leading axes count examples.
       kernel: Weights `(c, o)`, of the dtype of `x`.
       precision: As for `jax.lax.dot`.
+      preferred_element_type, kernel_dtype: As for `conv`.
 
     Returns:
-      Features `(..., o)`, in the dtype of `x`.
+      Features `(..., o)`, in the dtype of `x`, or as preferred.
 
     Raises:
       ValueError: Ranks or channels do not match.
@@ -48,5 +57,11 @@ def dense(x: AnyArray, kernel: AnyArray, *, precision: lax.PrecisionLike = None)
     rows = 1
     for size in examples:
         rows *= size
-    y = conv(x.reshape(rows, c), kernel, precision=precision)
+    y = conv(
+        x.reshape(rows, c),
+        kernel,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        kernel_dtype=kernel_dtype,
+    )
     return y.reshape(*examples, kernel.shape[1])

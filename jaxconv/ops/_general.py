@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .._geometry import per_axis
 from .._typing import AnyArray, Array
 from ._call import Call, DimensionNumbers, as_array
 from ._convolution import convolve
@@ -73,6 +74,7 @@ def conv_general_dilated(
         )
     numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     groups = feature_group_count
+    (batch_group_count,) = per_axis(batch_group_count, 1, f"{function}: batch_group_count")
     if batch_group_count != 1:
         if feature_group_count != 1:
             raise ValueError(
@@ -81,8 +83,17 @@ def conv_general_dilated(
             )
         lhs = _batch_groups_as_features(lhs, rhs, numbers, batch_group_count)
         groups = batch_group_count
-    call = Call(function, numbers, False, precision, preferred_element_type, None)
+    call = Call(
+        function, numbers, False, precision, preferred_element_type, None, may_be_empty=True
+    )
     e = 1 if lhs_dilation is None else lhs_dilation
+    if isinstance(padding, str) and any(
+        d != 1 for d in per_axis(e, lhs.ndim - 2, f"{function}: lhs_dilation")
+    ):
+        raise ValueError(
+            f"{function}: padding {padding!r} is not defined with lhs_dilation {lhs_dilation}, "
+            "as in lax; give (lo, hi) for each axis."
+        )
     d = 1 if rhs_dilation is None else rhs_dilation
     x, kernel = call.input("lhs", lhs), call.kernel("rhs", rhs)
     y = convolve(call, x, kernel, (window_strides, padding, e, d, groups))

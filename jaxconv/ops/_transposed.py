@@ -1,11 +1,21 @@
 """Transposed convolution: a convolution's input gradient as a layer of its own."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from jax import lax
 
-from .._geometry import Padding, Size, per_axis, transposed_input_size
+from .. import lowering
+from .._geometry import (
+    Padding,
+    Size,
+    explicit_padding,
+    extent,
+    per_axis,
+    transposed_input_size,
+)
 from .._typing import AnyArray, Array
+from ._boundary import PaddingMode
 from ._call import Call, DimensionNumbers
 from ._convolution import carry_back
 
@@ -18,6 +28,10 @@ def conv_transpose(
     *,
     output_padding: Size = 0,
     output_shape: Size | None = None,
+    crop: Padding | None = None,
+    input_padding: Padding | None = None,
+    transpose_kernel: bool = True,
+    padding_mode: PaddingMode = "zeros",
     input_dilation: Size = 1,
     kernel_dilation: Size = 1,
     feature_group_count: int = 1,
@@ -25,6 +39,7 @@ def conv_transpose(
     flip_kernel: bool = False,
     precision: lax.PrecisionLike = None,
     preferred_element_type: Any = None,
+    kernel_dtype: Any = None,
     impl: str | None = None,
 ) -> Array:
     """Apply the transpose of a convolution: the adjoint of `conv` with the same arguments.
@@ -46,14 +61,40 @@ def conv_transpose(
     transposed convolution returns the smallest, for "SAME" and "SAME_LOWER" `strides · size`, or
     the one that `output_padding` or `output_shape` asks for.
 
+    Other libraries describe the same map in other words. Here `w` is their kernel, R the window,
+    and `axes` stands for the move to `(*window, c, o)`: `w.transpose(2, 3, 1, 0)` for the
+    `(in, out, h, w)` of torch and Lasagne.
+
+        torch    ConvTranspose2d(stride=s, padding=p, output_padding=a, groups=g, dilation=d)
+                 conv_transpose(x, axes(w), s, p, output_padding=a, feature_group_count=g,
+                                kernel_dilation=d)
+        Lasagne  TransposedConv2DLayer(stride=s, crop=c, output_size=z, flip_filters=f)
+                 conv_transpose(x, axes(w), s, crop=c, output_shape=z, flip_kernel=not f)
+        lax,     conv_transpose(x, w, s, "SAME")
+        Flax     conv_transpose(x, w, s, "SAME", transpose_kernel=False)
+                 conv_transpose(x, w, s, "VALID")
+                 conv_transpose(x, w, s, "VALID", transpose_kernel=False)        where s ≤ R
+                 conv_transpose(x, w, s, ((lo, hi), …))
+                 conv_transpose(x, w, s, input_padding=((lo, hi), …), transpose_kernel=False)
+                 conv_transpose(x, w, s, p, transpose_kernel=True, use_consistent_padding=True)
+                 conv_transpose(x, w, s, p)
+        Keras    Conv2DTranspose(strides=s, padding="same")
+                 conv_transpose(x, w, s, "SAME")
+
     Args:
       x: Feature map `(n, *spatial, o)`, as the convolution's output.
       kernel: Kernel `(*window, c / feature_group_count, o)` of the convolution, of the dtype of
-        `x`. strides, padding, input_dilation, kernel_dilation, feature_group_count,
-        dimension_numbers, flip_kernel, precision, impl: Of the convolution `conv`.
+        `x`. strides, padding, padding_mode, input_dilation, kernel_dilation, feature_group_count,
+        dimension_numbers, flip_kernel, precision, kernel_dtype, impl: Of the convolution `conv`.
         `dimension_numbers` gives the convolution's layouts: `x` has that of its output.
-      output_padding: Additional size of the result on the high side, below the stride.
+      output_padding: Additional size of the result on the high side: less of the convolution's
+        padding is cropped there. Below the larger of stride and kernel dilation.
       output_shape: Spatial shape of the result, in place of `output_padding`.
+      crop: Another name for `padding`, which a transposed convolution crops from its result.
+      input_padding: In place of `padding`, the zeros `(lo, hi)` around the dilated input `x` when
+        the rotated kernel slides over it: d·(R-1) less what `padding` would be.
+      transpose_kernel: False takes the kernel as `(*window, o / feature_group_count, c)`, to slide
+        over the dilated input as it stands, without a rotation.
       preferred_element_type: dtype of the result; by default that of `x`.
 
     Returns:
@@ -62,25 +103,37 @@ def conv_transpose(
 
     Raises:
       ValueError: Ranks or channels do not match, an option is out of range, `output_shape` is none
-        that the convolution maps to `x`, or both it and `output_padding` are given.
+        that the convolution maps to `x`, or two of `padding`, `crop`, `input_padding`, or of
+        `output_padding` and `output_shape`, disagree.
       TypeError: An operand is no array, dtypes differ, or an option has the wrong type.
 
     Source: Zeiler, Krishnan, Taylor & Fergus, "Deconvolutional networks", CVPR 2010,
     doi:10.1109/CVPR.2010.5539957; (1) as in Dumoulin & Visin, 2016, arXiv:1603.07285, chapter 4.
 
     >>> import jax.numpy as jnp
-    >>> x, kernel = jnp.ones((2, 4, 4, 8)), jnp.ones((5, 5, 3, 8))
-    >>> conv_transpose(x, kernel, strides=2, padding="SAME").shape
+    >>> x, kernel = jnp.ones((2, 4, 4, 8)), jnp.ones((4, 4, 3, 8))
+    >>> conv_transpose(x, kernel, strides=2, padding=1).shape
     (2, 8, 8, 3)
     """
     name = "conv_transpose"
-    call = Call(name, dimension_numbers, flip_kernel, precision, preferred_element_type, impl)
+    call = Call(
+        name,
+        dimension_numbers,
+        flip_kernel,
+        precision,
+        preferred_element_type,
+        impl,
+        padding_mode,
+        kernel_dtype,
+    )
     y, kernel = call.output("x", x), call.kernel("kernel", kernel)
     if kernel.ndim != y.ndim:
         raise ValueError(
             f"{name}: x and kernel must have the same rank, got x of shape {y.shape} and "
             f"kernel of shape {kernel.shape}, channels last."
         )
+    (groups,) = per_axis(feature_group_count, 1, f"{name}: feature_group_count")
+    kernel = kernel if transpose_kernel else _as_forward(kernel, groups)
     if kernel.shape[-1] != y.shape[-1]:
         raise ValueError(
             f"{name}: kernel gives c_out = {kernel.shape[-1]} channels but x has "
@@ -88,23 +141,71 @@ def conv_transpose(
             f"kernel is (*window, c_in, c_out) = {kernel.shape}."
         )
     rank = y.ndim - 2
+    steps = per_axis(strides, rank, f"{name}: strides")
+    d = per_axis(kernel_dilation, rank, f"{name}: kernel_dilation")
+    e = per_axis(input_dilation, rank, f"{name}: input_dilation")
     extra = per_axis(output_padding, rank, f"{name}: output_padding", minimum=0)
-    if output_shape is None:
-        size = transposed_input_size(
-            name,
-            y.shape[1:-1],
-            kernel.shape[:-2],
-            per_axis(strides, rank, f"{name}: strides"),
-            padding,
-            per_axis(input_dilation, rank, f"{name}: input_dilation"),
-            per_axis(kernel_dilation, rank, f"{name}: kernel_dilation"),
-            extra,
+    if any(a >= max(step, apart) for a, step, apart in zip(extra, steps, d, strict=True)):
+        raise ValueError(
+            f"{name}: output_padding must be below the stride or the kernel dilation, got {extra} "
+            f"for strides {steps} and kernel_dilation {d}."
         )
-    elif any(extra):
-        raise ValueError(f"{name}: give output_padding or output_shape, not both.")
-    else:
-        size = per_axis(output_shape, rank, f"{name}: output_shape")
-    (groups,) = per_axis(feature_group_count, 1, f"{name}: feature_group_count")
+    reach = tuple(map(extent, kernel.shape[:-2], d))
+    padding = _agreed_padding(y.shape[1:-1], reach, steps, padding, crop, input_padding)
+    size, padding = transposed_input_size(name, y.shape[1:-1], reach, steps, padding, e, extra)
+    if output_shape is not None:
+        asked = per_axis(output_shape, rank, f"{name}: output_shape")
+        if any(extra) and asked != size:
+            raise ValueError(
+                f"{name}: output_padding = {extra} gives the size {size}, output_shape asks for "
+                f"{asked}."
+            )
+        size = asked
     shape = (y.shape[0], *size, kernel.shape[-2] * groups)
-    spacing = strides, padding, input_dilation, kernel_dilation, groups
-    return carry_back(call, {"x": y}, kernel, shape, spacing)
+    return carry_back(call, {"x": y}, kernel, shape, (steps, padding, e, d, groups))
+
+
+def _as_forward(kernel: Array, groups: int) -> Array:
+    """The kernel of the convolution whose errors this one, `(*window, o/g, c)`, carries back."""
+    if kernel.shape[-1] % groups:
+        raise ValueError(
+            f"conv_transpose: feature_group_count = {groups} must divide the kernel's "
+            f"c = {kernel.shape[-1]}; kernel is (*window, o / groups, c) = {kernel.shape}."
+        )
+    return lowering.rotated(kernel, groups)
+
+
+def _agreed_padding(
+    size: Sequence[int],
+    reach: Sequence[int],
+    strides: Sequence[int],
+    padding: Padding,
+    crop: Padding | None,
+    input_padding: Padding | None,
+) -> Padding:
+    """The forward convolution's padding, from whichever of its three names was used."""
+    name = "conv_transpose"
+    given: dict[str, Padding] = {}
+    if crop is not None:
+        given["crop"] = crop
+    if input_padding is not None:
+        if isinstance(input_padding, str):
+            raise TypeError(
+                f"{name}: input_padding must be explicit, (lo, hi) for each axis, "
+                f"got {input_padding!r}."
+            )
+        sides = explicit_padding(f"{name}: input_padding", input_padding, size, reach, strides)
+        given["input_padding"] = tuple(
+            (r - 1 - lo, r - 1 - hi) for r, (lo, hi) in zip(reach, sides, strict=True)
+        )
+    if padding != "VALID" or not given:
+        given["padding"] = padding
+    whole = [s * p for s, p in zip(strides, size, strict=True)]
+    explicit = {
+        option: explicit_padding(name, value, whole, reach, strides)
+        for option, value in given.items()
+    }
+    if len(set(explicit.values())) > 1:
+        listed = ", ".join(f"{option} means {sides}" for option, sides in explicit.items())
+        raise ValueError(f"{name}: as padding of the convolution {listed}; give one of them.")
+    return next(iter(given.values()))

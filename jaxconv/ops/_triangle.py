@@ -7,7 +7,9 @@ The corners are named for the slot that they leave empty: "y" is the forward pas
 of the input, "k" that of the kernel. The derivations are in `_convolution.py`.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +19,7 @@ from .. import lowering
 from .._geometry import Geometry
 from .._linear import Map, multilinear_form
 from .._typing import Array
+from ._boundary import fold_boundary, pad_boundary
 from ._call import Call
 from ._folding import fold_batch
 from ._rotation import rotate_kernel
@@ -88,13 +91,52 @@ def _result(slot, *operands, geometry: Geometry, dtypes, **_) -> jax.ShapeDtypeS
     return jax.ShapeDtypeStruct((x[0], *geometry.output_size, k[-1]), y_dtype)
 
 
+_AXES = {"x": ("n", "c"), "k": ("c", "o"), "y": ("n", "o")}
+
+
+def _split(slot: str, shape, *operands: Any, geometry: Geometry, **_: Any) -> tuple[Any, ...]:
+    """How a corner's result is split over a mesh: as the operand that shares the letter.
+
+    In (T) each letter stands in two slots: n in x and y, c in x and k, o in k and y. Two operands
+    that are split along the letter that is summed over must be so alike; the sum is then one over
+    devices, too. Spatial axes are whole.
+    """
+    split: dict[str, list[Any]] = {"n": [], "c": [], "o": []}
+    for name, operand in zip("xky".replace(slot, ""), operands, strict=True):
+        spec = list(operand.sharding.spec)
+        outer = [spec.pop(-2 if name == "k" else 0), spec.pop()]
+        if any(spatial is not None for spatial in spec):
+            raise ValueError(
+                f"The spatial axes of a convolution must not be split over a mesh, got {name} as "
+                f"{operand.sharding.spec}; see jax.sharding.reshard."
+            )
+        for letter, axes in zip(_AXES[name], outer, strict=True):
+            split[letter].append(axes)
+    (summed,) = (letter for letter, axes in split.items() if len(axes) == 2)
+    if split[summed][0] != split[summed][1]:
+        raise ValueError(
+            f"Both operands of a convolution must be split alike along the axis {summed!r} that "
+            f"they share, got {split[summed]}; see jax.sharding.reshard."
+        )
+    if geometry.groups > 1 and any(axes is not None for letter in "co" for axes in split[letter]):
+        raise ValueError("The channels of a convolution with groups must not be split over a mesh.")
+    first, last = (split[letter][0] for letter in _AXES[slot])
+    whole = (None,) * geometry.rank
+    return (*whole, first, last) if slot == "k" else (first, *whole, last)
+
+
 _DEFINITIONS = {"x": _input_vjp, "k": _kernel_vjp, "y": _forward}
 
 
 def _compiled_to(slot: str, platform: str) -> Map:
     """What a corner compiles to: its definition where the call asks for it, else an algorithm."""
 
-    def lowered(*operands, geometry, dtypes, precision, impl):
+    def lowered(*operands, geometry, dtypes, precision, impl, kernel_dtype):
+        dtype = dtypes["xky".index(slot)]
+        result = _result(slot, *operands, geometry=geometry, dtypes=dtypes)
+        if 0 in (*result.shape, *(size for operand in operands for size in operand.shape)):
+            return jnp.zeros(result.shape, dtype)  # a sum without terms, or one that nobody sees
+        operands = _rounded(slot, operands, kernel_dtype)
         if impl != "textbook":
             return lowering.run(
                 slot,
@@ -105,7 +147,6 @@ def _compiled_to(slot: str, platform: str) -> Map:
                 precision=precision,
                 impl=impl,
             )
-        dtype = dtypes["xky".index(slot)]
         wide = lowering.accumulator(jnp.result_type(*operands, dtype))
         operands = [operand.astype(wide) for operand in operands]
         return _DEFINITIONS[slot](*operands, geometry=geometry, precision=precision).astype(dtype)
@@ -113,11 +154,20 @@ def _compiled_to(slot: str, platform: str) -> Map:
     return lowered
 
 
+def _rounded(slot: str, operands: Sequence[Array], kernel_dtype: Any) -> list[Array]:
+    """The operands of a corner, the kernel among them in the dtype that it has in products."""
+    if kernel_dtype is None or slot == "k":
+        return list(operands)
+    k = "xky".replace(slot, "").index("k")
+    return [a.astype(kernel_dtype) if i == k else a for i, a in enumerate(operands)]
+
+
 _TRIANGLE = multilinear_form(
     "jaxconv",
     {slot: _compiled_to(slot, "any") for slot in "xky"},
     result=_result,
     batch=fold_batch,
+    shard=_split,
     lowerings={
         slot: {name: _compiled_to(slot, name) for name in ("cpu", *lowering.GPU_PLATFORMS)}
         for slot in "xky"
@@ -133,6 +183,8 @@ def contract(
     call: Call, slot: str, *operands: Array, geometry: Geometry, dtypes: lowering.Dtypes
 ) -> Array:
     """Contract (T) with two slots, the empty one named, by the operation or by plain lax."""
+    if call.padding_mode != "zeros":
+        return _contract_in_mode(call, slot, operands, geometry, dtypes)
     params = {"geometry": geometry, "dtypes": dtypes, "precision": call.precision}
     if call.impl in lowering.ALGORITHMS:
         shapes = (operand.shape for operand in operands)
@@ -141,6 +193,20 @@ def contract(
             raise ValueError(
                 f"{call.function}: impl={call.impl!r} does not apply to this call: {why_not}."
             )
+    kernel_dtype = call.dtype_of_products()
     if call.impl == "lax":
+        operands = _rounded(slot, operands, kernel_dtype)
         return lowering.ALGORITHMS["direct"][slot](*operands, **params)
-    return _TRIANGLE["xky".index(slot)](*operands, **params, impl=call.impl)
+    corner = _TRIANGLE["xky".index(slot)]
+    return corner(*operands, **params, impl=call.impl, kernel_dtype=kernel_dtype)
+
+
+def _contract_in_mode(call, slot, operands, geometry, dtypes) -> Array:
+    """A corner whose input goes on beyond its border: one of the padded input, without padding."""
+    mode, inner = call.padding_mode, replace(call, padding_mode="zeros")
+    if slot == "x":
+        x_bar = contract(inner, "x", *operands, geometry=geometry.padded(), dtypes=dtypes)
+        return fold_boundary(x_bar, geometry, mode)
+    x, other = operands
+    x, geometry = pad_boundary(x, geometry, mode)
+    return contract(inner, slot, x, other, geometry=geometry, dtypes=dtypes)

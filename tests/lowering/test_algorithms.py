@@ -39,6 +39,13 @@ GEOMETRIES = [
 ]
 
 
+def execute_all(plans, operands, **options):
+    """What each plan computes, all of them in one program: one compilation."""
+    return jax.jit(lambda *a: [_selection.execute(plan, *a, **options) for plan in plans])(
+        *operands
+    )
+
+
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 @pytest.mark.parametrize("slot", "xky")
 @pytest.mark.usefixtures("float64")
@@ -65,9 +72,8 @@ def test_equal_direct(geometry, slot, normal):
     for dtype in map(np.dtype, ("float32", "float64")):
         narrow = [operand.astype(dtype) for operand in operands]
         expected = direct(*(a.astype("float64") for a in narrow))
-        for plan in plans:
-            run = partial(_selection.execute, plan, slot=slot, **options, dtypes=(dtype,) * 3)
-            actual = jax.jit(run)(*narrow)
+        results = execute_all(plans, narrow, slot=slot, **options, dtypes=(dtype,) * 3)
+        for plan, actual in zip(plans, results, strict=True):
             assert actual.dtype == dtype
             magnitude = of_the_norms if plan.name == "fourier" else of_each_element
             bound = magnitude * np.finfo(dtype).eps / np.finfo(np.float64).eps
@@ -91,13 +97,13 @@ def test_half_precision_is_added_up_in_single(index, slot, dtype, normal):
     single = [operand.astype("float32") for operand in operands]
     options = {"slot": slot, "geometry": geometry, "precision": "highest"}
     plans = lowering.plans(Problem(slot, geometry, 3, c, o))
-    (direct,) = (plan for plan in plans if plan.name == "direct")
-    exact = _selection.execute(direct, *single, **options, dtypes=(np.dtype("float32"),) * 3)
+    direct = [plan for plan in plans if plan.name == "direct"]
+    (exact,) = execute_all(direct, single, **options, dtypes=(np.dtype("float32"),) * 3)
     # What two orders of a float32 sum may differ by, and half a unit in the last place.
     of_the_norms = np.prod([np.linalg.norm(operand) for operand in single])
     bound = 2 * np.finfo(np.float32).eps * of_the_norms + jnp.finfo(dtype).eps / 2 * jnp.abs(exact)
-    for plan in plans:
-        actual = _selection.execute(plan, *operands, **options, dtypes=(jnp.dtype(dtype),) * 3)
+    results = execute_all(plans, operands, **options, dtypes=(jnp.dtype(dtype),) * 3)
+    for plan, actual in zip(plans, results, strict=True):
         assert actual.dtype == dtype
         assert jnp.all(jnp.abs(actual.astype("float32") - exact) <= bound), str(plan)
 

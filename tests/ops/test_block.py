@@ -107,7 +107,7 @@ def test_keeps_the_argmax_and_nothing_of_the_convolution(normal):
     ("change", "error", "message"),
     [
         ({"activation": "gelu"}, ValueError, "activation must be one of"),
-        ({"bias": jnp.ones(3)}, ValueError, r"bias must be \(o,\) = \(4,\), got \(3,\)"),
+        ({"bias": jnp.ones(3)}, ValueError, r"conv_block: bias must be \(c,\)"),
         ({"bias": jnp.ones(4, jnp.bfloat16)}, TypeError, "bias must have dtype float32"),
         ({"bias": [1.0]}, TypeError, "conv_block: bias must be an array"),
         ({"window_shape": 9}, ValueError, "window"),

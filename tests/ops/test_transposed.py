@@ -96,14 +96,130 @@ def test_layouts(normal):
     chex.assert_trees_all_equal(first.transpose(0, 2, 3, 1), conv_transpose(y, kernel, 2))
 
 
+# As others write it: torch's, Lasagne's and lax's options, and ours, in the order of the table in
+# the docstring.
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(
+    ("strides", "padding", "output_padding", "dilation"),
+    [(1, 0, 0, 1), (2, 1, 1, 1), (3, (2, 0), (1, 2), (1, 2)), (1, 1, 1, 2), (2, 4, 0, 1)],
+)
+def test_equals_torch(strides, padding, output_padding, dilation, groups, normal):
+    torch = pytest.importorskip("torch", reason="compares with torch, which is not installed")
+    y, kernel = normal((2, 5, 4, 6)), normal((4, 3, 4 // groups, 6))
+    theirs = torch.nn.functional.conv_transpose2d(
+        torch.tensor(np.asarray(y.transpose(0, 3, 1, 2))),
+        torch.tensor(np.asarray(kernel.transpose(3, 2, 0, 1))),
+        stride=strides,
+        padding=padding,
+        output_padding=output_padding,
+        groups=groups,
+        dilation=dilation,
+    )
+    ours = partial(
+        conv_transpose,
+        strides=strides,
+        padding=padding,
+        output_padding=output_padding,
+        kernel_dilation=dilation,
+        feature_group_count=groups,
+    )
+    scale = ours(jnp.abs(y), jnp.abs(kernel))
+    expected = theirs.numpy().transpose(0, 2, 3, 1)
+    assert_within_rounding(ours(y, kernel), expected, scale, kernel.size)
+
+
+@pytest.mark.parametrize("flip_filters", [False, True])
+@pytest.mark.parametrize(
+    ("crop", "size"), [(0, (11, 10)), ((1, 2), (9, 7)), ("SAME", (10, 8)), ("SAME", (9, 7))]
+)
+def test_equals_lasagne(crop, size, flip_filters, normal):
+    """A transposed layer's filters are flipped unless `flip_filters`; by the definition."""
+    y, kernel = normal((2, 5, 4, 6)), normal((3, 4, 2, 6))
+    turned = kernel if flip_filters else kernel[::-1, ::-1]
+    expected = reference.conv_transpose(
+        np.asarray(y), np.asarray(turned), strides=2, padding=crop, output_shape=size
+    )
+    options = {"crop": crop, "output_shape": size, "flip_kernel": not flip_filters}
+    actual = conv_transpose(y, kernel, 2, **options)
+    scale = conv_transpose(jnp.abs(y), jnp.abs(kernel), 2, **options)
+    assert_within_rounding(actual, expected, scale, kernel.size)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "options"),
+    [
+        (("SAME", None, None, True), {"padding": "SAME"}),
+        (("SAME",), {"padding": "SAME", "transpose_kernel": False}),
+        (("VALID",), {"transpose_kernel": False}),
+        ((((3, 2), (1, 4)),), {"input_padding": ((3, 2), (1, 4)), "transpose_kernel": False}),
+        (
+            (((3, 2), (1, 4)), None, None, True),
+            {"input_padding": ((3, 2), (1, 4))},
+        ),
+        ((((1, 0), (2, 1)), None, None, True, None, None, True), {"padding": ((1, 0), (2, 1))}),
+    ],
+    ids=str,
+)
+def test_equals_lax_option_by_option(theirs, options, normal):
+    y, kernel = normal((2, 5, 4, 6)), normal((4, 3, 6, 6))
+    expected = lax.conv_transpose(y, kernel, (2, 3), *theirs)
+    actual = conv_transpose(y, kernel, (2, 3), **options)
+    scale = conv_transpose(jnp.abs(y), jnp.abs(kernel), (2, 3), **options)
+    assert_within_rounding(actual, expected, scale, kernel.size)
+
+
+def test_names_that_agree(normal):
+    y, kernel = normal((2, 5, 4, 6)), normal((4, 3, 2, 6))
+    chex.assert_trees_all_equal(
+        conv_transpose(y, kernel, 2, 1, output_padding=1),
+        conv_transpose(
+            y,
+            kernel,
+            2,
+            1,
+            crop=1,
+            input_padding=((2, 2), (1, 1)),
+            output_shape=(11, 8),
+            output_padding=1,
+        ),
+    )
+
+
+def test_unrotated_kernel_in_groups(normal):
+    y, kernel = normal((2, 5, 6)), normal((3, 3, 4))
+    options = {"strides": 2, "feature_group_count": 2}
+    whole = conv_transpose(y, kernel, transpose_kernel=False, **options)
+    each = [
+        conv_transpose(
+            y[..., 3 * g : 3 * g + 3], kernel[..., 2 * g : 2 * g + 2], 2, transpose_kernel=False
+        )
+        for g in range(2)
+    ]
+    chex.assert_trees_all_close(whole, jnp.concatenate(each, -1), rtol=1e-13)
+
+
 BAD_CALLS = {
     "output_padding": (lambda y, k: conv_transpose(y, k, 2, output_padding=2), "below the stride"),
     "with SAME": (lambda y, k: conv_transpose(y, k, 2, "SAME", output_padding=1), "output_shape"),
     "both": (
         lambda y, k: conv_transpose(y, k, 2, output_padding=1, output_shape=(12, 10)),
-        "not both",
+        "asks for",
     ),
     "impossible": (lambda y, k: conv_transpose(y, k, 2, output_shape=(20, 9)), "x must have the"),
+    "two paddings": (
+        lambda y, k: conv_transpose(y, k, padding=1, crop=0),
+        r"crop means \(\(0, 0\), \(0, 0\)\), padding means \(\(1, 1\), \(1, 1\)\); give one",
+    ),
+    "padding of the dilated input": (
+        lambda y, k: conv_transpose(y, k, crop=1, input_padding=2),
+        r"input_padding means \(\(0, 0\), \(-1, -1\)\)",
+    ),
+    "groups of an unrotated kernel": (
+        lambda y, k: conv_transpose(y, k, transpose_kernel=False, feature_group_count=4),
+        "must divide the kernel's c = 6",
+    ),
     "channels": (lambda y, k: conv_transpose(y[..., :4], k), "c_out = 6 channels but x has 4"),
     "rank": (lambda y, k: conv_transpose(y[0], k), "same rank"),
     "nothing left": (lambda y, k: conv_transpose(y, k, padding=4), "leaves no output"),

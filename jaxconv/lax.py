@@ -1,0 +1,202 @@
+"""The convolutions of `jax.lax` under their own names, with the derivatives of this library.
+
+    from jaxconv import lax      # in place of: from jax import lax
+
+Same arguments, same order, same results, shapes and dtypes. For programs that are written against
+lax; new ones read better with `jaxconv.conv` and `jaxconv.conv_transpose`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jax import lax
+
+from ._geometry import extent
+from ._typing import AnyArray, Array
+from .ops import conv_general_dilated as conv_general_dilated
+from .ops._call import DimensionNumbers, as_array
+
+__all__ = ["conv", "conv_general_dilated", "conv_transpose", "conv_with_general_padding"]
+
+
+def conv(
+    lhs: AnyArray,
+    rhs: AnyArray,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: Any = None,
+) -> Array:
+    """Convolve as `jax.lax.conv` does: `conv_general_dilated` with fewer arguments.
+
+    Args:
+      lhs: Input `(n, c, *spatial)`.
+      rhs: Kernel `(o, c, *window)`.
+      window_strides, padding, precision, preferred_element_type: As for
+        `jaxconv.conv_general_dilated`.
+
+    Returns:
+      The convolution, `(n, o, *output)`.
+
+    Raises:
+      ValueError, TypeError: As `jaxconv.conv_general_dilated`.
+
+    Source: the arguments are those of `jax.lax.conv`; the rules are derived in `jaxconv.conv`.
+
+    >>> conv(jnp.ones((2, 3, 8, 8)), jnp.ones((4, 3, 3, 3)), (2, 2), "SAME").shape
+    (2, 4, 4, 4)
+    """
+    return conv_general_dilated(
+        lhs,
+        rhs,
+        window_strides,
+        padding,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+    )
+
+
+def conv_with_general_padding(
+    lhs: AnyArray,
+    rhs: AnyArray,
+    window_strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int] | None,
+    rhs_dilation: Sequence[int] | None,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: Any = None,
+) -> Array:
+    """Convolve as `jax.lax.conv_with_general_padding` does: `conv` with both dilations.
+
+    Args:
+      lhs: Input `(n, c, *spatial)`.
+      rhs: Kernel `(o, c, *window)`.
+      window_strides, padding, lhs_dilation, rhs_dilation, precision, preferred_element_type: As for
+        `jaxconv.conv_general_dilated`.
+
+    Returns:
+      The convolution, `(n, o, *output)`.
+
+    Raises:
+      ValueError, TypeError: As `jaxconv.conv_general_dilated`.
+
+    Source: the arguments are those of `jax.lax.conv_with_general_padding`; the rules are derived in
+    `jaxconv.conv`.
+
+    >>> x, kernel = jnp.ones((2, 3, 8, 8)), jnp.ones((4, 3, 3, 3))
+    >>> conv_with_general_padding(x, kernel, (1, 1), ((1, 1), (0, 0)), (2, 2), None).shape
+    (2, 4, 15, 13)
+    """
+    return conv_general_dilated(
+        lhs,
+        rhs,
+        window_strides,
+        padding,
+        lhs_dilation,
+        rhs_dilation,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+    )
+
+
+def conv_transpose(
+    lhs: AnyArray,
+    rhs: AnyArray,
+    strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    rhs_dilation: Sequence[int] | None = None,
+    dimension_numbers: DimensionNumbers = None,
+    transpose_kernel: bool = False,
+    precision: lax.PrecisionLike = None,
+    preferred_element_type: Any = None,
+    use_consistent_padding: bool = False,
+) -> Array:
+    """Convolve with fractional strides as `jax.lax.conv_transpose` does.
+
+    The input is dilated by the strides s, padded, and convolved with stride 1. A forward padding
+    (lo, hi) of a window that reaches over K pixels becomes (K-1-lo, K-1-hi). "SAME" gives s·size,
+    "VALID" s·size + max(K-s, 0).
+
+    Args:
+      lhs: Input of rank m + 2; by default `(n, *spatial, c)`.
+      rhs: Kernel of rank m + 2; by default `(*window, c, o)`, with `transpose_kernel`
+        `(*window, o, c)`.
+      strides: m strides s.
+      padding: `"SAME"` or `"VALID"`, as of a forward convolution, or m pairs of the zeros around
+        the dilated input, unless `use_consistent_padding`.
+      rhs_dilation: m kernel dilations; None means 1.
+      dimension_numbers: As for `jaxconv.conv_general_dilated`; None means channels last, for up to
+        three spatial axes.
+      transpose_kernel: Turn the kernel by 180° and exchange its channel axes first: the gradient of
+        a convolution with it.
+      precision, preferred_element_type: As for `jaxconv.conv`.
+      use_consistent_padding: Explicit pairs, too, are those of the forward convolution.
+
+    Returns:
+      The transposed convolution, laid out as `dimension_numbers` says.
+
+    Raises:
+      ValueError, TypeError: As `jaxconv.conv_general_dilated`.
+
+    Source: the arguments are those of `jax.lax.conv_transpose`; `jaxconv.conv_transpose` derives
+    the map.
+
+    >>> conv_transpose(jnp.ones((2, 4, 4, 3)), jnp.ones((3, 3, 3, 8)), (2, 2), "SAME").shape
+    (2, 8, 8, 8)
+    """
+    name = "conv_transpose"
+    lhs, rhs = as_array(f"{name}: lhs", lhs), as_array(f"{name}: rhs", rhs)
+    rank = lhs.ndim - 2
+    if rhs.ndim != lhs.ndim or rank < 0:
+        raise ValueError(
+            f"{name}: lhs and rhs must have one rank of at least 2, "
+            f"got shapes {lhs.shape} and {rhs.shape}."
+        )
+    if dimension_numbers is None:
+        if rank > 3:
+            raise ValueError(
+                f"{name}: give dimension_numbers, {rank} spatial axes have no default."
+            )
+        letters = "HWD"[:rank]
+        dimension_numbers = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
+    numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+    out, features, *window = numbers.rhs_spec
+    dilation = (1,) * rank if rhs_dilation is None else tuple(rhs_dilation)
+    if len(dilation) != rank or len(strides) != rank:
+        raise ValueError(
+            f"{name}: strides and rhs_dilation need {rank} values, "
+            f"got {strides!r} and {rhs_dilation!r}."
+        )
+    reach = [extent(rhs.shape[axis], d) for axis, d in zip(window, dilation, strict=True)]
+    if isinstance(padding, str):
+        sides = [_around_dilated(padding, k, s) for k, s in zip(reach, strides, strict=True)]
+    elif use_consistent_padding:
+        pairs = zip(reach, padding, strict=True)
+        sides = [(k - 1 - lo, k - 1 - hi) for k, (lo, hi) in pairs]
+    else:
+        sides = padding
+    if transpose_kernel:
+        rhs = jnp.flip(rhs, window).swapaxes(out, features)
+    return conv_general_dilated(
+        lhs,
+        rhs,
+        (1,) * rank,
+        sides,
+        strides,
+        dilation,
+        numbers,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+    )
+
+
+def _around_dilated(padding: str, reach: int, stride: int) -> tuple[int, int]:
+    """The zeros around the dilated input that stand for a named forward padding."""
+    if padding == "VALID":
+        return reach - 1, max(reach, stride) - 1
+    if padding == "SAME":
+        total = reach + stride - 2
+        before = min(reach - 1, -(-total // 2))
+        return before, total - before
+    raise ValueError(f"conv_transpose: padding must be 'SAME', 'VALID' or pairs, got {padding!r}.")

@@ -1,0 +1,104 @@
+"""A number for each channel, added at every place."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .. import lowering
+from .._linear import Operation, linear_pair
+from .._typing import AnyArray, Array
+from ._call import as_array
+
+
+def add_bias(x: AnyArray, bias: AnyArray) -> Array:
+    """Add a bias to each channel of a feature map.
+
+        y[…,c] = x[…,c] + b[c]                                                                 (1)
+
+    Linear in both. Every place adds the same b[c], so each sends its error back to it:
+
+        x_bar[…,c] = y_bar[…,c]
+        b_bar[c] = Σ y_bar[…,c] ∂y[…,c]/∂b[c] = Σ y_bar[…,c]     over all other axes           (2)
+
+    (2) is a long sum. In half precision it is added up in float32: a bfloat16 sum of ones ends at
+    256, where the next one is rounded away, and autodiff of `x + bias` adds up in bfloat16.
+
+    Args:
+      x: Features `(..., c)`.
+      bias: `(c,)`, of the dtype of `x` or a wider one; it is rounded to that of `x`, its gradient,
+        in its own dtype, is not.
+
+    Returns:
+      Features `(..., c)`, in the dtype of `x`.
+
+    Raises:
+      ValueError: The bias is not `(c,)`.
+      TypeError: An operand is no array of numbers, or the bias is narrower or of another kind.
+
+    Source: derived here; (2) is BP3 of M. Nielsen, "Neural Networks and Deep Learning", 2015,
+    chapter 2.
+
+    >>> add_bias(jnp.zeros((2, 3)), jnp.array([1.0, 2.0, 3.0]))
+    Array([[1., 2., 3.],
+           [1., 2., 3.]], dtype=float32)
+    """
+    x, bias = as_array("add_bias: x", x), as_array("add_bias: bias", bias)
+    return checked_bias("add_bias", x, bias)
+
+
+def checked_bias(function: str, x: Array, bias: Array) -> Array:
+    """`add_bias` behind the door of another `function`."""
+    if x.ndim < 1 or bias.shape != x.shape[-1:]:
+        raise ValueError(
+            f"{function}: bias must be (c,) with the channels of {x.shape}, got {bias.shape}."
+        )
+    if jnp.promote_types(x.dtype, bias.dtype) != bias.dtype:
+        raise TypeError(
+            f"{function}: bias must have dtype {x.dtype} or a wider one of its kind, "
+            f"got {bias.dtype}."
+        )
+    split = tuple(jax.typeof(x).sharding.spec)
+    return x + _spread(bias, shape=x.shape, dtypes=(bias.dtype, x.dtype), split=split)  # (1)
+
+
+def _everywhere(bias: Array, *, shape, dtypes, split) -> Array:
+    return jnp.broadcast_to(bias.astype(dtypes[1]), shape)
+
+
+def _total(y: Array, *, shape, dtypes, split) -> Array:
+    wide = lowering.accumulator(jnp.promote_types(*dtypes))
+    return y.sum(range(y.ndim - 1), dtype=wide).astype(dtypes[0])  # (2)
+
+
+def _result(slot: str, operand: Any, *, shape, dtypes, split) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(*((shape, dtypes[1]) if slot == "out" else (shape[-1:], dtypes[0])))
+
+
+def _batch(
+    corners: Mapping[str, Operation],
+    slot: str,
+    operands: Sequence[Array],
+    batched: Sequence[bool],
+    *,
+    shape,
+    dtypes,
+    split,
+) -> Array:
+    """A batch of biases is one bias of more channels."""
+    (operand,) = operands
+    size, channels = operand.shape[0], shape[-1]
+    folded = jnp.moveaxis(operand, 0, -2).reshape(*operand.shape[1:-1], size * channels)
+    options = {"shape": (*shape[:-1], size * channels), "dtypes": dtypes, "split": split}
+    out = corners[slot](folded, **options)
+    return jnp.moveaxis(out.reshape(*out.shape[:-1], size, channels), -2, 0)
+
+
+def _split(slot: str, _: tuple[int, ...], operand: Any, *, split, **__) -> tuple[Any, ...]:
+    return split if slot == "out" else split[-1:]
+
+
+_spread, _ = linear_pair(
+    "jaxconv_bias", _everywhere, _total, result=_result, batch=_batch, shard=_split
+)

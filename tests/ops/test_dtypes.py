@@ -1,0 +1,141 @@
+"""Which dtype goes in, which comes out, and in which the sums are kept."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import lax
+
+from jaxconv import conv, conv_general_dilated, conv_kernel_vjp, conv_transpose, dense, nn
+from tests.oracles import assert_within_rounding, lax_conv, magnitudes, three_corners
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex128"])
+@pytest.mark.parametrize("impl", [None, "textbook"])
+@pytest.mark.usefixtures("float64")
+def test_every_dtype_equals_lax(dtype, impl, normal):
+    wide = "complex128" if dtype == "complex128" else "float64"
+    x, kernel = normal((2, 7, 6, 4), wide), normal((3, 2, 2, 6), wide)
+    if dtype == "complex128":
+        x, kernel = x + 1j * x[::-1], kernel - 1j * kernel[::-1]
+    x, kernel = x.astype(dtype), kernel.astype(dtype)
+    options = {"strides": (2, 1), "padding": ((1, 2), (0, 1))}
+    y_bar = normal((2, 4, 6, 6)).astype(dtype)
+    ours = partial(conv, **options, feature_group_count=2, impl=impl)
+    theirs = partial(lax_conv, **options, groups=2)
+    actual = three_corners(ours, x, kernel, y_bar)
+    exact = three_corners(theirs, *(a.astype(wide) for a in (x, kernel, y_bar)))
+    scale = magnitudes(theirs, *(a.astype(wide) for a in (x, kernel, y_bar)))
+    for a, e, s, like in zip(actual, exact, scale, (y_bar, x, kernel), strict=True):
+        assert a.dtype == like.dtype
+        # Half precision is rounded once; the others once a term.
+        eps = float(jnp.finfo(dtype).eps)
+        terms = 1 if eps > 1e-4 else x.size
+        relative = eps / np.finfo(np.float64).eps
+        assert_within_rounding(a.astype(wide), e, np.abs(s) * relative, terms)
+
+
+INTEGERS = {"int8": "int32", "uint8": "uint32", "int32": None}
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_integers_equal_lax(dtype):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.integers(0, 5, (2, 3, 6, 5)), dtype)
+    kernel = jnp.asarray(rng.integers(0, 5, (4, 3, 2, 3)), dtype)
+    options = {"preferred_element_type": INTEGERS[dtype]}
+    ours = conv_general_dilated(x, kernel, (1, 2), "SAME", **options)
+    theirs = lax.conv_general_dilated(x, kernel, (1, 2), "SAME", **options)
+    chex.assert_trees_all_equal(ours, theirs)
+
+
+def test_wide_kernel_gradient_of_narrow_products(normal):
+    """The gradient of a float32 kernel that is used in bfloat16 is that of the rounded problem."""
+    x, y_bar = normal((4, 9, 9, 3), "bfloat16"), normal((4, 7, 7, 5), "bfloat16")
+    kernel = normal((3, 3, 3, 5), "float32")
+    narrow = kernel.astype("bfloat16")
+    f = partial(conv, kernel_dtype=jnp.bfloat16)
+    y, pull_back = jax.vjp(f, x, kernel)
+    x_bar, k_bar = pull_back(y_bar)
+    assert [a.dtype for a in (y, x_bar, k_bar)] == ["bfloat16", "bfloat16", "float32"]
+    expected, narrow_pull_back = jax.vjp(conv, x, narrow)
+    chex.assert_trees_all_equal([y, x_bar], [expected, narrow_pull_back(y_bar)[0]])
+    asked_for = conv_kernel_vjp(x, y_bar, kernel.shape, preferred_element_type=jnp.float32)
+    chex.assert_trees_all_equal(k_bar, asked_for)
+    exact = conv_kernel_vjp(x.astype("float32"), y_bar.astype("float32"), kernel.shape)
+    size = conv_kernel_vjp(abs(x.astype("float32")), abs(y_bar.astype("float32")), kernel.shape)
+    assert_within_rounding(k_bar, exact, size, 4 * 7 * 7)
+    rounded = narrow_pull_back(y_bar)[1].astype("float32")
+    assert jnp.abs(rounded - exact).max() > 100 * jnp.abs(k_bar - exact).max()
+
+
+def test_wide_kernel_in_every_mode(normal):
+    x, kernel = normal((2, 6, 6, 3), "bfloat16"), normal((3, 3, 3, 4), "float32")
+    f = partial(conv, kernel_dtype="bfloat16")
+    y, y_dot = jax.jvp(partial(f, x), (kernel,), (kernel,))
+    chex.assert_trees_all_equal(y, y_dot)  # linear in the kernel
+
+    def loss(kernel):
+        return jnp.sum(f(x, kernel).astype("float32") ** 2)
+
+    twice = jax.jit(jax.grad(lambda k: jnp.vdot(jax.grad(loss)(k), k)))(kernel)
+    assert twice.dtype == "float32"
+    chex.assert_trees_all_close(twice, 2 * jax.grad(loss)(kernel), rtol=0.02, atol=0.5)
+    stacked = jax.vmap(f, in_axes=(None, 0))(x, jnp.stack([kernel, 2 * kernel]))
+    chex.assert_trees_all_equal(stacked[0], f(x, kernel))
+    chex.assert_trees_all_equal(f(x, kernel), conv(x, kernel, kernel_dtype="bfloat16", impl="lax"))
+    chex.assert_trees_all_equal(
+        dense(x[0, 0], kernel[0, 0], kernel_dtype="bfloat16"),
+        dense(x[0, 0], kernel[0, 0].astype("bfloat16")),
+    )
+
+
+@pytest.mark.parametrize("layer", ["Conv", "ConvTranspose", "Linear"])
+def test_layers_keep_their_parameters_gradients_wide(layer, normal):
+    make = {
+        "Conv": lambda: nn.Conv(3, 4, (3, 3), dtype=jnp.bfloat16, rngs=nnx.Rngs(0)),
+        "ConvTranspose": lambda: nn.ConvTranspose(
+            3, 4, (3, 3), dtype=jnp.bfloat16, rngs=nnx.Rngs(0)
+        ),
+        "Linear": lambda: nn.Linear(3, 4, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)),
+    }[layer]()
+    x = normal((2, 6, 6, 3), "float32")
+    assert make(x).dtype == jnp.bfloat16
+    gradient = nnx.grad(lambda m: jnp.sum(m(x).astype("float32") ** 2))(make)
+    for leaf in jax.tree.leaves(gradient):
+        assert leaf.dtype == jnp.float32
+        assert jnp.any(leaf != leaf.astype(jnp.bfloat16).astype(jnp.float32))
+
+
+BAD_CALLS = {
+    "mixed": ({}, "operands must have one dtype"),
+    "wider": ({"kernel_dtype": "float64"}, "but x has bfloat16, kernel has float"),
+    "integer": ({"kernel_dtype": "int8"}, "operands must have one dtype"),
+    "no dtype": ({"kernel_dtype": "narrow"}, "kernel_dtype: "),
+    "narrower result": (
+        {"kernel_dtype": "bfloat16", "preferred_element_type": "int8"},
+        "preferred_element_type must not be narrower",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD_CALLS)
+@pytest.mark.parametrize("function", [conv, conv_transpose], ids=["conv", "conv_transpose"])
+@pytest.mark.usefixtures("no_type_checker")
+def test_bad_input(mistake, function):
+    options, message = BAD_CALLS[mistake]
+    x, kernel = jnp.ones((1, 4, 4, 2), "bfloat16"), jnp.ones((2, 2, 2, 2), "float32")
+    with pytest.raises(TypeError, match=message) as caught:
+        function(x, kernel, **options)
+    assert str(caught.value).startswith(f"{function.__name__}: ")
+
+
+@pytest.mark.usefixtures("no_type_checker")
+def test_kernel_may_not_be_narrower_than_its_products():
+    x, kernel = jnp.ones((1, 4, 4, 2), "float32"), jnp.ones((2, 2, 2, 2), "bfloat16")
+    with pytest.raises(TypeError, match="kernel_dtype must not be wider than the kernel"):
+        conv(x, kernel, kernel_dtype="float32")

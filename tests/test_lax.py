@@ -1,0 +1,111 @@
+"""`jaxconv.lax` against `jax.lax`: the same call, the same answer, forward and back."""
+
+import inspect
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+from jaxconv import lax as ours
+from tests.oracles import assert_within_rounding, magnitudes, three_corners
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+CALLS = [
+    ("conv", (2, 3, 7, 6), (4, 3, 3, 2), ((2, 1), "SAME")),
+    ("conv", (2, 3, 7), (4, 3, 3), ((2,), "VALID", "highest")),
+    ("conv_with_general_padding", (2, 3, 7, 6), (4, 3, 3, 2), ((1, 1), "VALID", None, (2, 1))),
+    (
+        "conv_with_general_padding",
+        (2, 3, 7, 6),
+        (4, 3, 3, 2),
+        ((2, 1), ((1, -1), (0, 3)), (1, 2), (1, 2)),
+    ),
+    ("conv_transpose", (2, 4), (4, 5), ((), "SAME")),
+    ("conv_transpose", (2, 5, 4), (3, 4, 6), ((2,), "SAME")),
+    ("conv_transpose", (2, 5, 4), (1, 4, 6), ((3,), "SAME")),
+    ("conv_transpose", (2, 5, 4), (2, 4, 6), ((3,), "VALID")),
+    ("conv_transpose", (2, 5, 4, 3), (4, 3, 3, 6), ((2, 3), "VALID", (1, 2))),
+    ("conv_transpose", (2, 5, 4, 3), (4, 3, 3, 6), ((2, 1), ((3, 1), (-1, 2)))),
+    (
+        "conv_transpose",
+        (2, 5, 4, 3),
+        (4, 3, 3, 6),
+        ((2, 1), ((2, 1), (0, 1)), (1, 2), None, False, None, None, True),
+    ),
+    ("conv_transpose", (2, 5, 4, 3), (4, 3, 6, 3), ((2, 1), "SAME", None, None, True)),
+    (
+        "conv_transpose",
+        (2, 3, 5, 4),
+        (3, 6, 2, 3),
+        ((2, 1), "SAME", None, ("NCHW", "IOHW", "NCHW")),
+    ),
+    ("conv_transpose", (1, 2, 3, 2, 4), (2, 2, 3, 4, 3), ((2, 1, 2), "SAME")),
+]
+
+
+@pytest.mark.parametrize(("name", "x_shape", "k_shape", "args"), CALLS, ids=str)
+def test_equals_lax(name, x_shape, k_shape, args, normal):
+    def corners(module, x, kernel, y_bar):
+        return three_corners(lambda x, k: getattr(module, name)(x, k, *args), x, kernel, y_bar)
+
+    x, kernel = normal(x_shape), normal(k_shape)
+    theirs = partial(getattr(lax, name))
+    y_bar = normal(jax.eval_shape(lambda x, k: theirs(x, k, *args), x, kernel).shape)
+    scale = magnitudes(lambda x, k: theirs(x, k, *args), x, kernel, y_bar)
+    actual, expected = (jax.jit(partial(corners, m))(x, kernel, y_bar) for m in (ours, lax))
+    for a, e, s in zip(actual, expected, scale, strict=True):
+        assert_within_rounding(a, e, s, x.size + kernel.size)
+
+
+@pytest.mark.parametrize("name", ours.__all__)
+def test_arguments_are_those_of_lax(name):
+    def arguments(function):
+        return [(p.name, p.default) for p in inspect.signature(function).parameters.values()]
+
+    assert arguments(getattr(ours, name)) == arguments(getattr(lax, name))
+
+
+def test_empty_sums_and_outputs_are_those_of_lax():
+    for x_shape, k_shape in (
+        ((0, 3, 5), (4, 3, 2)),
+        ((2, 0, 5), (4, 0, 2)),
+        ((2, 3, 5), (0, 3, 2)),
+        ((2, 3, 2), (4, 3, 5)),  # a window larger than the input
+    ):
+        x, kernel = jnp.ones(x_shape), jnp.ones(k_shape)
+        (actual, back), (expected, their_back) = (
+            jax.vjp(lambda x, k, m=m: m.conv(x, k, (1,), "VALID"), x, kernel) for m in (ours, lax)
+        )
+        chex.assert_trees_all_equal(actual, expected)
+        chex.assert_trees_all_equal(back(actual), their_back(expected))
+
+
+BAD_CALLS = {
+    "no default layout": (
+        lambda x, k: ours.conv_transpose(x[:, None, None], k[None, None], (1,) * 4, "SAME"),
+        "give dimension_numbers",
+    ),
+    "rank": (lambda x, k: ours.conv_transpose(x, k[0], (1, 1), "SAME"), "one rank of at least 2"),
+    "strides": (lambda x, k: ours.conv_transpose(x, k, (1,), "SAME"), "strides and rhs_dilation"),
+    "padding": (lambda x, k: ours.conv_transpose(x, k, (1, 1), "FULL"), "'SAME', 'VALID'"),
+    "named padding of a dilated input": (
+        lambda x, k: ours.conv_with_general_padding(x, k, (1, 1), "SAME", (2, 1), None),
+        "is not defined with lhs_dilation",
+    ),
+    "cropped to less than nothing": (
+        lambda x, k: ours.conv_with_general_padding(x, k, (1, 1), ((-3, -3), (0, 0)), None, None),
+        "crops more along spatial axis 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD_CALLS)
+@pytest.mark.usefixtures("no_type_checker")
+def test_bad_input(mistake, normal):
+    call, message = BAD_CALLS[mistake]
+    with pytest.raises(ValueError, match=message):
+        call(normal((2, 3, 5, 4)), normal((3, 3, 3, 4)))

@@ -1,0 +1,149 @@
+"""Over a mesh of devices the results are those of one device, however arrays are split.
+
+Three ways to split: XLA decides (automatic axes), the types say it (explicit axes), or each device
+runs its own part (`shard_map`, in `test_transforms.py`).
+"""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxconv import add_bias, avg_pool, conv, conv_general_dilated, conv_transpose, max_pool, relu
+from jaxconv import nn as layers
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+OPERANDS = {
+    "batch": (P("data"), P()),
+    "output channels": (P(), P(None, None, None, "model")),
+    "both": (P("data"), P(None, None, None, "model")),
+    "summed channels": (P(None, None, None, "model"), P(None, None, "model")),
+    "batch and summed channels": (P("data", None, None, "model"), P(None, None, "model")),
+}
+
+
+def mesh_of(kind):
+    return jax.make_mesh((4, 2), ("data", "model"), axis_types=(kind,) * 2)
+
+
+def close(actual, expected):
+    chex.assert_trees_all_close(
+        jax.device_get(actual), jax.device_get(expected), rtol=1e-12, atol=1e-12
+    )
+
+
+@pytest.fixture
+def operands(normal):
+    return normal((8, 7, 6, 4)), normal((3, 2, 4, 6))
+
+
+@jax.jit
+def energy_and_gradients(x, kernel):
+    def energy(x, kernel):
+        y = conv(x, kernel, strides=(2, 1), padding="SAME")
+        return jnp.sum(jnp.sin(y)) + jnp.sum(conv_transpose(y, kernel) ** 2)
+
+    return jax.value_and_grad(energy, argnums=(0, 1))(x, kernel)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+@pytest.mark.parametrize("split", OPERANDS)
+def test_convolution(split, kind, operands):
+    expected = energy_and_gradients(*operands)
+    mesh = mesh_of(kind)
+    with jax.set_mesh(mesh):
+        placed = [
+            jax.device_put(a, NamedSharding(mesh, spec))
+            for a, spec in zip(operands, OPERANDS[split], strict=True)
+        ]
+        actual = energy_and_gradients(*placed)
+        close(actual, expected)
+        if kind is AxisType.Explicit:  # a cotangent is split as its primal is
+            for bar, primal in zip(actual[1], placed, strict=True):
+                assert jax.typeof(bar).sharding == jax.typeof(primal).sharding
+
+
+def test_explicit_types_say_how_the_result_is_split(operands):
+    mesh = mesh_of(AxisType.Explicit)
+    with jax.set_mesh(mesh):
+        x = jax.device_put(operands[0], NamedSharding(mesh, P("data")))
+        kernel = jax.device_put(operands[1], NamedSharding(mesh, P(None, None, None, "model")))
+        assert jax.typeof(conv(x, kernel)).sharding.spec == P("data", None, None, "model")
+        summed = partial(conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        spec = P(None, None, None, "model")
+        y = summed(x, kernel, (1, 1), "VALID", out_sharding=spec)
+        assert jax.typeof(y).sharding.spec == spec
+        close(y, conv(*operands))
+
+
+@pytest.fixture
+def network(normal):
+    parameters = {
+        "first": normal((3, 3, 1, 4)),
+        "bias": normal((4,)),
+        "second": normal((2, 2, 4, 6)),
+    }
+    return parameters, normal((8, 10, 10, 1))
+
+
+@jax.jit
+def network_and_gradients(parameters, images):
+    def loss(parameters):
+        a = relu(add_bias(conv(images, parameters["first"]), parameters["bias"]))
+        options = {"padding": "SAME", "padding_mode": "circular"}
+        b = conv(max_pool(a, 2), parameters["second"], **options)
+        return jnp.mean(avg_pool(b, 2) ** 2)
+
+    return jax.value_and_grad(loss)(parameters)
+
+
+def test_network_on_explicit_axes(network):
+    parameters, images = network
+    expected = network_and_gradients(parameters, images)
+    mesh = mesh_of(AxisType.Explicit)
+    with jax.set_mesh(mesh):
+        split = jax.device_put(images, NamedSharding(mesh, P("data")))
+        whole = jax.device_put(parameters, NamedSharding(mesh, P()))
+        close(network_and_gradients(whole, split), expected)
+
+
+def test_layers_on_explicit_axes(normal):
+    x = normal((8, 9, 9, 3), jnp.float32)
+
+    def gradients(x):
+        model = nnx.Sequential(
+            layers.ConvBlock(3, 4, (3, 3), window_shape=2, rngs=nnx.Rngs(0)),
+            layers.Conv(4, 2, (2, 2), padding="SAME", padding_mode="reflect", rngs=nnx.Rngs(1)),
+        )
+        return jax.jit(nnx.grad(lambda model, x: jnp.mean(model(x) ** 2)))(model, x)
+
+    expected = gradients(x)
+    mesh = mesh_of(AxisType.Explicit)
+    with jax.set_mesh(mesh):
+        actual = gradients(jax.device_put(x, NamedSharding(mesh, P("data"))))
+        chex.assert_trees_all_close(
+            *(nnx.to_pure_dict(jax.device_get(g)) for g in (actual, expected)), rtol=1e-5, atol=1e-6
+        )
+
+
+BAD_SPLITS = {
+    "spatial": (P(None, "model"), P(), 1, "spatial axes of a convolution must not be split"),
+    "only one of them": (P(None, None, None, "model"), P(), 1, "must be split alike"),
+    "groups": (P(), P(None, None, None, "model"), 2, "with groups must not be split"),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD_SPLITS)
+def test_bad_splits_are_refused(mistake, normal):
+    *specs, groups, message = BAD_SPLITS[mistake]
+    arrays = normal((8, 8, 6, 4)), normal((3, 2, 4 // groups, 6))
+    mesh = mesh_of(AxisType.Explicit)
+    placed = [jax.device_put(a, NamedSharding(mesh, s)) for a, s in zip(arrays, specs, strict=True)]
+    with jax.set_mesh(mesh), pytest.raises(ValueError, match=message):
+        conv(*placed, feature_group_count=groups)
