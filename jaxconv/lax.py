@@ -12,10 +12,10 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from ._geometry import extent
+from ._geometry import explicit_padding, extent, per_axis
 from ._typing import AnyArray, Array
 from .ops import conv_general_dilated as conv_general_dilated
-from .ops._call import DimensionNumbers, as_array
+from .ops._call import DimensionNumbers, as_array, layouts
 
 __all__ = ["conv", "conv_general_dilated", "conv_transpose", "conv_with_general_padding"]
 
@@ -160,22 +160,17 @@ def conv_transpose(
             )
         letters = "HWD"[:rank]
         dimension_numbers = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
-    numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+    numbers = layouts(name, lhs.shape, rhs.shape, dimension_numbers)
     out, features, *window = numbers.rhs_spec
-    dilation = (1,) * rank if rhs_dilation is None else tuple(rhs_dilation)
-    if len(dilation) != rank or len(strides) != rank:
-        raise ValueError(
-            f"{name}: strides and rhs_dilation need {rank} values, "
-            f"got {strides!r} and {rhs_dilation!r}."
-        )
+    strides = per_axis(strides, rank, f"{name}: strides")
+    dilation = per_axis(1 if rhs_dilation is None else rhs_dilation, rank, f"{name}: rhs_dilation")
     reach = [extent(rhs.shape[axis], d) for axis, d in zip(window, dilation, strict=True)]
     if isinstance(padding, str):
         sides = [_around_dilated(padding, k, s) for k, s in zip(reach, strides, strict=True)]
-    elif use_consistent_padding:
-        pairs = zip(reach, padding, strict=True)
-        sides = [(k - 1 - lo, k - 1 - hi) for k, (lo, hi) in pairs]
     else:
-        sides = padding
+        sides = explicit_padding(name, padding, (1,) * rank, reach, (1,) * rank)
+    if use_consistent_padding and not isinstance(padding, str):
+        sides = [(k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(reach, sides, strict=True)]
     if transpose_kernel:
         rhs = jnp.flip(rhs, window).swapaxes(out, features)
     return conv_general_dilated(

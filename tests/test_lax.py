@@ -90,7 +90,10 @@ BAD_CALLS = {
         "give dimension_numbers",
     ),
     "rank": (lambda x, k: ours.conv_transpose(x, k[0], (1, 1), "SAME"), "one rank of at least 2"),
-    "strides": (lambda x, k: ours.conv_transpose(x, k, (1,), "SAME"), "strides and rhs_dilation"),
+    "strides": (
+        lambda x, k: ours.conv_transpose(x, k, (1,), "SAME"),
+        "conv_transpose: strides needs 2",
+    ),
     "padding": (lambda x, k: ours.conv_transpose(x, k, (1, 1), "FULL"), "'SAME', 'VALID'"),
     "named padding of a dilated input": (
         lambda x, k: ours.conv_with_general_padding(x, k, (1, 1), "SAME", (2, 1), None),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from .. import lowering
 from .._linear import Operation, linear_pair
 from .._typing import AnyArray, Array
-from ._call import as_array
+from ._call import as_array, is_as_wide
 
 
 def add_bias(x: AnyArray, bias: AnyArray) -> Array:
@@ -52,9 +52,10 @@ def checked_bias(function: str, x: Array, bias: Array) -> Array:
     """`add_bias` behind the door of another `function`."""
     if x.ndim < 1 or bias.shape != x.shape[-1:]:
         raise ValueError(
-            f"{function}: bias must be (c,) with the channels of {x.shape}, got {bias.shape}."
+            f"{function}: bias must be (c,), x (..., c) with the same c, "
+            f"got {bias.shape} and {x.shape}."
         )
-    if jnp.promote_types(x.dtype, bias.dtype) != bias.dtype:
+    if not is_as_wide(bias.dtype, x.dtype):
         raise TypeError(
             f"{function}: bias must have dtype {x.dtype} or a wider one of its kind, "
             f"got {bias.dtype}."

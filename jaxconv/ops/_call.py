@@ -33,6 +33,16 @@ def as_array(name: str, value: Any) -> Array:
     return array
 
 
+def layouts(
+    function: str, x_shape: Sequence[int], k_shape: Sequence[int], numbers: DimensionNumbers
+) -> lax.ConvDimensionNumbers:
+    """The layouts of a convolution as lax understands them, or an error that names the function."""
+    try:
+        return lax.conv_dimension_numbers(tuple(x_shape), tuple(k_shape), numbers)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{function}: dimension_numbers: {error}") from None
+
+
 @dataclass(frozen=True)
 class Call:
     """The options of one call that do not belong to its geometry."""
@@ -110,7 +120,7 @@ class Call:
             listed = ", ".join(f"{name} has {dtype}" for name, dtype in found.items())
             raise TypeError(f"{self.function}: operands must have one dtype, but {listed}.")
         (dtype,) = set(found.values())
-        if own and not _is_as_wide(own["k"], dtype):
+        if own and not is_as_wide(own["k"], dtype):
             raise TypeError(
                 f"{self.function}: kernel_dtype must not be wider than the kernel or of another "
                 f"kind, got {dtype} for a kernel of dtype {own['k']}."
@@ -127,7 +137,7 @@ class Call:
         if self.preferred_element_type is None:
             return dtype
         preferred = self._dtype("preferred_element_type", self.preferred_element_type)
-        if not _is_as_wide(preferred, dtype):
+        if not is_as_wide(preferred, dtype):
             raise TypeError(
                 f"{self.function}: preferred_element_type must not be narrower than the operands "
                 f"or of another kind, got {preferred} for operands of dtype {dtype}."
@@ -221,10 +231,8 @@ class Call:
         """Axes of the user's layout in the order of ours."""
         if self.dimension_numbers is None:
             return tuple(range(rank))
-        try:
-            numbers = lax.conv_dimension_numbers((1,) * rank, (1,) * rank, self.dimension_numbers)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{self.function}: dimension_numbers: {error}") from None
+        ones = (1,) * rank
+        numbers = layouts(self.function, ones, ones, self.dimension_numbers)
         outer, features, *spatial = getattr(numbers, spec)
         if spec == "rhs_spec":  # (o, c, *window)
             return (*spatial, features, outer)
@@ -234,7 +242,7 @@ class Call:
 _KINDS = (jnp.integer, jnp.floating, jnp.complexfloating)
 
 
-def _is_as_wide(dtype: np.dtype, other: np.dtype) -> bool:
+def is_as_wide(dtype: np.dtype, other: np.dtype) -> bool:
     """Whether two dtypes are both integers, floating point or complex, the first no narrower."""
     alike = any(jnp.issubdtype(dtype, kind) and jnp.issubdtype(other, kind) for kind in _KINDS)
     return alike and dtype.itemsize >= other.itemsize

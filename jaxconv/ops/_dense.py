@@ -1,12 +1,13 @@
 """The dense layer: a convolution without spatial axes."""
 
+import math
 from typing import Any
 
 from jax import lax
 
 from .._typing import AnyArray, Array
-from ._call import as_array
-from ._convolution import conv
+from ._call import Call, as_array
+from ._convolution import convolve
 
 
 def dense(
@@ -47,6 +48,9 @@ def dense(
     >>> dense(jnp.ones((2, 3)), jnp.ones((3, 4))).shape
     (2, 4)
     """
+    call = Call(
+        "dense", None, False, precision, preferred_element_type, None, "zeros", kernel_dtype
+    )
     x, kernel = as_array("dense: x", x), as_array("dense: kernel", kernel)
     if x.ndim < 1 or kernel.ndim != 2 or x.shape[-1] != kernel.shape[0]:
         raise ValueError(
@@ -54,14 +58,5 @@ def dense(
             f"got shapes {x.shape} and {kernel.shape}."
         )
     *examples, c = x.shape
-    rows = 1
-    for size in examples:
-        rows *= size
-    y = conv(
-        x.reshape(rows, c),
-        kernel,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
-        kernel_dtype=kernel_dtype,
-    )
+    y = convolve(call, x.reshape(math.prod(examples), c), kernel, (1, "VALID", 1, 1, 1))
     return y.reshape(*examples, kernel.shape[1])

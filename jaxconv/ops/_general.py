@@ -9,7 +9,7 @@ from jax import lax
 
 from .._geometry import per_axis
 from .._typing import AnyArray, Array
-from ._call import Call, DimensionNumbers, as_array
+from ._call import Call, DimensionNumbers, as_array, layouts
 from ._convolution import convolve
 
 
@@ -72,7 +72,7 @@ def conv_general_dilated(
             f"{function}: lhs and rhs must have one rank of at least 2, "
             f"got shapes {lhs.shape} and {rhs.shape}."
         )
-    numbers = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
+    numbers = layouts(function, lhs.shape, rhs.shape, dimension_numbers)
     groups = feature_group_count
     (batch_group_count,) = per_axis(batch_group_count, 1, f"{function}: batch_group_count")
     if batch_group_count != 1:

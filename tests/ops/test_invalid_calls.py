@@ -1,0 +1,211 @@
+"""Generated bad calls: every one is refused at the door, under the name of function and argument.
+
+Each case takes a call that works, breaks one argument, and must raise ValueError or TypeError with
+a message that names both. Nothing is compiled, so hundreds cost little.
+"""
+
+import random
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxconv
+from jaxconv import lax as jaxconv_lax
+
+pytestmark = pytest.mark.usefixtures("no_type_checker")
+
+COUNT, SEED = 600, 7
+
+X, KERNEL = np.ones((2, 7, 6, 4), np.float32), np.ones((3, 2, 4, 5), np.float32)
+Y = np.ones((2, 5, 5, 5), np.float32)
+
+# Positional arguments by name, for each function; options with their names are drawn below.
+CALLS = {
+    "conv": {"x": X, "kernel": KERNEL},
+    "conv_input_vjp": {"y_bar": Y, "kernel": KERNEL, "input_shape": X.shape},
+    "conv_kernel_vjp": {"x": X, "y_bar": Y, "kernel_shape": KERNEL.shape},
+    "conv_transpose": {"x": Y, "kernel": KERNEL},
+    "conv_block": {"x": X, "kernel": KERNEL, "bias": np.ones(5, np.float32), "window_shape": 2},
+    "conv_general_dilated": {
+        "lhs": X.transpose(0, 3, 1, 2),
+        "rhs": KERNEL.transpose(3, 2, 0, 1),
+        "window_strides": (1, 1),
+        "padding": "VALID",
+    },
+    "lax.conv_transpose": {
+        "lhs": X,
+        "rhs": KERNEL,
+        "strides": (1, 1),
+        "padding": "VALID",
+    },
+    "dense": {"x": np.ones((2, 3), np.float32), "kernel": np.ones((3, 4), np.float32)},
+    "add_bias": {"x": X, "bias": np.ones(4, np.float32)},
+    "rotate_kernel": {"kernel": KERNEL},
+}
+
+ARRAYS = ("x", "kernel", "y_bar", "lhs", "rhs", "bias")
+SHAPES = ("input_shape", "kernel_shape")
+OPTIONS = {
+    "conv": "strides padding padding_mode input_dilation kernel_dilation feature_group_count "
+    "dimension_numbers preferred_element_type kernel_dtype impl",
+    "conv_input_vjp": "strides padding padding_mode input_dilation kernel_dilation "
+    "feature_group_count dimension_numbers preferred_element_type kernel_dtype impl",
+    "conv_kernel_vjp": "strides padding padding_mode input_dilation kernel_dilation "
+    "feature_group_count dimension_numbers preferred_element_type impl",
+    "conv_transpose": "strides padding padding_mode input_dilation kernel_dilation output_padding "
+    "output_shape crop input_padding feature_group_count dimension_numbers "
+    "preferred_element_type kernel_dtype impl",
+    "conv_block": "strides padding padding_mode input_dilation kernel_dilation "
+    "feature_group_count window_shape pool_strides pool_padding activation kernel_dtype impl",
+    "conv_general_dilated": "window_strides padding lhs_dilation rhs_dilation "
+    "feature_group_count batch_group_count preferred_element_type dimension_numbers",
+    "lax.conv_transpose": "strides padding rhs_dilation preferred_element_type dimension_numbers",
+    "dense": "preferred_element_type kernel_dtype",
+    "add_bias": "",
+    "rotate_kernel": "",
+}
+
+NO_SIZES = [0, -1, 1.5, "2", None.__class__, (1, 1, 1), (1,), (1, 0), (1, "1"), True, {"a": 1}]
+NO_PADDINGS = ["SAMEISH", "", 1.5, ((1, 1),), ((1, 2, 3), (1, 1)), ((0.5, 1), (1, 1)), {"a": 1}]
+NO_COUNTS = [0, -2, 3, 1.0, "1", (1, 2), True]
+NO_ARRAYS = [None, 3, [1.0, 2.0], "array", object(), {"a": 1}]
+
+WRONG = {
+    "strides": NO_SIZES,
+    "window_strides": [*NO_SIZES[1:6], (1, 1, 1), (1, 0)],
+    "input_dilation": NO_SIZES,
+    "kernel_dilation": NO_SIZES,
+    "lhs_dilation": [(0, 1), (1,), (1, 1.5), "11", (1, 1, 2)],
+    "rhs_dilation": [(0, 1), (1,), (1, 1.5), "11", (1, 1, 2)],
+    "pool_strides": NO_SIZES,
+    "window_shape": NO_SIZES,
+    "output_padding": [-1, 1, 2, 1.5, "2", (0, 0, 0), (0, -1), {"a": 1}],
+    "output_shape": [0, (7, 6, 1), (3, 3), (70, 60), 1.5, "7", (7, -6)],
+    "padding": [*NO_PADDINGS, ((-9, 0), (0, 0))],
+    "pool_padding": [*NO_PADDINGS, -1],
+    "crop": [*NO_PADDINGS, 50],
+    "input_padding": ["SAME", 1.5, ((1, 1),), ((0.5, 1), (1, 1)), {"a": 1}, ((-50, 0), (0, 0))],
+    "padding_mode": ["mirror", "ZEROS", None, 1],
+    "feature_group_count": NO_COUNTS,
+    "batch_group_count": [0, -1, 3, 1.5, "2"],
+    "dimension_numbers": ["NHWC", ("NHWC", "HWIO"), ("NHWC", "HWIO", "NHW"), ("NHHC",) * 3, 7],
+    "preferred_element_type": ["float16", "int8", "complex64", "number", object()],
+    "kernel_dtype": ["int32", "int8", "complex64", "number", object()],
+    "activation": ["gelu", "", 3, "RELU"],
+    "impl": ["fastest", "", "Direct", 3, "cudnn2"],
+}
+
+
+def bad_arrays(array, rng):
+    """Something in an array's place: no array, or one of a wrong rank, size or dtype."""
+    kind = rng.randrange(6)
+    if kind == 0:
+        return rng.choice(NO_ARRAYS)
+    if kind == 1:
+        return array[0]
+    if kind == 2:
+        return array[None]
+    if kind == 3:
+        return array > 0
+    if kind == 4:
+        return array.astype(rng.choice(["int32", "complex64", "float16"]))
+    axis = rng.choice([axis for axis in range(array.ndim) if array.shape[axis] > 1])
+    return np.concatenate([array] * 9, axis) if axis < array.ndim - 2 else array.take([0], axis)
+
+
+def bad_call(rng):
+    function = rng.choice(list(CALLS))
+    arguments = dict(CALLS[function])
+    names = [name for name in arguments if name in ARRAYS + SHAPES]
+    argument = rng.choice([*names, *OPTIONS[function].split() * 3])
+    if argument in ARRAYS:
+        arguments[argument] = bad_arrays(arguments[argument], rng)
+    elif argument in SHAPES:
+        shape = list(arguments[argument])
+        shape[rng.randrange(4)] += rng.choice([-9, 7])
+        arguments[argument] = rng.choice([None, 3, "shape", shape[:2], shape[:3], tuple(shape)])
+    else:
+        arguments[argument] = rng.choice(WRONG[argument])
+    return function, argument, arguments
+
+
+def run(function, arguments):
+    module = jaxconv_lax if function.startswith("lax.") else jaxconv
+    return getattr(module, function.removeprefix("lax."))(**arguments)
+
+
+def works(function, arguments):
+    """Whether a broken call is after all a call: a size that happens to fit."""
+    if function in ("rotate_kernel", "dense", "add_bias"):
+        return True
+    if function == "conv_block" and arguments["bias"] is None:
+        return True
+    # Any window fits into the dilated and padded input of a transposed convolution, and lax's
+    # convolutions have empty results where none fits.
+    return function in ("lax.conv_transpose", "conv_transpose", "conv_general_dilated") and any(
+        name in arguments and getattr(arguments[name], "shape", None) != array.shape
+        for name, array in CALLS[function].items()
+        if name in ARRAYS
+    )
+
+
+@pytest.mark.parametrize("function", CALLS)
+def test_the_calls_work_before_they_are_broken(function):
+    assert isinstance(run(function, CALLS[function]), jnp.ndarray)
+
+
+# A message may speak of an argument by what it is, not by its name.
+OTHER_NAMES = {
+    "x": ("input", "operands"),
+    "y_bar": ("output", "operands"),
+    "kernel": ("window", "operands", "c_in"),
+    "lhs": ("x has", "window", "input", "c_in", "batch_group_count"),
+    "rhs": ("kernel", "window", "strides", "c_in", "lhs"),
+    "window_strides": ("strides",),
+    "lhs_dilation": ("input_dilation",),
+    "rhs_dilation": ("kernel_dilation", "window"),
+    "input_shape": ("input", "x has", "output"),
+    "kernel_shape": ("kernel", "window", "output", "groups", "channels"),
+    "kernel_dilation": ("window", "dilation"),
+    "padding": ("window",),
+    "pool_padding": ("padding",),
+    "pool_strides": ("strides",),
+    "crop": ("padding", "output"),
+    "input_padding": ("padding", "output"),
+    "output_shape": ("x must have", "window"),
+    "feature_group_count": ("groups",),
+    "kernel_dtype": ("kernel",),
+    "strides": ("output",),
+    "input_dilation": ("output",),
+    "dimension_numbers": ("layout",),
+}
+
+
+def test_generated_bad_calls_are_refused():
+    rng, refused, wrong = random.Random(SEED), 0, []
+    while refused < COUNT:
+        function, argument, arguments = bad_call(rng)
+        shown = {
+            name: f"{a.dtype}{a.shape}" if isinstance(a, np.ndarray) else a
+            for name, a in arguments.items()
+        }
+        try:
+            run(function, arguments)
+        except (ValueError, TypeError) as error:
+            message = str(error)
+            named = any(name in message for name in (argument, *OTHER_NAMES.get(argument, ())))
+            if function.removeprefix("lax.") not in message and "conv_general" not in message:
+                wrong.append(("function not named", function, argument, shown, message))
+            elif not named:
+                wrong.append(("argument not named", function, argument, shown, message))
+            refused += 1
+        except Exception as error:
+            wrong.append((f"raised {type(error).__name__}", function, argument, shown, str(error)))
+            refused += 1
+        else:
+            if not works(function, arguments):
+                wrong.append(("accepted", function, argument, shown, ""))
+                refused += 1
+    print(f"\nseed {SEED}: {refused} bad calls refused")
+    assert not wrong, "\n".join(map(str, wrong[:20])) + f"\n{len(wrong)} in all"
