@@ -5,6 +5,7 @@ times slower on a CPU; it drops the gradient of windows with a NaN and knows no 
 forward pass notes the tap that won, one small integer a window, and the rest is comparisons.
 """
 
+import itertools
 import math
 
 import jax.numpy as jnp
@@ -14,9 +15,9 @@ from jax import lax
 from .._geometry import Geometry
 from .._typing import Array, Input, Pooled, Taps
 from . import _side_by_side
-from ._arrays import accumulator
+from ._arrays import accumulator, add_up
 from ._over_taps import place_over_taps, sum_over_taps
-from ._sliding import MAX_TAPS, taps
+from ._sliding import MAX_TAPS, pad, taps
 
 
 def max_of_windows(x: Input, *, geometry: Geometry) -> Pooled:
@@ -57,6 +58,8 @@ def scatter_windows(y: Pooled, index: Taps, *, geometry: Geometry) -> Input:
     if _large_side_by_side(geometry):
         return _side_by_side.scatter(y, index, geometry=geometry)
     wide = y.astype(accumulator(y.dtype))
+    if math.prod(geometry.window) <= MAX_TAPS:
+        return _scatter_by_shifts(wide, index, geometry).astype(y.dtype)
     zero = jnp.zeros((), wide.dtype)
     x = place_over_taps(lambda tap: jnp.where(index == tap, wide, zero), [], geometry=geometry)
     return x.astype(y.dtype)
@@ -107,6 +110,62 @@ def _choose(x: Array, geometry: Geometry) -> tuple[Array, Array]:
             index = jnp.where(larger, indices[r] + jnp.asarray(r * taps_inside, dtype), index)
         taps_inside *= geometry.window[axis]
     return best, index
+
+
+def _scatter_by_shifts(y: Array, index: Array, geometry: Geometry) -> Array:
+    """The scatter as one loop over the input, a few comparisons a pixel.
+
+    Pixel s·q + φ - lo, of phase φ < s, is met by tap r of window p where d·r = s·u + φ and
+    p = q - u. So for each shift u there is one tap for each phase, or none, and
+
+        x[s·q + φ - lo] = Σ_u y[q - u] [index[q - u] = the tap of (u, φ)]
+
+    with as many terms as there are shifts: one for windows side by side, and for 3×3 windows of
+    stride 2 four, not nine. Phases have an axis of their own, over which y and index broadcast, so
+    that nothing is interleaved.
+    """
+    tables, ends = [], []
+    for r, s, d, (lo, _), i in zip(
+        geometry.window,
+        geometry.strides,
+        geometry.kernel_dilation,
+        geometry.padding,
+        geometry.input_size,
+        strict=True,
+    ):
+        table: dict[int, np.ndarray] = {}
+        for tap in range(r):
+            shift, phase = divmod(d * tap, s)
+            table.setdefault(shift, np.full(s, -1))[phase] = tap
+        tables.append(table)
+        ends.append(-(-(lo + i) // s))
+    zero, between = jnp.zeros((), y.dtype), [2 * axis + 2 for axis in range(geometry.rank)]
+
+    def term(shifts):
+        numbers = _numbers_of([table[u] for table, u in zip(tables, shifts, strict=True)], geometry)
+        moved, chosen = y, index
+        for axis, u in enumerate(shifts):
+            after = ends[axis] - geometry.output_size[axis] - u
+            moved, chosen = pad(moved, axis, u, after), pad(chosen, axis, u, after, -1)
+        is_mine = jnp.expand_dims(chosen, between) == jnp.asarray(numbers, index.dtype)
+        return jnp.where(is_mine, jnp.expand_dims(moved, between), zero)
+
+    x = add_up(term(shifts) for shifts in itertools.product(*tables))
+    whole = [end * s for end, s in zip(ends, geometry.strides, strict=True)]
+    x = x.reshape(len(y), *whole, y.shape[-1])
+    for axis, (size, (lo, _)) in enumerate(zip(geometry.input_size, geometry.padding, strict=True)):
+        x = pad(x, axis, -lo, lo + size - whole[axis])
+    return x
+
+
+def _numbers_of(taps_of_phases: list[np.ndarray], geometry: Geometry) -> np.ndarray:
+    """The row-major number of the tap at each combination of phases, -2 where an axis has none."""
+    numbers, exist = np.zeros((), int), np.ones((), bool)
+    for of_phase, r in zip(taps_of_phases, geometry.window, strict=True):
+        numbers = numbers[..., None] * r + of_phase
+        exist = exist[..., None] & (of_phase >= 0)
+    numbers = np.where(exist, numbers, -2)
+    return np.expand_dims(numbers, (0, *(2 * axis + 1 for axis in range(geometry.rank)), -1))
 
 
 def _large_side_by_side(geometry: Geometry) -> bool:

@@ -36,7 +36,7 @@ def sum_windows(x: Input, *, geometry: Geometry) -> Pooled:
 
 def spread_windows(y: Pooled, *, geometry: Geometry) -> Input:
     """x[i] = Σ y[p] over all taps of all windows that see i: the transpose of `sum_windows`."""
-    if _large_side_by_side(geometry):
+    if _side_by_side.applies(geometry):  # whatever its size: no phase is stacked
         return _side_by_side.spread(y, geometry=geometry)
     total = y.astype(accumulator(y.dtype))
     for axis in range(geometry.rank):
