@@ -6,6 +6,8 @@ its own.
 """
 
 from . import lax as lax
+from .ops import adaptive_avg_pool as adaptive_avg_pool
+from .ops import adaptive_max_pool as adaptive_max_pool
 from .ops import add_bias as add_bias
 from .ops import avg_pool as avg_pool
 from .ops import conv as conv
@@ -17,8 +19,15 @@ from .ops import conv_transpose as conv_transpose
 from .ops import dense as dense
 from .ops import dropout as dropout
 from .ops import explain as explain
+from .ops import global_avg_pool as global_avg_pool
+from .ops import global_max_pool as global_max_pool
+from .ops import lp_pool as lp_pool
 from .ops import max_pool as max_pool
+from .ops import max_pool_with_argmax as max_pool_with_argmax
+from .ops import max_unpool as max_unpool
 from .ops import min_pool as min_pool
+from .ops import pixel_shuffle as pixel_shuffle
+from .ops import pixel_unshuffle as pixel_unshuffle
 from .ops import relu as relu
 from .ops import rotate_kernel as rotate_kernel
 from .ops import softmax as softmax

@@ -30,12 +30,13 @@ ROOMS = {
     "_linear": ({"_typing"}, BASE, set()),
     "lowering": ({"_typing", "_geometry", "_linear"}, BASE, set()),
     "ops": (BELOW_OPS, BASE, set()),
+    "lax": (ABOVE_OPS, BASE, set()),  # lax's functions under lax's names
     "nn": (ABOVE_OPS, BASE | {"flax"}, set()),
     "backprop": (ABOVE_OPS, BASE, set()),
     "derivations": (ABOVE_OPS, BASE, set()),
     "verify": (set(), {"jax", "numpy", "chex"}, {"rich"}),
     "reference": (set(), {"numpy"}, set()),
-    "__init__": (ABOVE_OPS | {"backprop", "derivations", "reference"}, set(), {"jaxconv"}),
+    "__init__": (ABOVE_OPS | {"lax", "backprop", "derivations", "reference"}, set(), {"jaxconv"}),
 }
 
 TOP_LEVEL = {"README.md", "pyproject.toml", "jaxconv", "experiments", "tests", "notebooks"} | {

@@ -17,13 +17,25 @@ functions of the operands in slot order (x, k, y, less the corner's own) and sta
 
 Patches and phases rearrange a corner into another one and leave that to the others: a *plan* is a
 chain of algorithms. `_costs` estimates each, `_selection` chooses, `_tuning` remembers what was
-measured on a machine, and `jaxconv.explain` shows it all. `_windows` has the pools.
+measured on a machine, and `jaxconv.explain` shows it all.
+
+Pools have no choice to make: `_windows` adds windows up and `_maxima` finds their largest elements,
+both with slices, `_side_by_side` does either with a reshape, and `_resampling` interpolates.
 """
 
 from ._arrays import Dtypes as Dtypes
 from ._arrays import accumulator as accumulator
 from ._arrays import rotated as rotated
+from ._maxima import gather_windows as gather_windows
+from ._maxima import max_and_argmax as max_and_argmax
+from ._maxima import max_of_windows as max_of_windows
+from ._maxima import scatter_windows as scatter_windows
+from ._maxima import spread_where_equal as spread_where_equal
+from ._maxima import sum_where_equal as sum_where_equal
 from ._problem import Problem as Problem
+from ._resampling import Mixing as Mixing
+from ._resampling import resample as resample
+from ._resampling import resample_back as resample_back
 from ._selection import ALGORITHMS as ALGORITHMS
 from ._selection import GPU_PLATFORMS as GPU_PLATFORMS
 from ._selection import Choice as Choice
@@ -34,9 +46,5 @@ from ._selection import plans as plans
 from ._selection import problem_of as problem_of
 from ._selection import run as run
 from ._selection import why_not as why_not
-from ._windows import gather_windows as gather_windows
-from ._windows import max_and_argmax as max_and_argmax
-from ._windows import max_of_windows as max_of_windows
-from ._windows import scatter_windows as scatter_windows
 from ._windows import spread_windows as spread_windows
 from ._windows import sum_windows as sum_windows

@@ -1,4 +1,4 @@
-"""Pooling and upscaling as modules, without parameters."""
+"""Pooling as modules, without parameters."""
 
 from flax import nnx
 
@@ -11,7 +11,7 @@ class MaxPool(nnx.Module):
     """The largest element of each window. See `jaxconv.max_pool`, whose arguments it takes.
 
     Args:
-      window_shape, strides, padding, window_dilation: As for `jaxconv.max_pool`.
+      window_shape, strides, padding, window_dilation, ties: As for `jaxconv.max_pool`.
 
     Called with a feature map `(n, *spatial, c)`, returns one of shape `(n, *output, c)`; raises
     what the function raises.
@@ -20,6 +20,63 @@ class MaxPool(nnx.Module):
 
     >>> import jax.numpy as jnp
     >>> MaxPool(2)(jnp.ones((1, 4, 6, 3))).shape
+    (1, 2, 3, 3)
+    """
+
+    _function = staticmethod(ops.max_pool)
+
+    def __init__(
+        self,
+        window_shape: Size,
+        strides: Size | None = None,
+        padding: Padding = "VALID",
+        *,
+        window_dilation: Size = 1,
+        ties: str = "first",
+    ):
+        self.window_shape = window_shape
+        self.strides = strides
+        self.padding = padding
+        self.window_dilation = window_dilation
+        self.ties = ties
+
+    def __call__(self, x: Array) -> Array:
+        options = {"window_dilation": self.window_dilation, "ties": self.ties}
+        return self._function(x, self.window_shape, self.strides, self.padding, **options)
+
+
+class MinPool(MaxPool):
+    """The smallest element of each window. See `jaxconv.min_pool`, whose arguments it takes.
+
+    Args:
+      window_shape, strides, padding, window_dilation, ties: As for `jaxconv.min_pool`.
+
+    Called with a feature map `(n, *spatial, c)`, returns one of shape `(n, *output, c)`; raises
+    what the function raises.
+
+    Source: `jaxconv.min_pool`.
+
+    >>> import jax.numpy as jnp
+    >>> MinPool(2)(jnp.ones((1, 4, 6, 3))).shape
+    (1, 2, 3, 3)
+    """
+
+    _function = staticmethod(ops.min_pool)
+
+
+class SumPool(nnx.Module):
+    """The sum of each window. See `jaxconv.sum_pool`, whose arguments it takes.
+
+    Args:
+      window_shape, strides, padding, window_dilation: As for `jaxconv.sum_pool`.
+
+    Called with a feature map `(n, *spatial, c)`, returns one of shape `(n, *output, c)`; raises
+    what the function raises.
+
+    Source: `jaxconv.sum_pool`.
+
+    >>> import jax.numpy as jnp
+    >>> SumPool(2)(jnp.ones((1, 4, 6, 3))).shape
     (1, 2, 3, 3)
     """
 
@@ -37,7 +94,7 @@ class MaxPool(nnx.Module):
         self.window_dilation = window_dilation
 
     def __call__(self, x: Array) -> Array:
-        return ops.max_pool(
+        return ops.sum_pool(
             x, self.window_shape, self.strides, self.padding, window_dilation=self.window_dilation
         )
 
@@ -84,25 +141,85 @@ class AvgPool(nnx.Module):
         )
 
 
-class Upscale(nnx.Module):
-    """Each pixel repeated over a block. See `jaxconv.upscale`, whose arguments it takes.
+class LpPool(nnx.Module):
+    """The p-norm of each window. See `jaxconv.lp_pool`, whose arguments it takes.
 
     Args:
-      factor, method: As for `jaxconv.upscale`.
+      p, window_shape, strides, padding, window_dilation: As for `jaxconv.lp_pool`.
 
-    Called with a feature map `(n, *spatial, c)`, returns one of shape `(n, *(factor · spatial),
-    c)`; raises what the function raises.
+    Called with a feature map `(n, *spatial, c)`, returns one of shape `(n, *output, c)`; raises
+    what the function raises.
 
-    Source: `jaxconv.upscale`.
+    Source: `jaxconv.lp_pool`.
 
     >>> import jax.numpy as jnp
-    >>> Upscale(2)(jnp.ones((1, 4, 6, 3))).shape
-    (1, 8, 12, 3)
+    >>> LpPool(2, 2)(jnp.ones((1, 4, 6, 3))).shape
+    (1, 2, 3, 3)
     """
 
-    def __init__(self, factor: Size, method: str = "nearest"):
-        self.factor = factor
-        self.method = method
+    def __init__(
+        self,
+        p: int | float,
+        window_shape: Size,
+        strides: Size | None = None,
+        padding: Padding = "VALID",
+        *,
+        window_dilation: Size = 1,
+    ):
+        self.p = p
+        self.window_shape = window_shape
+        self.strides = strides
+        self.padding = padding
+        self.window_dilation = window_dilation
 
     def __call__(self, x: Array) -> Array:
-        return ops.upscale(x, self.factor, self.method)
+        options = {"window_dilation": self.window_dilation}
+        return ops.lp_pool(x, self.p, self.window_shape, self.strides, self.padding, **options)
+
+
+class MaxUnpool(nnx.Module):
+    """Maxima put back where they were. See `jaxconv.max_unpool`, whose arguments it takes.
+
+    Args:
+      window_shape, strides, padding, window_dilation, output_size, overlap: As for
+        `jaxconv.max_unpool`; the first four are those of the pool.
+
+    Called with a pooled map `(n, *pooled, c)` and the argmax of `jaxconv.max_pool_with_argmax`,
+    returns a feature map `(n, *output_size, c)`; raises what the function raises.
+
+    Source: `jaxconv.max_unpool`.
+
+    >>> import jax.numpy as jnp
+    >>> y, argmax = ops.max_pool_with_argmax(jnp.ones((1, 4, 6, 3)), 2)
+    >>> MaxUnpool(2)(y, argmax).shape
+    (1, 4, 6, 3)
+    """
+
+    def __init__(
+        self,
+        window_shape: Size,
+        strides: Size | None = None,
+        padding: Padding = "VALID",
+        *,
+        window_dilation: Size = 1,
+        output_size: tuple[int, ...] | None = None,
+        overlap: str = "sum",
+    ):
+        self.window_shape = window_shape
+        self.strides = strides
+        self.padding = padding
+        self.window_dilation = window_dilation
+        self.output_size = output_size
+        self.overlap = overlap
+
+    def __call__(self, y: Array, argmax: Array) -> Array:
+        return ops.max_unpool(
+            y,
+            argmax,
+            self.window_shape,
+            self.strides,
+            self.padding,
+            window_dilation=self.window_dilation,
+            output_size=self.output_size,
+            overlap=self.overlap,
+        )

@@ -26,12 +26,12 @@ def add_bias(x: AnyArray, bias: AnyArray) -> Array:
     256, where the next one is rounded away, and autodiff of `x + bias` adds up in bfloat16.
 
     Args:
-      x: Features `(..., c)`.
+      x: Features of shape `(..., c)`.
       bias: `(c,)`, of the dtype of `x` or a wider one; it is rounded to that of `x`, its gradient,
         in its own dtype, is not.
 
     Returns:
-      Features `(..., c)`, in the dtype of `x`.
+      Features of the shape and dtype of `x`.
 
     Raises:
       ValueError: The bias is not `(c,)`.

@@ -11,7 +11,8 @@ from ._bias import checked_bias
 from ._boundary import PaddingMode
 from ._call import Call, as_array
 from ._convolution import convolve
-from ._pooling import max_pool, pool_geometry
+from ._max_pooling import max_pool
+from ._windows import pool_geometry
 
 # Non-decreasing, each of them: what (1) below rests on.
 _ACTIVATIONS = {"relu": relu, "tanh": tanh, None: lambda x: x}

@@ -1,4 +1,4 @@
-"""Pools and upscaling against the definition, and against lax where lax is right."""
+"""Pools against the definition, and against lax where lax is right."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 import jaxconv
-from jaxconv import avg_pool, max_pool, min_pool, reference, sum_pool, upscale
+from jaxconv import avg_pool, max_pool, min_pool, reference, sum_pool
 from tests.oracles import assert_within_rounding
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -171,20 +171,6 @@ def test_avg_pool_without_padding_counts_the_input_only(normal):
     assert_within_rounding(avg_pool(x, 3, **options), expected, jnp.abs(x).max(), 9)
 
 
-@pytest.mark.parametrize("factor", [1, 2, (3, 2)], ids=str)
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 3, 5, 4)], ids=str)
-def test_upscale(shape, factor, normal):
-    f, x = partial(upscale, factor=factor), normal(shape)
-    y, pull_back = jax.vjp(f, x)
-    y_bar = normal(y.shape)
-    (x_bar,) = pull_back(y_bar)
-    chex.assert_trees_all_equal(np.asarray(y), reference.upscale(np.asarray(x), factor))
-    scale = jnp.vdot(jnp.abs(y), jnp.abs(y_bar))
-    assert_within_rounding(jnp.vdot(x_bar, x), jnp.vdot(y, y_bar), scale, y.size)
-    chex.assert_trees_all_equal(x_bar, sum_pool(y_bar, factor))
-    chex.assert_trees_all_equal(jax.jvp(f, (x,), (2 * x,))[1], 2 * y)
-
-
 BAD_CALLS = {
     "rank": (lambda x: max_pool(x[0, 0], 2), ValueError, "max_pool: x must be"),
     "no array": (lambda x: max_pool([[1.0]], 2), TypeError, "max_pool: x must be an array"),
@@ -196,8 +182,11 @@ BAD_CALLS = {
     "negative padding": (lambda x: max_pool(x, 2, 1, -1), ValueError, "must not be negative"),
     "padding's name": (lambda x: min_pool(x, 2, 1, "some"), ValueError, "min_pool: padding"),
     "integers": (lambda x: avg_pool(x.astype(int), 2), TypeError, "avg_pool: x must be floating"),
-    "factor": (lambda x: upscale(x, 0), ValueError, "upscale: factor"),
-    "method": (lambda x: upscale(x, 2, "cubic"), ValueError, "upscale: method"),
+    "count": (
+        lambda x: avg_pool(x, 2, count_include_pad=0),
+        TypeError,
+        "avg_pool: count_include_pad must be a bool",
+    ),
 }
 
 

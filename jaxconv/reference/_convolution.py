@@ -1,21 +1,14 @@
-"""The definitions as NumPy loops: slow, obvious, importing nothing of ours.
-
-Every function has the name and the arguments of its twin at the front door, and is what the twin is
-tested against. Feature maps are `(n, *spatial, c)` with any number of spatial dimensions, kernels
-are `(*window, c_in / groups, c_out)`. Whatever dtype comes in, float64 (complex128) comes out.
-
-A convolution and both of its gradients are one trilinear form,
+"""The triangle: a convolution and both of its gradients are one trilinear form,
 
     T(x, k, y) = Σ x[n,i,c] k[r,c,o] y[n,p,o],   e·i + lo = s·p + d·r on each spatial axis,    (T)
 
 with input dilation `e`, kernel dilation `d`, stride `s`, low padding `lo`, and `c`, `o` inside one
 feature group. `terms` lists the index triples `(i, r, p)`; `conv`, `conv_input_vjp` and
-`conv_kernel_vjp` each leave one operand out and contract the other two. A pool runs over the same
-triples, with a bare window in place of a kernel.
+`conv_kernel_vjp` each leave one operand out and contract the other two.
 """
 
 from collections.abc import Sequence
-from itertools import groupby, product
+from itertools import product
 from typing import TypeAlias
 
 import numpy as np
@@ -50,7 +43,7 @@ def output_size(axes):
 
 def spatial_axes(x_size, window, strides, padding, e, d):
     """The integers `(n, w, s, lo, hi, e, d)` of (T) on each spatial axis."""
-    options = (_per_axis(option, len(x_size)) for option in (strides, padding, e, d))
+    options = (per_axis(option, len(x_size)) for option in (strides, padding, e, d))
     return [
         (n, w, s, *_low_and_high(side, n, w, s, e, d), e, d)
         for n, w, s, side, e, d in zip(x_size, window, *options, strict=True)
@@ -77,7 +70,7 @@ def _dilate(size, dilation):
     return dilation * (size - 1) + 1 if size else 0
 
 
-def _per_axis(option, rank):
+def per_axis(option, rank):
     return (option,) * rank if isinstance(option, int | str) else tuple(option)
 
 
@@ -90,7 +83,7 @@ def conv(x: ndarray, kernel: ndarray, *args, **options) -> ndarray:
     The further arguments, here and in the two gradients, are those of `_triangle`.
     """
     triples, x_shape, k_shape, y_shape = _triangle(x.shape, kernel.shape, *args, **options)
-    x, k, y = _wide(x, x_shape), _wide(kernel, k_shape), _zeros(y_shape, x, kernel)
+    x, k, y = wide(x, x_shape), wide(kernel, k_shape), zeros(y_shape, x, kernel)
     for i, r, p in triples:
         y[:, *p] += np.einsum("ngc,cgo->ngo", x[:, *i], k[*r])
     return _join_groups(y)
@@ -99,7 +92,7 @@ def conv(x: ndarray, kernel: ndarray, *args, **options) -> ndarray:
 def conv_input_vjp(y_bar: ndarray, kernel: ndarray, input_shape, *args, **options) -> ndarray:
     """x_bar[n,i,c] = Σ y_bar[n,p,o] k[r,c,o] over the r, p, o of (T): its derivative by x."""
     triples, x_shape, k_shape, y_shape = _triangle(input_shape, kernel.shape, *args, **options)
-    y, k, x_bar = _wide(y_bar, y_shape), _wide(kernel, k_shape), _zeros(x_shape, y_bar, kernel)
+    y, k, x_bar = wide(y_bar, y_shape), wide(kernel, k_shape), zeros(x_shape, y_bar, kernel)
     for i, r, p in triples:
         x_bar[:, *i] += np.einsum("ngo,cgo->ngc", y[:, *p], k[*r])
     return _join_groups(x_bar)
@@ -108,7 +101,7 @@ def conv_input_vjp(y_bar: ndarray, kernel: ndarray, input_shape, *args, **option
 def conv_kernel_vjp(x: ndarray, y_bar: ndarray, kernel_shape, *args, **options) -> ndarray:
     """k_bar[r,c,o] = Σ x[n,i,c] y_bar[n,p,o] over the n, i, p of (T): its derivative by k."""
     triples, x_shape, k_shape, y_shape = _triangle(x.shape, kernel_shape, *args, **options)
-    x, y, k_bar = _wide(x, x_shape), _wide(y_bar, y_shape), _zeros(k_shape, x, y_bar)
+    x, y, k_bar = wide(x, x_shape), wide(y_bar, y_shape), zeros(k_shape, x, y_bar)
     for i, r, p in triples:
         k_bar[*r] += np.einsum("ngc,ngo->cgo", x[:, *i], y[:, *p])
     return _join_groups(k_bar)
@@ -148,11 +141,11 @@ def _triangle(
     )
 
 
-def _zeros(shape, *operands):
+def zeros(shape, *operands):
     return np.zeros(shape, np.result_type(np.float64, *(array.dtype for array in operands)))
 
 
-def _wide(array, shape=None):
+def wide(array, shape=None):
     array = np.asarray(array, np.result_type(np.float64, array.dtype))
     return array if shape is None else array.reshape(shape)
 
@@ -160,83 +153,3 @@ def _wide(array, shape=None):
 def _join_groups(array):
     *leading, groups, c = array.shape
     return array.reshape(*leading, groups * c)
-
-
-# Pools and upscaling
-
-
-def max_pool(x: ndarray, *args, **options) -> ndarray:
-    """y[n,p,c] = max x[n,i,c] over the i of p's window; a NaN is the maximum, padding is -inf.
-
-    The further arguments, here and in the other pools, are those of `_windows`.
-    """
-    windows, y_shape = _windows(x.shape, *args, **options)
-    x, y = _wide(x), np.full(y_shape, -np.inf)
-    for p, window in windows:
-        y[:, *p] = np.max([x[:, *i] for i in window], axis=0)
-    return y
-
-
-def max_pool_vjp(x: ndarray, y_bar: ndarray, *args, **options) -> ndarray:
-    """x_bar[n,i,c] = Σ y_bar[n,p,c] [i is the first maximum of p's window], in row-major order.
-
-    The first NaN of a window is its maximum; a window that is all padding sends nothing anywhere.
-    """
-    windows, _ = _windows(x.shape, *args, **options)
-    x, y_bar, x_bar = _wide(x), _wide(y_bar), _zeros(x.shape, y_bar)
-    for p, window in windows:
-        first = np.argmax([x[:, *i] for i in window], axis=0)
-        for position, i in enumerate(window):
-            x_bar[:, *i] += np.where(first == position, y_bar[:, *p], 0)
-    return x_bar
-
-
-def min_pool(x: ndarray, *args, **options) -> ndarray:
-    """y = -max_pool(-x): a NaN is the minimum, padding is +inf."""
-    return -max_pool(-_wide(x), *args, **options)
-
-
-def sum_pool(x: ndarray, *args, **options) -> ndarray:
-    """y[n,p,c] = Σ x[n,i,c] over the i of p's window; padding adds 0."""
-    windows, y_shape = _windows(x.shape, *args, **options)
-    x, y = _wide(x), _zeros(y_shape, x)
-    for p, window in windows:
-        y[:, *p] = sum(x[:, *i] for i in window)
-    return y
-
-
-def avg_pool(
-    x: ndarray, window_shape: Size, *args, count_include_pad: bool = True, **options
-) -> ndarray:
-    """The sum pool over the number of taps, or of those that are not on padding."""
-    taps = np.prod(_per_axis(window_shape, x.ndim - 2))
-    if not count_include_pad:
-        taps = sum_pool(np.ones(x.shape), window_shape, *args, **options)
-    return sum_pool(x, window_shape, *args, **options) / taps
-
-
-def upscale(x: ndarray, factor: Size, method: str = "nearest") -> ndarray:
-    """y[n,p,c] = x[n, p // f, c] on each spatial axis."""
-    assert method == "nearest", method
-    y = _wide(x)
-    for axis, repeats in enumerate(_per_axis(factor, x.ndim - 2), start=1):
-        y = np.repeat(y, repeats, axis)
-    return y
-
-
-def _windows(
-    x_shape: Sequence[int],
-    window_shape: Size,
-    strides: Size | None = None,
-    padding: Padding = "VALID",
-    *,
-    window_dilation: Size = 1,
-):
-    """Each output position `p` with the `i` in its window, row-major, and the output's shape."""
-    n, *x_size, c = x_shape
-    window = _per_axis(window_shape, len(x_size))
-    strides = window if strides is None else strides
-    axes = spatial_axes(x_size, window, strides, padding, 1, window_dilation)
-    by_position = groupby(terms(axes), key=lambda term: term[2])
-    windows = ((p, [i for i, _, _ in group]) for p, group in by_position)
-    return windows, (n, *output_size(axes), c)

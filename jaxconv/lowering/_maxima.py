@@ -1,0 +1,188 @@
+"""The largest element of each window, and what follows from knowing which one it is.
+
+XLA's own `select_and_scatter` finds it once more in the reverse pass, by a scalar loop, tens of
+times slower on a CPU; it drops the gradient of windows with a NaN and knows no dilation. Here the
+forward pass notes the tap that won, one small integer a window, and the rest is comparisons.
+"""
+
+import itertools
+import math
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .._geometry import Geometry
+from .._typing import Array, Input, Pooled, Taps
+from . import _side_by_side
+from ._arrays import accumulator, add_up
+from ._over_taps import place_over_taps, sum_over_taps
+from ._sliding import MAX_TAPS, pad, taps
+
+
+def max_of_windows(x: Input, *, geometry: Geometry) -> Pooled:
+    """The largest element of each window; NaN where it holds one; the lowest value where empty."""
+    if _large_side_by_side(geometry):
+        return _side_by_side.maxima(x, geometry=geometry)
+    best = x
+    for axis in reversed(range(geometry.rank)):
+        first, *others = taps(best, axis, geometry, fill=_lowest(x.dtype))
+        best = first
+        for tap in others:
+            best = jnp.maximum(best, tap)
+    return best
+
+
+def max_and_argmax(x: Input, *, geometry: Geometry) -> tuple[Pooled, Taps]:
+    """The largest element of each window and its tap, the first in row-major order among equals.
+
+    NaN counts as the largest. Padding is never chosen; a window of padding alone has tap -1.
+    """
+    # Without the barrier XLA would choose again, from the whole map, wherever one of the two is
+    # needed, in the reverse pass above all.
+    return lax.optimization_barrier(_choose(x, geometry))
+
+
+def gather_windows(x: Input, index: Taps, *, geometry: Geometry) -> Pooled:
+    """y[p] = x[s·p + d·index[p] - lo]; zero where the index is -1."""
+    if _large_side_by_side(geometry):
+        return _side_by_side.gather(x, index, geometry=geometry)
+    zero = jnp.zeros((), x.dtype)
+    return sum_over_taps(
+        lambda tap, seen: jnp.where(index == tap, seen, zero), [x], geometry=geometry
+    )
+
+
+def scatter_windows(y: Pooled, index: Taps, *, geometry: Geometry) -> Input:
+    """x[i] = Σ y[p] over the windows whose index points at i: the transpose of `gather_windows`."""
+    if _large_side_by_side(geometry):
+        return _side_by_side.scatter(y, index, geometry=geometry)
+    wide = y.astype(accumulator(y.dtype))
+    if math.prod(geometry.window) <= MAX_TAPS:
+        return _scatter_by_shifts(wide, index, geometry).astype(y.dtype)
+    zero = jnp.zeros((), wide.dtype)
+    x = place_over_taps(lambda tap: jnp.where(index == tap, wide, zero), [], geometry=geometry)
+    return x.astype(y.dtype)
+
+
+def sum_where_equal(x_dot: Input, x: Input, y: Pooled, *, geometry: Geometry) -> Pooled:
+    """y_dot[p] = Σ_r x_dot[s·p + d·r - lo] over the taps that see y[p] itself, or both see NaN."""
+    wide = x_dot.astype(accumulator(x_dot.dtype))
+    zero = jnp.zeros((), wide.dtype)
+    y_dot = sum_over_taps(
+        lambda _, seen, moved: jnp.where(_same(seen, y), moved, zero), [x, wide], geometry=geometry
+    )
+    return y_dot.astype(x_dot.dtype)
+
+
+def spread_where_equal(y_bar: Pooled, x: Input, y: Pooled, *, geometry: Geometry) -> Input:
+    """x[i] = Σ y_bar[p] over the windows whose y is the element at i: its transpose."""
+    wide = y_bar.astype(accumulator(y_bar.dtype))
+    zero = jnp.zeros((), wide.dtype)
+    x_bar = place_over_taps(
+        lambda _, seen: jnp.where(_same(seen, y), wide, zero), [x], geometry=geometry
+    )
+    return x_bar.astype(y_bar.dtype)
+
+
+def index_dtype(geometry: Geometry) -> np.dtype:
+    """The smallest signed integer that can number the taps of a window."""
+    return np.min_scalar_type(-math.prod(geometry.window))
+
+
+def _choose(x: Array, geometry: Geometry) -> tuple[Array, Array]:
+    dtype = index_dtype(geometry)
+    if _large_side_by_side(geometry):
+        return _side_by_side.first_maxima(x, dtype, geometry=geometry)
+    has_padding = any(lo > 0 or hi > 0 for lo, hi in geometry.padding)
+    best, taps_inside = x, 1
+    index = jnp.zeros_like(x, dtype)  # split over devices as x is
+    # The innermost axis first: then, among equals, the lowest outer tap is met first, as it should.
+    for axis in reversed(range(geometry.rank)):
+        values = taps(best, axis, geometry, fill=_lowest(x.dtype))
+        indices = taps(index, axis, geometry, fill=-1)
+        best, index = values[0], indices[0]
+        for r in range(1, geometry.window[axis]):
+            larger = ~(values[r] <= best) & ~_is_nan(best)  # a NaN counts as the largest
+            if has_padding:
+                larger = (indices[r] >= 0) & (larger | (index < 0))
+            best = jnp.where(larger, values[r], best)
+            index = jnp.where(larger, indices[r] + jnp.asarray(r * taps_inside, dtype), index)
+        taps_inside *= geometry.window[axis]
+    return best, index
+
+
+def _scatter_by_shifts(y: Array, index: Array, geometry: Geometry) -> Array:
+    """The scatter as one loop over the input, a few comparisons a pixel.
+
+    Pixel s·q + φ - lo, of phase φ < s, is met by tap r of window p where d·r = s·u + φ and
+    p = q - u. So for each shift u there is one tap for each phase, or none, and
+
+        x[s·q + φ - lo] = Σ_u y[q - u] [index[q - u] = the tap of (u, φ)]
+
+    with as many terms as there are shifts: one for windows side by side, and for 3×3 windows of
+    stride 2 four, not nine. Phases have an axis of their own, over which y and index broadcast, so
+    that nothing is interleaved.
+    """
+    tables, ends = [], []
+    for r, s, d, (lo, _), i in zip(
+        geometry.window,
+        geometry.strides,
+        geometry.kernel_dilation,
+        geometry.padding,
+        geometry.input_size,
+        strict=True,
+    ):
+        table: dict[int, np.ndarray] = {}
+        for tap in range(r):
+            shift, phase = divmod(d * tap, s)
+            table.setdefault(shift, np.full(s, -1))[phase] = tap
+        tables.append(table)
+        ends.append(-(-(lo + i) // s))
+    zero, between = jnp.zeros((), y.dtype), [2 * axis + 2 for axis in range(geometry.rank)]
+
+    def term(shifts):
+        numbers = _numbers_of([table[u] for table, u in zip(tables, shifts, strict=True)], geometry)
+        moved, chosen = y, index
+        for axis, u in enumerate(shifts):
+            after = ends[axis] - geometry.output_size[axis] - u
+            moved, chosen = pad(moved, axis, u, after), pad(chosen, axis, u, after, -1)
+        is_mine = jnp.expand_dims(chosen, between) == jnp.asarray(numbers, index.dtype)
+        return jnp.where(is_mine, jnp.expand_dims(moved, between), zero)
+
+    x = add_up(term(shifts) for shifts in itertools.product(*tables))
+    whole = [end * s for end, s in zip(ends, geometry.strides, strict=True)]
+    x = x.reshape(len(y), *whole, y.shape[-1])
+    for axis, (size, (lo, _)) in enumerate(zip(geometry.input_size, geometry.padding, strict=True)):
+        x = pad(x, axis, -lo, lo + size - whole[axis])
+    return x
+
+
+def _numbers_of(taps_of_phases: list[np.ndarray], geometry: Geometry) -> np.ndarray:
+    """The row-major number of the tap at each combination of phases, -2 where an axis has none."""
+    numbers, exist = np.zeros((), int), np.ones((), bool)
+    for of_phase, r in zip(taps_of_phases, geometry.window, strict=True):
+        numbers = numbers[..., None] * r + of_phase
+        exist = exist[..., None] & (of_phase >= 0)
+    numbers = np.where(exist, numbers, -2)
+    return np.expand_dims(numbers, (0, *(2 * axis + 1 for axis in range(geometry.rank)), -1))
+
+
+def _large_side_by_side(geometry: Geometry) -> bool:
+    """Where slices would be many, or are all of the map, and a reshape does the same."""
+    many = math.prod(geometry.window) > MAX_TAPS or math.prod(geometry.output_size) == 1
+    return many and _side_by_side.applies(geometry)
+
+
+def _same(a: Array, b: Array) -> Array:
+    return (a == b) | (_is_nan(a) & _is_nan(b))
+
+
+def _lowest(dtype: np.dtype) -> int | float:
+    if jnp.issubdtype(dtype, jnp.floating):
+        return -np.inf
+    return int(jnp.iinfo(dtype).min)
+
+
+def _is_nan(x: Array) -> Array:
+    return x != x  # also for integers, where it is False everywhere

@@ -1,0 +1,117 @@
+"""Sum and average pooling: linear, and so their own derivatives."""
+
+import numpy as np
+
+from .. import lowering
+from .._geometry import Geometry, Padding, Size
+from .._typing import AnyArray, Array
+from ._call import as_array
+from ._windows import geometry_of, inexact_map, window_sum
+
+
+def sum_pool(
+    x: AnyArray,
+    window_shape: Size,
+    strides: Size | None = None,
+    padding: Padding = "VALID",
+    *,
+    window_dilation: Size = 1,
+) -> Array:
+    """Add up each window of a feature map.
+
+        y[n,p,c] = Σ_r x[n, s·p + d·r - lo, c]                                                 (1)
+
+    Linear in `x`, so the JVP is (1) itself. Its transpose is
+
+        x_bar[n,i,c] = Σ_{p,r} y_bar[n,p,c] [s·p + d·r - lo = i]                               (2)
+
+    every pixel receives the errors of all windows that contain it. For windows side by side, that
+    is nearest-neighbour upscaling: (2) is `upscale`, and `upscale`'s transpose is (1).
+
+    Args:
+      x: Feature map `(n, *spatial, c)`. Half precision is added up in float32; integers stay in
+        their dtype, and wrap around where it is too small.
+      window_shape: Size of the windows; an int or one for each spatial axis.
+      strides: Step s between windows; None means `window_shape`, windows side by side.
+      padding: As for `conv`, non-negative; the padding is zero.
+      window_dilation: Spacing d of the elements of a window.
+
+    Returns:
+      Feature map `(n, *output, c)`, in the dtype of `x`.
+
+    Raises:
+      ValueError: An option is out of range, or a window is larger than the padded input.
+      TypeError: `x` is no array of numbers, or an option has the wrong type.
+
+    Source: derived here; the special case of `conv` with a kernel of ones and one group a channel.
+
+    >>> import jax.numpy as jnp
+    >>> sum_pool(jnp.ones((1, 4, 4, 1)), 2)[0, :, :, 0]
+    Array([[4., 4.],
+           [4., 4.]], dtype=float32)
+    """
+    x = as_array("sum_pool: x", x)
+    geometry = geometry_of("sum_pool", x, window_shape, strides, padding, window_dilation)
+    return window_sum(x, geometry=geometry)
+
+
+def avg_pool(
+    x: AnyArray,
+    window_shape: Size,
+    strides: Size | None = None,
+    padding: Padding = "VALID",
+    *,
+    window_dilation: Size = 1,
+    count_include_pad: bool = True,
+) -> Array:
+    """Take the mean of each window of a feature map.
+
+        y[n,p,c] = 1/N[p] Σ_r x[n, s·p + d·r - lo, c]                                          (1)
+
+    with N[p] the number of taps R, or, without the padding, that of the taps inside the input.
+    Linear in `x`; its transpose hands each pixel its share of the error:
+
+        x_bar[n,i,c] = Σ_{p,r} y_bar[n,p,c] / N[p] [s·p + d·r - lo = i]                        (2)
+
+    Args:
+      x: Feature map `(n, *spatial, c)`, floating point. Half precision is added up and divided in
+        float32.
+      window_shape: Size of the windows; an int or one for each spatial axis.
+      strides: Step s between windows; None means `window_shape`, windows side by side.
+      padding: As for `conv`, non-negative; the padding is zero.
+      window_dilation: Spacing d of the elements of a window.
+      count_include_pad: Divide by R everywhere; False divides by the taps that lie on the input,
+        and gives 0 where there are none.
+
+    Returns:
+      Feature map `(n, *output, c)`, in the dtype of `x`.
+
+    Raises:
+      ValueError: An option is out of range, or a window is larger than the padded input.
+      TypeError: `x` is no array of floating-point numbers, or an option has the wrong type.
+
+    Source: derived here from `sum_pool`.
+
+    >>> import jax.numpy as jnp
+    >>> avg_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 2)[0, :, :, 0]
+    Array([[ 2.5,  4.5],
+           [10.5, 12.5]], dtype=float32)
+    """
+    x = inexact_map("avg_pool", x)
+    geometry = geometry_of("avg_pool", x, window_shape, strides, padding, window_dilation)
+    if not isinstance(count_include_pad, bool):
+        raise TypeError(f"avg_pool: count_include_pad must be a bool, got {count_include_pad!r}.")
+    wide = x.astype(lowering.accumulator(x.dtype))  # a sum may be too large where the mean is not
+    counts = np.prod(geometry.window)
+    if not count_include_pad:
+        counts = np.maximum(_taps_on_input(geometry), 1)[..., None]
+    return (window_sum(wide, geometry=geometry) / counts.astype(wide.dtype)).astype(x.dtype)
+
+
+def _taps_on_input(geometry: Geometry) -> np.ndarray:
+    """How many taps of the window at each output position lie on the input, not on padding."""
+    counts = np.ones((), int)
+    for i, r, p, s, lo, _, d in geometry.axes():
+        seen = s * np.arange(p)[:, None] + d * np.arange(r) - lo
+        counts = counts[..., None] * np.sum((0 <= seen) & (seen < i), axis=1)
+    return counts

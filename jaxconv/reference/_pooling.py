@@ -1,0 +1,141 @@
+"""Pools: what a window of a feature map comes down to, position by position."""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+from numpy import ndarray
+
+from ._convolution import Padding, Size, output_size, per_axis, spatial_axes, terms, wide, zeros
+
+
+def max_pool(x: ndarray, *args, **options) -> ndarray:
+    """y[n,p,c] = max x[n,i,c] over the i of p's window; a NaN is the maximum, padding is -inf.
+
+    The further arguments, here and in the other pools, are those of `_windows`.
+    """
+    windows, y_shape = _windows(x.shape, *args, **options)
+    x, y = wide(x), np.full(y_shape, -np.inf)
+    for p, window in windows:
+        y[:, *p] = np.max([x[:, *i] for i in window], axis=0)
+    return y
+
+
+def max_pool_vjp(x: ndarray, y_bar: ndarray, *args, ties: str = "first", **options) -> ndarray:
+    """x_bar[n,i,c] = Σ y_bar[n,p,c] [i is the maximum of p's window], the first in row-major order.
+
+    A NaN is the maximum of its window; a window that is all padding sends nothing anywhere. Of
+    several maxima, with `ties` "all" each receives y_bar, with "split" an equal share.
+    """
+    windows, _ = _windows(x.shape, *args, **options)
+    x, y_bar, x_bar = wide(x), wide(y_bar), zeros(x.shape, y_bar)
+    for p, window in windows:
+        values = np.array([x[:, *i] for i in window])
+        largest = values.max(axis=0)
+        wins = (values == largest) | np.isnan(values)
+        if ties == "first":
+            wins &= np.cumsum(wins, axis=0) == 1
+        share = y_bar[:, *p] / (wins.sum(axis=0) if ties == "split" else 1)
+        for i, wins_here in zip(window, wins, strict=True):
+            x_bar[:, *i] += np.where(wins_here, share, 0)
+    return x_bar
+
+
+def max_pool_with_argmax(x: ndarray, *args, **options) -> tuple[ndarray, ndarray]:
+    """The maximum of each window and its number among all pixels, row-major; -1 for padding."""
+    windows, y_shape = _windows(x.shape, *args, **options)
+    x, argmax = wide(x), np.full(y_shape, -1)
+    for p, window in windows:
+        numbers = np.array([np.ravel_multi_index(i, x.shape[1:-1]) for i in window])
+        argmax[:, *p] = numbers[np.argmax([x[:, *i] for i in window], axis=0)]
+    return max_pool(x, *args, **options), argmax
+
+
+def max_unpool(y: ndarray, argmax: ndarray, output_size, *, overlap: str = "sum") -> ndarray:
+    """x[n,i,c] = Σ y[n,p,c] over the p whose argmax is i, or their mean; no windows are needed."""
+    n, *_, c = y.shape
+    total, count = np.zeros((n, np.prod(output_size), c)), np.zeros((n, np.prod(output_size), c))
+    for index in np.ndindex(y.shape):
+        if argmax[index] >= 0:
+            total[index[0], argmax[index], index[-1]] += y[index]
+            count[index[0], argmax[index], index[-1]] += 1
+    x = total / np.maximum(count, 1) if overlap == "mean" else total
+    return x.reshape(n, *output_size, c)
+
+
+def min_pool(x: ndarray, *args, **options) -> ndarray:
+    """y = -max_pool(-x): a NaN is the minimum, padding is +inf."""
+    return -max_pool(-wide(x), *args, **options)
+
+
+def sum_pool(x: ndarray, *args, **options) -> ndarray:
+    """y[n,p,c] = Σ x[n,i,c] over the i of p's window; padding adds 0."""
+    windows, y_shape = _windows(x.shape, *args, **options)
+    x, y = wide(x), zeros(y_shape, x)
+    for p, window in windows:
+        y[:, *p] = sum(x[:, *i] for i in window)
+    return y
+
+
+def avg_pool(
+    x: ndarray, window_shape: Size, *args, count_include_pad: bool = True, **options
+) -> ndarray:
+    """The sum pool over the number of taps, or of those that are not on padding."""
+    taps = np.prod(per_axis(window_shape, x.ndim - 2))
+    if not count_include_pad:
+        taps = sum_pool(np.ones(x.shape), window_shape, *args, **options)
+    return sum_pool(x, window_shape, *args, **options) / taps
+
+
+def lp_pool(x: ndarray, p: int | float, *args, **options) -> ndarray:
+    """The p-norm of each window."""
+    return sum_pool(np.abs(wide(x)) ** p, *args, **options) ** (1 / p)
+
+
+def global_avg_pool(x: ndarray) -> ndarray:
+    """y[n,c], the mean of x[n,i,c] over all i."""
+    return wide(x).mean(axis=tuple(range(1, x.ndim - 1)))
+
+
+def global_max_pool(x: ndarray) -> ndarray:
+    """y[n,c], the maximum of x[n,i,c] over all i."""
+    return wide(x).max(axis=tuple(range(1, x.ndim - 1)))
+
+
+def adaptive_avg_pool(x: ndarray, output_size: Size) -> ndarray:
+    """The mean over part p of q: pixels from floor(p n / q) to before ceil((p + 1) n / q)."""
+    return _adaptive(np.mean, x, output_size)
+
+
+def adaptive_max_pool(x: ndarray, output_size: Size) -> ndarray:
+    """The maximum over the same parts."""
+    return _adaptive(np.max, x, output_size)
+
+
+def _adaptive(reduce, x, output_size):
+    (n, *size, c), x = x.shape, wide(x)
+    spatial = tuple(range(1, x.ndim - 1))
+    y = np.zeros((n, *per_axis(output_size, len(size)), c))
+    for p in np.ndindex(y.shape[1:-1]):
+        ends = zip(p, size, y.shape[1:-1], strict=True)
+        part = (slice(p_a * n_a // q, -(-(p_a + 1) * n_a // q)) for p_a, n_a, q in ends)
+        y[:, *p] = reduce(x[:, *part], axis=spatial)
+    return y
+
+
+def _windows(
+    x_shape: Sequence[int],
+    window_shape: Size,
+    strides: Size | None = None,
+    padding: Padding = "VALID",
+    *,
+    window_dilation: Size = 1,
+):
+    """Each output position `p` with the `i` in its window, row-major, and the output's shape."""
+    n, *x_size, c = x_shape
+    window = per_axis(window_shape, len(x_size))
+    strides = window if strides is None else strides
+    axes = spatial_axes(x_size, window, strides, padding, 1, window_dilation)
+    by_position = groupby(terms(axes), key=lambda term: term[2])
+    windows = ((p, [i for i, _, _ in group]) for p, group in by_position)
+    return windows, (n, *output_size(axes), c)

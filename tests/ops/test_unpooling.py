@@ -1,0 +1,163 @@
+"""Where the maxima were, and unpooling as the transpose of the choice."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxconv import max_pool, max_pool_with_argmax, max_unpool, reference
+from tests.oracles import assert_within_rounding
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+WINDOWS = [
+    ((7,), 3, {"strides": 2}),
+    ((8, 6), 2, {}),
+    ((9, 7), (2, 3), {"strides": (1, 2), "padding": ((1, 0), (2, 1)), "window_dilation": (3, 1)}),
+    ((5, 4, 6), (2, 3, 2), {"strides": (2, 1, 3), "padding": "SAME"}),
+]
+
+
+@pytest.fixture(params=WINDOWS, ids=str)
+def case(request, normal):
+    spatial, window, options = request.param
+    return normal((2, *spatial, 3)), window, options
+
+
+def test_values_and_argmax_equal_the_definition(case):
+    x, window, options = case
+    y, argmax = max_pool_with_argmax(x, window, **options)
+    expected, where = reference.max_pool_with_argmax(np.asarray(x), window, **options)
+    chex.assert_trees_all_equal(np.asarray(y), expected)
+    assert argmax.dtype == jnp.int32
+    chex.assert_trees_all_equal(np.asarray(argmax, int), where)
+
+
+@pytest.mark.parametrize("overlap", ["sum", "mean"])
+def test_unpooling_equals_the_definition(case, overlap, normal):
+    x, window, options = case
+    _, argmax = max_pool_with_argmax(x, window, **options)
+    y, size = normal(argmax.shape), x.shape[1:-1]
+    actual = max_unpool(y, argmax, window, **options, output_size=size, overlap=overlap)
+    expected = reference.max_unpool(np.asarray(y), np.asarray(argmax), size, overlap=overlap)
+    scale = reference.max_unpool(np.abs(y), np.asarray(argmax), size)
+    assert_within_rounding(actual, expected, scale, np.prod(argmax.shape[1:-1]))
+
+
+def test_unpooling_is_the_transpose_of_the_choice(case, normal):
+    """The gradient of a max pool unpools the error; the gradient of that chooses again."""
+    x, window, options = case
+    (y, argmax), pull_back = jax.vjp(lambda x: max_pool_with_argmax(x, window, **options), x)
+    y_bar, v, size = normal(y.shape), normal(x.shape), x.shape[1:-1]
+
+    def unpool(y):
+        return max_unpool(y, argmax, window, **options, output_size=size)
+
+    (x_bar,) = pull_back((y_bar, np.zeros(argmax.shape, jax.dtypes.float0)))
+    chex.assert_trees_all_equal(x_bar, unpool(y_bar))
+    chex.assert_trees_all_equal(jax.jvp(unpool, (y,), (y_bar,)), (unpool(y), unpool(y_bar)))
+    (chosen,) = jax.vjp(unpool, y)[1](v)
+    chex.assert_trees_all_equal(
+        chosen, jax.jvp(lambda x: max_pool(x, window, **options), (x,), (v,))[1]
+    )
+
+
+def test_mean_gives_back_what_was_pooled(normal):
+    """As in PyTorch, however many windows share a maximum; its transpose is tested with it."""
+    x = normal((2, 9, 8, 3))
+    y, argmax = max_pool_with_argmax(x, 3, 1)
+    options = {"strides": 1, "output_size": (9, 8), "overlap": "mean"}
+    back = max_unpool(y, argmax, 3, **options)
+    assert_within_rounding(back, jnp.where(back == 0, 0, x), jnp.abs(x), 9)
+    assert (back != 0).sum() == sum(len(np.unique(argmax[n, ..., c])) for n, c in np.ndindex(2, 3))
+    y_bar, v = normal(y.shape), normal(x.shape)
+    (pulled,) = jax.vjp(lambda y: max_unpool(y, argmax, 3, **options), y)[1](v)
+    pushed = max_unpool(y_bar, argmax, 3, **options)
+    scale = jnp.abs(pushed).sum() * jnp.abs(v).max()
+    assert_within_rounding(jnp.vdot(pulled, y_bar), jnp.vdot(pushed, v), scale, 9)
+
+
+def test_modes(normal):
+    x = normal((2, 6, 4, 2))
+
+    def loss(x):
+        y, argmax = max_pool_with_argmax(jnp.sin(x), 2)
+        return jnp.sum(max_unpool(y**2, argmax, 2) ** 2)
+
+    def plain(x):  # the same without unpooling: nothing overlaps
+        return jnp.sum(max_pool(jnp.sin(x), 2) ** 4)
+
+    def modes(f):
+        return (
+            jax.grad(f)(x),
+            jax.jvp(jax.grad(f), (x,), (jnp.cos(x),))[1],
+            jax.vmap(jax.grad(f))(jnp.stack([x, x + 1])),
+            jax.lax.scan(lambda s, a: (s + jax.grad(f)(a * x), None), x, jnp.arange(1.0, 3))[0],
+        )
+
+    actual, expected = jax.jit(lambda: (modes(loss), modes(plain)))()
+    for a, b in zip(actual, expected, strict=True):
+        assert_within_rounding(a, b, jnp.abs(b).max() + 12, 16)
+
+
+def test_size_is_the_smallest_or_a_multiple(normal):
+    for padding, size in [("VALID", 10), ("SAME", 9), (1, 8)]:
+        y = normal((1, 3, 1))
+        argmax = jnp.zeros(y.shape, int)
+        assert max_unpool(y, argmax, 4, 3, padding).shape == (1, size, 1)
+    assert max_unpool(y, argmax, 4, 3, output_size=(12,)).shape == (1, 12, 1)
+
+
+def test_pixels_outside_of_their_window_receive_nothing():
+    y = jnp.array([1.0, 2, 4, 8]).reshape(1, 4, 1)
+    argmax = jnp.array([1, 1, -1, 99]).reshape(1, 4, 1)  # right; of another window; none; none
+    assert max_unpool(y, argmax, 2)[0, :, 0].tolist() == [0, 1, 0, 0, 0, 0, 0, 0]
+
+
+def test_windows_of_padding_alone_have_no_pixel():
+    y, argmax = max_pool_with_argmax(jnp.ones((1, 2, 1)), 2, 2, ((2, 2),))
+    assert argmax[0, :, 0].tolist() == [-1, 0, -1]
+    back = max_unpool(y, argmax, 2, 2, ((2, 2),))
+    assert back[0, :, 0].tolist() == [1, 0]
+
+
+BAD_CALLS = {
+    "shapes": (lambda y, i: max_unpool(y, i[:, :2], 2), ValueError, "argmax must have the shape"),
+    "floats": (lambda y, i: max_unpool(y, y, 2), TypeError, "argmax must hold integers"),
+    "rank": (lambda y, i: max_unpool(y[0, 0], i, 2), ValueError, "max_unpool: y must be"),
+    "size": (
+        lambda y, i: max_unpool(y, i, 2, output_size=(4, 9)),
+        ValueError,
+        r"output_size \(4, 9\) would be pooled to \(2, 4\), but y has \(3, 2\)",
+    ),
+    "overlap": (lambda y, i: max_unpool(y, i, 2, overlap="last"), ValueError, "overlap must be"),
+    "mean of integers": (
+        lambda y, i: max_unpool(i, i, 2, overlap="mean"),
+        TypeError,
+        "y must be floating point",
+    ),
+    "window": (lambda y, i: max_unpool(y, i, 0), ValueError, "max_unpool: window_shape"),
+    "strides": (lambda y, i: max_unpool(y, i, 2, (1, 2, 3)), ValueError, "max_unpool: strides"),
+    "padding": (
+        lambda y, i: max_unpool(y, i, 2, padding=-1),
+        ValueError,
+        "max_unpool: padding must not be negative",
+    ),
+    "no map": (lambda y, i: max_pool_with_argmax(y[0, 0], 2), ValueError, "x must be"),
+    "too large": (
+        lambda y, i: jax.eval_shape(
+            lambda x: max_pool_with_argmax(x, 2), jax.ShapeDtypeStruct((1, 2**16, 2**16, 1), float)
+        ),
+        ValueError,
+        "int32 cannot number the pixels",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD_CALLS)
+@pytest.mark.usefixtures("no_type_checker")
+def test_bad_input(mistake, normal):
+    call, error, message = BAD_CALLS[mistake]
+    with pytest.raises(error, match=message):
+        call(normal((2, 3, 2, 4)), jnp.zeros((2, 3, 2, 4), int))

@@ -1,0 +1,177 @@
+"""Upscaling and pixel shuffles, each as the transpose of what it is the transpose of."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxconv
+from jaxconv import conv_transpose, pixel_shuffle, pixel_unshuffle, reference, sum_pool, upscale
+from tests.oracles import assert_within_rounding
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+METHODS = {
+    "nearest": {},
+    "zeros": {"method": "zeros"},
+    "bilinear": {"method": "bilinear"},
+    "aligned": {"method": "bilinear", "align_corners": True},
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("shape", "factor"),
+    [((1, 1, 1, 1), 2), ((2, 3, 5, 4), (3, 1)), ((2, 4, 3), 5), ((1, 2, 3, 4, 2), (2, 1, 3))],
+    ids=str,
+)
+def test_upscale(shape, factor, method, normal):
+    """The definition; linear; and the adjoint identity."""
+    f, x = partial(upscale, factor=factor, **METHODS[method]), normal(shape)
+    y, pull_back = jax.vjp(f, x)
+    y_bar = normal(y.shape)
+    (x_bar,) = pull_back(y_bar)
+    expected = reference.upscale(np.asarray(x), factor, **METHODS[method])
+    copies = "bilinear" not in METHODS[method].values()
+    # Two terms an axis, and weights that are rounded on either side.
+    assert_within_rounding(y, expected, 0 if copies else jnp.abs(x).max(), 4 * x.ndim * 5)
+    scale = jnp.vdot(f(jnp.abs(x)), jnp.abs(y_bar))
+    assert_within_rounding(jnp.vdot(x_bar, x), jnp.vdot(y, y_bar), scale, y.size)
+    assert_within_rounding(jax.jvp(f, (x,), (2 * x,))[1], 2 * y, jnp.abs(x).max(), 8)
+
+
+def test_transposes(normal):
+    """Nearest: sum pool. Zeros: every f-th pixel. Bilinear: a sum pool weighted by a triangle."""
+    y_bar = normal((2, 6, 8, 3))
+
+    def pulled(**options):
+        f = partial(upscale, factor=2, **options)
+        return jax.vjp(f, jnp.zeros((2, 3, 4, 3)))[1](y_bar)[0]
+
+    chex.assert_trees_all_equal(pulled(), sum_pool(y_bar, 2))
+    chex.assert_trees_all_equal(pulled(method="zeros"), y_bar[:, ::2, ::2])
+    triangle = np.array([1, 3, 3, 1]) / 4
+    kernel = jnp.asarray(np.outer(triangle, triangle)[..., None, None] * np.ones(3))
+    options = {"strides": 2, "padding": 1, "feature_group_count": 3}
+    weighted = jaxconv.conv(y_bar, kernel, **options)
+    # Inside; at the border the weight that would fall outside stays with the outermost pixel.
+    inner = pulled(method="bilinear")[:, 1:-1, 1:-1]
+    assert_within_rounding(inner, weighted[:, 1:-1, 1:-1], jnp.abs(y_bar).max(), 16)
+    x = normal((2, 3, 4, 3))
+    whole = conv_transpose(x, kernel, **options)
+    actual = upscale(x, 2, "bilinear")[:, 1:-1, 1:-1]
+    assert_within_rounding(actual, whole[:, 1:-1, 1:-1], jnp.abs(x).max(), 16)
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_bilinear_is_that_of_jax_image(factor, normal):
+    x = normal((2, 4, 5, 3))
+    expected = jax.image.resize(x, (2, 4 * factor, 5 * factor, 3), "linear")
+    assert_within_rounding(upscale(x, factor, "bilinear"), expected, jnp.abs(x).max(), 64)
+
+
+def test_a_straight_line_stays_straight():
+    """With aligned corners everywhere, and between areas inside; the corners stay in place."""
+    x = jnp.arange(4.0).reshape(1, 4, 1)
+    aligned = upscale(x, 3, "bilinear", align_corners=True)[0, :, 0]
+    assert_within_rounding(aligned, np.linspace(0, 3, 12), 3, 4)
+    areas = upscale(x, 2, "bilinear")[0, :, 0]
+    assert areas.tolist() == [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nan_and_infinity_stay_where_they_are(method):
+    x = jnp.zeros((1, 6, 1)).at[0, 0, 0].set(jnp.nan).at[0, 5, 0].set(jnp.inf)
+    y = upscale(x, 2, **METHODS[method])[0, :, 0]
+    assert np.isnan(y[0])
+    assert np.isfinite(y[3:9]).all()
+    assert np.isinf(y).any()
+
+
+@pytest.mark.parametrize("factor", [2, (3, 1)], ids=str)
+def test_pixel_shuffle(factor, normal):
+    blocks = np.prod((factor,) * 2 if isinstance(factor, int) else factor)
+    x = normal((2, 3, 4, 2 * blocks))
+    y, pull_back = jax.vjp(partial(pixel_shuffle, factor=factor), x)
+    chex.assert_trees_all_equal(np.asarray(y), reference.pixel_shuffle(np.asarray(x), factor))
+    y_bar = normal(y.shape)
+    expected = reference.pixel_unshuffle(np.asarray(y_bar), factor)
+    chex.assert_trees_all_equal(np.asarray(pixel_unshuffle(y_bar, factor)), expected)
+    chex.assert_trees_all_equal(np.asarray(pull_back(y_bar)[0]), expected)
+    chex.assert_trees_all_equal(pixel_unshuffle(y, factor), x)
+    assert pixel_shuffle(normal((2, 3, 8)), 4).shape == (2, 12, 2)
+    assert pixel_unshuffle(normal((2, 4, 2, 6, 3)), 2).shape == (2, 2, 1, 3, 24)
+
+
+@pytest.mark.parametrize("method", [*METHODS, "shuffle", "unshuffle"])
+def test_modes(method, normal):
+    """Linear maps: what any transform gives follows from the map itself."""
+    x, v = normal((2, 2, 4, 4)), normal((2, 2, 4, 4))
+    f = {
+        "shuffle": partial(pixel_shuffle, factor=2),
+        "unshuffle": partial(pixel_unshuffle, factor=2),
+    }.get(method) or partial(upscale, factor=2, **METHODS.get(method, {}))
+    y = f(x)
+
+    def loss(x):
+        return jnp.sum(f(x) ** 3)
+
+    @jax.jit
+    def modes(x):
+        return (
+            jax.jvp(jax.grad(loss), (x,), (v,)),
+            jax.vmap(f)(jnp.stack([x, v])),
+            jax.lax.scan(lambda s, a: (s, jax.grad(loss)(a * x)), 0.0, jnp.ones(1))[1][0],
+            jax.linear_transpose(f, x)(y)[0],
+        )
+
+    (gradient, hessian_v), batched, scanned, transposed = modes(x)
+    _, pull_back = jax.vjp(f, x)
+    scale = 16 * jnp.abs(x).max() ** 3
+    assert_within_rounding(gradient, pull_back(3 * y**2)[0], scale, 64)
+    assert_within_rounding(hessian_v, pull_back(6 * y * f(v))[0], scale * 9, 64)
+    assert_within_rounding(batched, jnp.stack([y, f(v)]), scale, 4)
+    assert_within_rounding(scanned, gradient, scale, 64)
+    assert_within_rounding(transposed, pull_back(y)[0], scale, 64)
+
+
+def test_dtypes_and_empty_maps():
+    x = jnp.array([[[1], [3]]], jnp.int8)
+    assert upscale(x, 2)[0, :, 0].tolist() == [1, 1, 3, 3]
+    assert upscale(x, 2, "zeros")[0, :, 0].tolist() == [1, 0, 3, 0]
+    for dtype in (jnp.bfloat16, jnp.float16, jnp.float32, jnp.complex64):
+        assert upscale(x.astype(dtype), 2, "bilinear").dtype == dtype
+    for method in METHODS.values():
+        assert upscale(jnp.zeros((0, 2, 3)), 2, **method).shape == (0, 4, 3)
+        assert upscale(jnp.zeros((2, 0, 3)), 2, **method).shape == (2, 0, 3)
+    assert pixel_shuffle(jnp.zeros((0, 2, 4)), 2).shape == (0, 4, 2)
+
+
+BAD_CALLS = {
+    "factor": (lambda x: upscale(x, 0), ValueError, "upscale: factor must be at least 1"),
+    "method": (lambda x: upscale(x, 2, "cubic"), ValueError, "upscale: method must be one of"),
+    "corners": (lambda x: upscale(x, 2, align_corners=True), ValueError, "align_corners goes with"),
+    "corners' type": (
+        lambda x: upscale(x, 2, "bilinear", align_corners=1),
+        TypeError,
+        "align_corners must be a bool",
+    ),
+    "integers": (lambda x: upscale(x.astype(int), 2, "bilinear"), TypeError, "floating point"),
+    "rank": (lambda x: upscale(x[0, 0], 2), ValueError, "upscale: x must be"),
+    "channels": (lambda x: pixel_shuffle(x, 3), ValueError, "needs a multiple of 9 channels"),
+    "shuffle's factor": (lambda x: pixel_shuffle(x, 0), ValueError, "pixel_shuffle: factor"),
+    "size": (lambda x: pixel_unshuffle(x, 5), ValueError, "factor 5 must divide"),
+    "shuffle's rank": (lambda x: pixel_unshuffle(x[0, 0], 2), ValueError, "pixel_unshuffle: x"),
+    "text": (lambda x: pixel_shuffle(x, "2"), TypeError, "pixel_shuffle: factor"),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD_CALLS)
+@pytest.mark.usefixtures("no_type_checker")
+def test_bad_input(mistake, normal):
+    call, error, message = BAD_CALLS[mistake]
+    with pytest.raises(error, match=message):
+        call(normal((2, 6, 7, 4)))
