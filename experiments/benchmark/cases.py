@@ -215,6 +215,10 @@ CONVOLUTIONS = (
     conv("dcgan-16", "DCGAN, transposed", 64, (16, 16), 128, 256, 4, 2, 1),
     conv("dcgan-32", "DCGAN, transposed", 64, (32, 32), 64, 128, 4, 2, 1),
     conv("dcgan-64", "DCGAN, transposed", 64, (64, 64), 3, 64, 4, 2, 1),
+    # Upsampling as lax writes it, by an input dilation: where autodiff's kernel gradient leaves the
+    # fast routines of every platform (jax#31662 has the volume).
+    conv("upsampled-2d", "generator, lhs_dilation", 8, (32, 32), 64, 32, 4, 1, 2, input_dilation=2),
+    conv("upsampled-3d", "jax#31662", 2, (16, 16, 16), 32, 16, 4, 1, 2, input_dilation=2),
     # Sound and other signals.
     conv("wavenet-1", "WaveNet", 8, (8192,), 64, 64, 2, 1, ((1, 0),)),
     conv("wavenet-16", "WaveNet", 8, (8192,), 64, 64, 2, 1, ((16, 0),), kernel_dilation=16),
