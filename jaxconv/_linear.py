@@ -105,7 +105,7 @@ def multilinear_form(
       batch: `batch(corners, slot, operands, batched, **params)` evaluates a corner for operands
         that carry a leading batch axis where `batched` says so; the output carries one, too.
       shard: `shard(slot, shape, *avals, **params)` gives the mesh axes over which each axis of a
-        corner's output, of that shape, is split; by default `axis_by_axis`.
+        corner's output, of that shape, is split; by default it is whole, and so must operands be.
       lowerings: For a slot, `{platform: map}`: the map to compile on that platform ("cpu", "cuda",
         "rocm", "tpu") in place of the definition.
 
@@ -117,7 +117,7 @@ def multilinear_form(
     for slot in slots:
         corners[slot] = Operation(f"{name}_{slot}", maps[slot], (lowerings or {}).get(slot, {}))
     for slot in slots:
-        _define_rules(corners, slot, result, batch, shard or axis_by_axis)
+        _define_rules(corners, slot, result, batch, shard or _all_whole)
     return tuple(corners.values())
 
 
@@ -134,7 +134,7 @@ def linear_pair(
 
     `forward` and `backward` take one linear operand, then the same constants and parameters.
     By default the leading axis of every operand counts independent examples, so that a batch of
-    batches is one longer batch.
+    batches is one longer batch, and axes that keep their size may be split over a mesh.
 
     Returns:
       `(forward, backward)` as operations.
@@ -145,7 +145,7 @@ def linear_pair(
         {"in": backward, "out": forward},
         result=result,
         batch=batch or merge_leading_axes,
-        shard=shard,
+        shard=shard or axis_by_axis,
     )
     return out_corner, in_corner
 
@@ -182,6 +182,14 @@ def _broadcast(operands: Sequence[Array], batched: Sequence[bool]) -> list[Array
         operand if b else jax.numpy.broadcast_to(operand, (size, *operand.shape))
         for operand, b in zip(operands, batched, strict=True)
     ]
+
+
+def _all_whole(slot: str, shape: tuple[int, ...], *operands: Any, **_: Any) -> Partition:
+    if any(axes is not None for operand in operands for axes in operand.sharding.spec):
+        raise ValueError(
+            "This operation takes arrays that are not split, see jax.sharding.reshard."
+        )
+    return (None,) * len(shape)
 
 
 def axis_by_axis(
