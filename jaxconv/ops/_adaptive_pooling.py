@@ -5,7 +5,7 @@ from functools import lru_cache
 from .._geometry import Size, per_axis
 from .._typing import AnyArray, Array
 from ..lowering import Mixing
-from ._max_pooling import max_pool
+from ._max_pooling import checked_ties, max_pool
 from ._sum_pooling import avg_pool
 from ._windows import inexact_map, real_map, resample, spatial_rank
 
@@ -63,6 +63,7 @@ def global_max_pool(x: AnyArray, *, ties: str = "first") -> Array:
     Array([[4., 5.]], dtype=float32)
     """
     x = real_map("global_max_pool", x)
+    ties = checked_ties("global_max_pool", ties)
     y = max_pool(x, _all_pixels("global_max_pool", x), ties=ties)
     return y.reshape(x.shape[0], x.shape[-1])
 

@@ -115,7 +115,7 @@ def adaptive_max_pool(x: ndarray, output_size: Size) -> ndarray:
 def _adaptive(reduce, x, output_size):
     (n, *size, c), x = x.shape, wide(x)
     spatial = tuple(range(1, x.ndim - 1))
-    y = np.zeros((n, *per_axis(output_size, len(size)), c))
+    y = np.zeros([n, *map(int, per_axis(output_size, len(size))), c])
     for p in np.ndindex(y.shape[1:-1]):
         ends = zip(p, size, y.shape[1:-1], strict=True)
         part = (slice(p_a * n_a // q, -(-(p_a + 1) * n_a // q)) for p_a, n_a, q in ends)

@@ -1,0 +1,8 @@
+"""What each library can differentiate: every cell of the table is tried when the program runs.
+
+    pools      the options of pooling and upscaling: definition, and how each library writes them
+    modes      forward, reverse and so on, in JAX and in PyTorch
+    __main__   tries every cell and prints the table
+
+An option more is a `Row` more; a family more is a file like `pools` and its name in `__main__`.
+"""
