@@ -297,6 +297,7 @@ def explicit_padding(
         )
     if _is_integer(padding):
         return ((int(padding), int(padding)),) * rank
+    padding = listed(padding)
     if not isinstance(padding, Sequence):
         raise TypeError(
             f"{function}: padding must be a name, an int or a sequence, got {padding!r}."
@@ -317,6 +318,7 @@ def _same(size: int, reach: int, stride: int, *, lower: bool) -> tuple[int, int]
 
 
 def _pair(function: str, side: Any) -> tuple[int, int]:
+    side = listed(side)
     if _is_integer(side):
         return int(side), int(side)
     if isinstance(side, Sequence) and len(side) == 2 and all(map(_is_integer, side)):
@@ -331,6 +333,7 @@ def per_axis(value: Any, rank: int, name: str, *, minimum: int = 1) -> tuple[int
       TypeError: `value` is neither an integer nor a sequence of integers.
       ValueError: The count is not `rank`, or a value is below `minimum`.
     """
+    value = listed(value)
     if _is_integer(value):
         values = (int(value),) * rank
     elif (
@@ -346,6 +349,11 @@ def per_axis(value: Any, rank: int, name: str, *, minimum: int = 1) -> tuple[int
     if any(v < minimum for v in values):
         raise ValueError(f"{name} must be at least {minimum}, got {value!r}.")
     return values
+
+
+def listed(value: Any) -> Any:
+    """An array, such as numpy's, as the list that it stands for; anything else as it is."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _is_integer(value: Any) -> TypeGuard[Integral]:

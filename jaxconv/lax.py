@@ -6,7 +6,6 @@ Same arguments, same order, same results, shapes and dtypes. For programs that a
 lax; new ones read better with `jaxconv.conv` and `jaxconv.conv_transpose`.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from ._geometry import explicit_padding, extent, per_axis
 from ._typing import AnyArray, Array
 from .ops import conv_general_dilated as conv_general_dilated
 from .ops._call import DimensionNumbers, as_array, layouts
+from .ops._general import Integers, Sides
 
 __all__ = ["conv", "conv_general_dilated", "conv_transpose", "conv_with_general_padding"]
 
@@ -23,8 +23,8 @@ __all__ = ["conv", "conv_general_dilated", "conv_transpose", "conv_with_general_
 def conv(
     lhs: AnyArray,
     rhs: AnyArray,
-    window_strides: Sequence[int],
-    padding: str | Sequence[tuple[int, int]],
+    window_strides: Integers,
+    padding: Sides,
     precision: lax.PrecisionLike = None,
     preferred_element_type: Any = None,
 ) -> Array:
@@ -60,10 +60,10 @@ def conv(
 def conv_with_general_padding(
     lhs: AnyArray,
     rhs: AnyArray,
-    window_strides: Sequence[int],
-    padding: str | Sequence[tuple[int, int]],
-    lhs_dilation: Sequence[int] | None,
-    rhs_dilation: Sequence[int] | None,
+    window_strides: Integers,
+    padding: Sides,
+    lhs_dilation: Integers | None,
+    rhs_dilation: Integers | None,
     precision: lax.PrecisionLike = None,
     preferred_element_type: Any = None,
 ) -> Array:
@@ -103,9 +103,9 @@ def conv_with_general_padding(
 def conv_transpose(
     lhs: AnyArray,
     rhs: AnyArray,
-    strides: Sequence[int],
-    padding: str | Sequence[tuple[int, int]],
-    rhs_dilation: Sequence[int] | None = None,
+    strides: Integers,
+    padding: Sides,
+    rhs_dilation: Integers | None = None,
     dimension_numbers: DimensionNumbers = None,
     transpose_kernel: bool = False,
     precision: lax.PrecisionLike = None,

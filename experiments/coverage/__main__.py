@@ -19,7 +19,8 @@ import jax
 import numpy as np
 
 from .._command_line import require, run
-from . import modes, pools
+from . import convolutions, modes, pools
+from .rows import Row
 
 MARKS = {"right": "✓", "wrong": "✗", "raises": "–", "absent": " "}
 
@@ -41,16 +42,15 @@ def main(config: Config) -> dict[str, dict[str, dict[str, str]]]:
     names = [name for name in config.libraries if name == "lax" or find_spec(name)]
     with jax.enable_x64(True), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries, about what they are asked here
-        chosen = [
-            row for row in pools.rows() if any(fnmatch.fnmatch(row.name, p) for p in config.rows)
-        ]
+        rows = [*convolutions.rows(), *pools.rows()]
+        chosen = [row for row in rows if any(fnmatch.fnmatch(row.name, p) for p in config.rows)]
         require(bool(chosen), f"--rows {' '.join(config.rows)} fits no row.")
         verdicts = {row.name: tried(row, names) for row in chosen}
     print(table(verdicts, names))
     return verdicts
 
 
-def tried(row: pools.Row, names: list[str]) -> dict[str, dict[str, str]]:
+def tried(row: Row, names: list[str]) -> dict[str, dict[str, str]]:
     """The verdict on each library and mode of a row."""
     y_shape = jax.eval_shape(row.definition, row.x).shape
     by_definition = modes.of_jax(row.definition, row.x, y_shape)

@@ -1,10 +1,9 @@
 """The options of pooling and upscaling, as their definitions and as each library writes them."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from functools import partial
 from importlib.util import find_spec
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,17 +14,7 @@ from jax import lax
 import jaxconv
 from jaxconv import reference
 
-Function: TypeAlias = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One option: what it is, what each library has for it, and the input that it is tried on."""
-
-    name: str
-    definition: Function  # in plain jax.numpy; choices such as an argmax fixed, as they are at x
-    x: np.ndarray
-    libraries: Mapping[str, Function] = field(default_factory=dict)
+from .rows import Function, Row
 
 
 def rows() -> list[Row]:

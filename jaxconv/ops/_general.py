@@ -1,25 +1,31 @@
 """`jax.lax.conv_general_dilated` with jaxconv's derivatives: same arguments, same order."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from .._geometry import per_axis
+from .._geometry import listed, per_axis
 from .._typing import AnyArray, Array
 from ._call import Call, DimensionNumbers, as_array, layouts
 from ._convolution import convolve
+
+_NAME = "conv_general_dilated"
+# lax takes arrays of integers, too, as results of computations with shapes.
+Integers: TypeAlias = Sequence[int] | np.ndarray
+Sides: TypeAlias = str | Sequence[Sequence[int]] | np.ndarray
 
 
 def conv_general_dilated(
     lhs: AnyArray,
     rhs: AnyArray,
-    window_strides: Sequence[int],
-    padding: str | Sequence[tuple[int, int]],
-    lhs_dilation: Sequence[int] | None = None,
-    rhs_dilation: Sequence[int] | None = None,
+    window_strides: Integers,
+    padding: Sides,
+    lhs_dilation: Integers | None = None,
+    rhs_dilation: Integers | None = None,
     dimension_numbers: DimensionNumbers = None,
     feature_group_count: int = 1,
     batch_group_count: int = 1,
@@ -56,8 +62,8 @@ def conv_general_dilated(
       The convolution, laid out as `dimension_numbers` says; by default `(n, o, *output)`.
 
     Raises:
-      ValueError: Ranks, channels or groups do not match, or an option is out of range.
-      TypeError: An operand is no array, dtypes differ, or an option has the wrong type.
+      ValueError, TypeError: Ranks, channels, groups or dtypes do not match, or an option is out of
+        range or of the wrong type; of the class that lax raises for the same mistake.
 
     Source: the arguments are those of `jax.lax.conv_general_dilated`; (1) as in `conv`.
 
@@ -65,33 +71,56 @@ def conv_general_dilated(
     >>> conv_general_dilated(x, kernel, (1, 1), "SAME").shape
     (2, 4, 8, 8)
     """
-    function = "conv_general_dilated"
-    lhs, rhs = as_array(f"{function}: lhs", lhs), as_array(f"{function}: rhs", rhs)
+    arguments = (
+        *map(listed, (window_strides, padding, lhs_dilation, rhs_dilation)),
+        dimension_numbers,
+        *(feature_group_count, batch_group_count, precision, preferred_element_type, out_sharding),
+    )
+    if {getattr(operand, "dtype", None) for operand in (lhs, rhs)} == {np.dtype(bool)}:
+        return lax.conv_general_dilated(lhs, rhs, *arguments)  # no derivative to have a rule for
+    try:
+        return _convolve(lhs, rhs, *arguments)
+    except (TypeError, ValueError) as error:
+        raise _of_class_of_lax(error, lhs, rhs, *arguments) from None
+
+
+def _convolve(
+    lhs,
+    rhs,
+    window_strides,
+    padding,
+    lhs_dilation,
+    rhs_dilation,
+    dimension_numbers,
+    feature_group_count,
+    batch_group_count,
+    precision,
+    preferred_element_type,
+    out_sharding,
+) -> Array:
+    lhs, rhs = as_array(f"{_NAME}: lhs", lhs), as_array(f"{_NAME}: rhs", rhs)
     if lhs.ndim != rhs.ndim or lhs.ndim < 2:
         raise ValueError(
-            f"{function}: lhs and rhs must have one rank of at least 2, "
+            f"{_NAME}: lhs and rhs must have one rank of at least 2, "
             f"got shapes {lhs.shape} and {rhs.shape}."
         )
-    numbers = layouts(function, lhs.shape, rhs.shape, dimension_numbers)
+    numbers = layouts(_NAME, lhs.shape, rhs.shape, dimension_numbers)
     groups = feature_group_count
-    (batch_group_count,) = per_axis(batch_group_count, 1, f"{function}: batch_group_count")
+    (batch_group_count,) = per_axis(batch_group_count, 1, f"{_NAME}: batch_group_count")
     if batch_group_count != 1:
         if feature_group_count != 1:
             raise ValueError(
-                f"{function}: feature_group_count and batch_group_count cannot both exceed 1, "
+                f"{_NAME}: feature_group_count and batch_group_count cannot both exceed 1, "
                 f"got {feature_group_count} and {batch_group_count}."
             )
         lhs = _batch_groups_as_features(lhs, rhs, numbers, batch_group_count)
         groups = batch_group_count
-    call = Call(
-        function, numbers, False, precision, preferred_element_type, None, may_be_empty=True
-    )
+    call = Call(_NAME, numbers, False, precision, preferred_element_type, None, may_be_empty=True)
     e = 1 if lhs_dilation is None else lhs_dilation
-    if isinstance(padding, str) and any(
-        d != 1 for d in per_axis(e, lhs.ndim - 2, f"{function}: lhs_dilation")
-    ):
+    dilated = any(d != 1 for d in per_axis(e, lhs.ndim - 2, f"{_NAME}: lhs_dilation"))
+    if isinstance(padding, str) and dilated:
         raise ValueError(
-            f"{function}: padding {padding!r} is not defined with lhs_dilation {lhs_dilation}, "
+            f"{_NAME}: padding {padding!r} is not defined with lhs_dilation {lhs_dilation}, "
             "as in lax; give (lo, hi) for each axis."
         )
     d = 1 if rhs_dilation is None else rhs_dilation
@@ -100,13 +129,28 @@ def conv_general_dilated(
     return y if out_sharding is None else jax.sharding.reshard(y, out_sharding)
 
 
+def _of_class_of_lax(error: Exception, *arguments: Any) -> Exception:
+    """Our message in an error of the class that lax raises, for whoever catches that."""
+    lhs, rhs, *options = arguments
+    try:
+        with np.errstate(all="ignore"):  # lax divides by strides before it looks at them
+            jax.eval_shape(lambda x, k: lax.conv_general_dilated(x, k, *options), lhs, rhs)
+    except TypeError:
+        return TypeError(str(error))
+    except ValueError:
+        return ValueError(str(error))
+    except Exception:  # lax has no message of its own for this mistake, it breaks somewhere inside
+        return error
+    return error  # a mistake that lax lets pass
+
+
 def _batch_groups_as_features(lhs, rhs, numbers: lax.ConvDimensionNumbers, count: int) -> Array:
     """`(b·n, c)` becomes `(n, b·c)`, whatever the layout."""
     batch, feature, *_ = numbers.lhs_spec
     examples, outputs = lhs.shape[batch], rhs.shape[numbers.rhs_spec[0]]
     if count < 1 or examples % count or outputs % count:
         raise ValueError(
-            f"conv_general_dilated: batch_group_count must divide the examples, {examples}, and "
+            f"{_NAME}: batch_group_count must divide the examples, {examples}, and "
             f"the output channels, {outputs}, got {count}."
         )
     x = jnp.moveaxis(lhs, (batch, feature), (0, 1))

@@ -3,6 +3,7 @@
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 from jax import lax
@@ -75,9 +76,55 @@ def test_bad_input(normal):
         conv_general_dilated(x, kernel, (1, 1), "SAME", feature_group_count=2, batch_group_count=2)
     with pytest.raises(ValueError, match="batch_group_count must divide"):
         conv_general_dilated(x, kernel, (1, 1), "SAME", batch_group_count=3)
-    with pytest.raises(ValueError, match="one rank"):
+    with pytest.raises(TypeError, match="one rank"):  # the class that lax raises
         conv_general_dilated(x, kernel[0], (1, 1), "SAME")
     with pytest.raises(ValueError, match="conv_general_dilated: strides must be at least 1"):
         conv_general_dilated(x, kernel, (0, 1), "SAME")
     with pytest.raises(TypeError, match="lhs must be an array"):
         conv_general_dilated([1.0], kernel, (1, 1), "SAME")
+
+
+def test_booleans_and_arrays_of_integers_are_lax_s(normal):
+    x, kernel = normal((2, 3, 6, 5)), normal((4, 3, 2, 2))
+    plain = lax.conv_general_dilated(x > 0, kernel > 0, (1, 1), "SAME")
+    chex.assert_trees_all_equal(conv_general_dilated(x > 0, kernel > 0, (1, 1), "SAME"), plain)
+    options = np.array([2, 1]), np.array([[1, 0], [-1, 2]]), np.array([1, 2])
+    chex.assert_trees_all_close(
+        conv_general_dilated(x, kernel, *options),
+        lax.conv_general_dilated(x, kernel, *options),
+        rtol=0,
+        atol=1e-13,
+    )
+
+
+MISTAKES = {
+    "ranks": ((2, 3, 6, 5), (4, 3, 2), ((1, 1), "SAME")),
+    "no dilation": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), "VALID", None, (0, 1))),
+    "short padding": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), ((0, 0),))),
+    "triples": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), ((0, 0, 0),) * 2)),
+    "no stride": ((2, 3, 6, 5), (4, 3, 2, 2), ((0, 1), ((0, 0),) * 2)),
+    "channels": ((2, 4, 6, 5), (4, 3, 2, 2), ((1, 1), "SAME")),
+    "layout": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), "SAME", None, None, "NCHW")),
+    "groups": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), "SAME", None, None, None, 0)),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.usefixtures("no_type_checker")
+def test_errors_have_the_class_of_lax_s(mistake, normal):
+    x_shape, k_shape, arguments = MISTAKES[mistake]
+    x, kernel = normal(x_shape), normal(k_shape)
+    with np.errstate(all="ignore"), pytest.raises((TypeError, ValueError)) as theirs:
+        lax.conv_general_dilated(x, kernel, *arguments)
+    with pytest.raises(theirs.type, match=r"^conv_general_dilated: ") as ours:
+        conv_general_dilated(x, kernel, *arguments)
+    assert ours.type is theirs.type
+
+
+def test_a_setting_for_the_user_s_code_is_not_for_ours(normal):
+    """Depthwise convolutions multiply arrays of different ranks, which this setting forbids."""
+    x, kernel = normal((2, 4, 6, 5)), normal((4, 1, 2, 2))
+    with jax.numpy_rank_promotion("raise"):
+        y = conv_general_dilated(x, kernel, (1, 1), "SAME", feature_group_count=4)
+    expected = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", feature_group_count=4)
+    chex.assert_trees_all_close(y, expected, rtol=0, atol=1e-13)
