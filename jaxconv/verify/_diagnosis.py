@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ._kinks import misfit
 from ._places import batch_size
 from ._rounding import unit
 from ._slips import Evidence, slips
@@ -72,17 +73,22 @@ def _by_a_factor(reported, true, close, finding, evidence):
         return "wrong sign", said
     for count, what in _counts(finding, evidence):
         if count > 1 and abs(factor * count - 1) <= close:
-            return f"mean for sum over {what}", said + f", and 1/{count} is {factor:.6g}"
+            return f"mean for sum over {what}, a factor of {factor:.6g}", said
     for count, what in _counts(finding, evidence):
         if count > 1 and abs(factor / count - 1) <= close:
-            return f"sum for mean over {what}", said + f", the number of {what}"
+            return f"sum for mean over {what}, a factor of {factor:.6g}", said
     return f"a constant factor of {factor:.6g}", said
 
 
 def _counts(finding, evidence):
     """What one can divide by."""
-    problem = evidence.problem
-    yield batch_size(problem), "the batch"
+    problem, batch = evidence.problem, batch_size(evidence.problem)
+    is_loss = all(output.size == 1 for output in problem.outputs)
+    if finding.mode == "forward":
+        return
+    # What has a row for each example is no sum over them, unless there is one after it.
+    if is_loss or not finding.leaf.shape or finding.leaf.shape[0] != batch:
+        yield batch, "the batch"
     for output in problem.outputs:
         yield output.size, "the results"
         if len(output.shape) > 2:
@@ -99,8 +105,9 @@ def _some_by_a_factor(finding, close):
         return "zero where the gradient is not", "the wrong elements are all zero"
     factor = float(wrong @ true / (true @ true))
     error = _relative(wrong, factor * true)
-    # A number can always be found for a single element.
-    if error > max(close, 1e-6) or len(wrong) < 2:
+    if len(wrong) == 1:  # for which there always is a factor
+        return "a single element is off", f"it is {factor:.6g} times the true one"
+    if error > max(close, 1e-6):
         return None
     said = f"they equal {factor:.6g} times the true ones, relative error {error:.0e}"
     return f"a constant factor of {factor:.6g} in some elements", said
@@ -131,7 +138,7 @@ def _stale(finding, evidence, close):
 
 
 def _ties(kinks):
-    said, low, high = kinks.together
+    said, low, high = misfit(kinks)
     count = int(kinks.is_subgradient.sum())
     return (
         "ties counted twice",

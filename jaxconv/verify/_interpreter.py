@@ -8,6 +8,7 @@ attached to them. Differentiating such an evaluation gives the derivative of wha
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -132,11 +133,13 @@ def bind(equation: Any, operands: Sequence[Any]) -> tuple[list, bool]:
 def _wide_scatter(params):
     """A scatter's parameters with the function that combines two numbers in float64."""
     combine = params.get("update_jaxpr")
-    if combine is None:
-        return params
+    return params if combine is None else params | {"update_jaxpr": _wide_combination(combine)}
+
+
+@lru_cache(maxsize=256)  # a new jaxpr each time would be compiled each time
+def _wide_combination(combine):
     number = jax.ShapeDtypeStruct((), np.float64)
-    traced = jax.make_jaxpr(lambda a, b: evaluate(combine, [a, b])[0])(number, number)
-    return params | {"update_jaxpr": traced.jaxpr}
+    return jax.make_jaxpr(lambda a, b: evaluate(combine, [a, b])[0])(number, number).jaxpr
 
 
 def _bind_as_traced(equation, operands):

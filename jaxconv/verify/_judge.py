@@ -213,21 +213,22 @@ class Judge:
             is_wrong = beyond(rows[row], true[row], bound[row])
             if not is_wrong.any():
                 continue
-            is_wrong = self._excused(leaf, rows[row], is_wrong, row)
+            is_wrong = self._excused(leaf, is_wrong, row)
             if is_wrong.any():
                 self.findings.append(
                     Finding(leaf, mode, rows[row], true[row], bound[row], is_wrong, row)
                 )
                 return
 
-    def _excused(self, leaf, reported, is_wrong, row):
+    def _excused(self, leaf, is_wrong, row):
         elements = np.flatnonzero(is_wrong)
-        w = self.draws.cotangents[row]
-        kinks = _kinks.look(self.primal, leaf.start + elements, reported[elements], w, self.seed)
+        w, gradient = self.draws.cotangents[row], self._rows("reverse")[0][row]
+        kinks = _kinks.look(self.primal, leaf, elements, gradient, w, self.seed)
+        reported = gradient[leaf.elements]
         accepted = elements[kinks.is_subgradient]
         if not len(accepted):
             return is_wrong
-        if not _kinks.fits(kinks.together):
+        if _kinks.misfit(kinks):
             self.twice = leaf, kinks
             return is_wrong
         if row == 0:
@@ -450,19 +451,17 @@ class Judge:
     # What was found
 
     def failures(self) -> Iterator[Failure]:
-        """One for each array and mode; modes that repeat what reverse mode says are not repeated."""
+        """One for each array, of the first mode that is wrong for it."""
         yield from self.plain
         evidence = Evidence(self.problem, self.primal, self.derivatives, self.draws, self.truth)
-        seen: set[str] = set()
+        by_leaf: dict[str, list[Finding]] = {}
         for finding in self.findings:
-            is_first = finding.mode in ("reverse", "forward") or finding.leaf.name not in seen
-            seen.add(finding.leaf.name)
-            if is_first or finding.mode not in (*_modes.REVERSE_LIKE, *_modes.FORWARD_LIKE):
-                yield self._failure(finding, evidence)
-            else:
-                yield self._failure(finding, evidence)
+            by_leaf.setdefault(finding.leaf.name, []).append(finding)
+        for first, *others in by_leaf.values():
+            also = tuple(dict.fromkeys(other.mode for other in others))
+            yield self._failure(first, also, evidence)
 
-    def _failure(self, finding, evidence):
+    def _failure(self, finding, also, evidence):
         gap = np.abs(finding.reported - finding.true)
         excess = np.where(finding.is_wrong, np.where(np.isnan(gap), np.inf, gap), -1.0)
         order = np.argsort(-excess, kind="stable")[:WORST]
@@ -483,6 +482,7 @@ class Judge:
         return Failure(
             argument=finding.leaf.name,
             mode=finding.mode,
+            also=also,
             diagnosis=diagnosis,
             evidence=said,
             where=where(finding.is_wrong, finding.leaf, self.problem),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ._differences import slopes
+from ._problem import Leaf
 from ._truth import BATCH, ERRORS, Primal, coordinate_slopes, scales, step_sizes
 
 # Elements tested one by one; of more, so many are drawn.
@@ -19,32 +20,41 @@ class Kinks:
       is_kink: Whether the function has a kink there, along that coordinate.
       is_subgradient: Whether the reported value lies between the slopes to the two sides.
       low, high: Those slopes.
-      together: Along the direction in which all the kinks' elements rise together: the gradient's
-        slope, and the least and the largest that it can be. None where nothing was accepted.
+      together: Along directions in which tied elements rise together: the gradient's slope, and the
+        least and the largest that it can be. Empty where nothing was accepted.
     """
 
     is_kink: np.ndarray
     is_subgradient: np.ndarray
     low: np.ndarray
     high: np.ndarray
-    together: tuple[float, float, float] | None
+    together: tuple[tuple[float, float, float], ...]
 
 
 def look(
-    primal: Primal, elements: np.ndarray, reported: np.ndarray, w: np.ndarray, seed: int
+    primal: Primal,
+    leaf: Leaf,
+    elements: np.ndarray,
+    gradient: np.ndarray,
+    w: np.ndarray,
+    seed: int,
 ) -> Kinks:
     """Compare the gradient at some elements with the slopes to either side.
 
     Each slope alone isn't enough: if two elements tie for a maximum, either may receive the
-    gradient, but not both. So all are moved together, too, and the sum must fit.
+    gradient, but not both. So all are moved together, too, which leaves ties as they are, and the
+    sum of their gradients must fit.
 
     Args:
       primal: The function's values.
-      elements: Flat positions of the elements.
-      reported: The gradient of `<w, f>` there.
+      leaf: The array that they are in.
+      elements: Their positions in it.
+      gradient: The reported gradient of `<w, f>`, flat over all arrays.
       w: The cotangent, flat.
       seed: Draws from more elements than can be tried.
     """
+    elements = leaf.start + elements
+    reported = gradient[elements]
     steps = step_sizes(primal)[2:]
     tried = np.arange(len(elements))
     if len(tried) > ELEMENTS:
@@ -62,14 +72,17 @@ def look(
     if is_subgradient[tried].all():  # of those that were drawn, and so of the rest
         rest = np.isnan(low)
         is_kink, is_subgradient = is_kink | rest, is_subgradient | rest
-    return Kinks(
-        is_kink, is_subgradient, low, high, _together(primal, elements, reported, is_subgradient, w)
-    )
+    together = []
+    if is_subgradient.any():
+        whole = np.arange(leaf.start, leaf.start + leaf.size)
+        for moved in (elements[is_subgradient], whole):
+            together.append(_together(primal, moved, gradient, w))
+    return Kinks(is_kink, is_subgradient, low, high, tuple(together))
 
 
-def fits(together: tuple[float, float, float] | None) -> bool:
-    """Whether the gradient is one along the direction in which all kinks move together."""
-    return together is None or together[1] <= together[0] <= together[2]
+def misfit(kinks: Kinks) -> tuple[float, float, float] | None:
+    """The slope of elements that rise together which is none that the function has there."""
+    return next((found for found in kinks.together if not found[1] <= found[0] <= found[2]), None)
 
 
 def _between(w, found):
@@ -79,12 +92,10 @@ def _between(w, found):
     return low, high, ERRORS * (np.abs(w) * found.side_error).sum(axis=-1)
 
 
-def _together(primal, elements, reported, accepted, w):
-    if not accepted.any():
-        return None
+def _together(primal, elements, gradient, w):
     direction = np.zeros_like(primal.point)
-    scale = scales(primal.problem.leaves, primal.point)[elements[accepted]].max()
-    direction[elements[accepted]] = scale
+    scale = scales(primal.problem.leaves, primal.point)[elements].max()
+    direction[elements] = scale
     found = slopes(primal, primal.point, direction, step_sizes(primal)[2:])
     low, high, slack = _between(w, found)
-    return float(reported[accepted].sum() * scale), float(low - slack), float(high + slack)
+    return float(gradient[elements].sum() * scale), float(low - slack), float(high + slack)

@@ -37,6 +37,7 @@ class Failure:
     Attributes:
       argument: The array that it is the gradient of; in forward mode, the result.
       mode: How it was taken.
+      also: The other modes in which it is wrong.
       diagnosis: The known slip that explains it, else what is wrong with it.
       evidence: What says so.
       where: Which elements are wrong: how many, and what their indices have in common.
@@ -51,6 +52,7 @@ class Failure:
     where: str = ""
     worst: tuple[Element, ...] = ()
     relative_error: float = float("nan")
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from ._places import batch_size
 from ._problem import Leaf, Problem, split
 from ._truth import Primal, Truth
 
-# Convolutions of a program that are tried with other options, and numbers in them.
-CONVOLUTIONS = 12
+# A program of no more convolutions and numbers than these has its convolutions tried with other
+# options.
+CONVOLUTIONS = 6
 NUMBERS = 1 << 18
 
 
@@ -58,7 +59,7 @@ def slips(evidence: Evidence, leaf: Leaf, true: np.ndarray, row: int) -> Iterato
 def _rearranged(leaf, true):
     """The true gradient with its elements elsewhere."""
     array = true.reshape(leaf.shape)
-    for slip, what, changed in rearrangements(array):
+    for slip, what, changed in (*rearrangements(array), *shifts(array)):
         yield slip, f"the true one {what}", changed.ravel()
 
 
@@ -178,7 +179,7 @@ def _other_options(evidence, leaf, w):
         *split(problem.leaves, evidence.primal.point),
         *(part for other in (w, *evidence.draws.cotangents[1:]) for part in split(problem.outputs, other)),
     ]
-    for chosen in found[:CONVOLUTIONS]:
+    for chosen in found if len(found) <= CONVOLUTIONS else ():
         for slip, what, params in _options(chosen):
             with jax.enable_x64(True):
                 try:
