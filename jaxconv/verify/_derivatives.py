@@ -19,7 +19,7 @@ FEW_SAMPLES = 4
 class Derivatives:
     """What the truth and the rule say at any point, for any cotangents and directions.
 
-    The names are `value`, `true_reverse`, `true_forward`, `reverse`, `forward`; those that don't
+    The names are `true_reverse`, `true_forward`, `reverse`, `forward`; those that don't
     exist are in `missing`, with the reason, and `crashed`, with the error.
     """
 
@@ -29,8 +29,6 @@ class Derivatives:
         self.crashed: dict[str, Exception] = {}
         xs, ws, vs = draws.xs, draws.ws, draws.vs
         self.traces: dict[str, Any] = {"value": primal.traced}
-        if model is not primal:
-            self.traces["reference"] = model.traced
         self._trace("reverse", lambda xs, ws: _modes.reverse(problem.function, xs, ws), xs, ws)
         self._trace("forward", lambda xs, vs: _modes.forward(problem.function, xs, vs), xs, vs)
         with jax.enable_x64(True):
@@ -78,7 +76,8 @@ class Derivatives:
         flat_vs = [part for v in self.draws.directions for part in split(leaves, v)]
         args = {"reverse": [*xs, *flat_ws], "forward": [*xs, *flat_vs], "value": xs}
         args |= {f"true_{name}": args[name] for name in ("reverse", "forward")}
-        return {name: args.get(name, xs) for name in only or self.traces}
+        # The value is there for its constants, which its derivatives share.
+        return {name: args[name] for name in only or self.traces if name != "value"}
 
 
 class Draws:

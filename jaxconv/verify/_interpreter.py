@@ -47,13 +47,19 @@ def widen(value: Any) -> Any:
     return jnp.asarray(value, wide(value.dtype))
 
 
-def evaluate(traced: Any, args: Sequence[Any], visit: Visit | None = None) -> list:
+def evaluate(
+    traced: Any,
+    args: Sequence[Any],
+    visit: Visit | None = None,
+    literal: Callable[[Any, Any], Any] | None = None,
+) -> list:
     """Evaluate a jaxpr on wide arguments.
 
     Args:
       traced: What `jax.make_jaxpr` returns, or a jaxpr inside of one.
       args: Its flat arguments.
       visit: Called after each equation, see `Visit`.
+      literal: `literal(atom, value)` takes the place of each floating constant of the program.
 
     Returns:
       The flat results, floating ones in float64.
@@ -62,8 +68,10 @@ def evaluate(traced: Any, args: Sequence[Any], visit: Visit | None = None) -> li
     values: dict[Any, Any] = {}
 
     def read(atom):
-        # Only literals hold a value.
-        return _literal(atom) if hasattr(atom, "val") else values[atom]
+        if not hasattr(atom, "val"):  # which only literals have
+            return values[atom]
+        value = np.asarray(atom.val, wide(atom.aval.dtype))
+        return literal(atom, value) if literal and value.dtype == np.float64 else value
 
     for variable, value in zip(jaxpr.constvars, consts, strict=True):
         values[variable] = widen(value)
@@ -71,7 +79,7 @@ def evaluate(traced: Any, args: Sequence[Any], visit: Visit | None = None) -> li
         values[variable] = widen(value)
     for equation in jaxpr.eqns:
         operands = [read(atom) for atom in equation.invars]
-        results = _apply(equation, operands, visit)
+        results = _apply(equation, operands, visit, literal)
         for variable, value in zip(equation.outvars, results, strict=True):
             values[variable] = value
     return [read(atom) for atom in jaxpr.outvars]
@@ -151,10 +159,10 @@ def _bind_as_traced(equation, operands):
     return [widen(result) for result in _listed(equation, bound)]
 
 
-def _apply(equation, operands, visit):
+def _apply(equation, operands, visit, literal):
     name, params = equation.primitive.name, equation.params
     if name in _CALLS:
-        return evaluate(_called(equation), operands, visit)
+        return evaluate(_called(equation), operands, visit, literal)
     if name == "scan":
         return _scan(params, operands, visit)
     if name == "while":
@@ -205,10 +213,6 @@ def _function(traced, visit):
 
 def _listed(equation, bound):
     return list(bound) if equation.primitive.multiple_results else [bound]
-
-
-def _literal(atom):
-    return np.asarray(atom.val, wide(atom.aval.dtype))
 
 
 def _wide_parameter(key: str, value: Any) -> Any:

@@ -8,13 +8,13 @@ import jax
 import numpy as np
 
 from . import _kinks, _modes
-from ._derivatives import Derivatives, Draws
+from ._derivatives import FEW_SAMPLES, Derivatives, Draws
 from ._diagnosis import Evidence, diagnose
 from ._differences import slopes
 from ._places import where
 from ._problem import Leaf, Problem, first_line, join, split, typed
 from ._report import Element, Failure, Gradient, Mode, Subgradient
-from ._rounding import FINE, MARGIN, Measured, unit
+from ._rounding import FINE, MARGIN, Measured, Measurement
 from ._search import worst_by_halves
 from ._truth import ERRORS, Primal, Truth, dot_gap, scales, step_sizes
 
@@ -171,9 +171,12 @@ class Judge:
         return rounding + np.stack([_of_dtype(self.problem.leaves, row) for row in value])
 
     def _own(self, point, more):
-        key = (point is self.primal.point, more)
+        is_first = point is self.primal.point
+        if is_first and not self.is_narrow and not more:
+            return self.measured
+        key = (is_first, more)
         if key not in self._coarse:
-            only = [name for name in ("reverse", "forward") if name in self.measured]
+            only = [n for n in ("reverse", "forward")[: 1 + is_first] if n in self.measured]
             cotangents = self.draws.cotangents
             self._coarse[key] = self.derivatives(point, cotangents, only, self.is_narrow, more)
         return self._coarse[key]
@@ -296,27 +299,20 @@ class Judge:
 
     def _second_point(self):
         """At another point the rule, called after the first, is as right as there."""
-        before = len(self.findings)
-        truth = self.derivatives(self.draws.second_point, self.draws.cotangents)
-        size = self.problem.size
-        formula = truth["reverse"]
-        bound = self._own_bound(self.draws.second_point)[0]
-        wrong = beyond(self.called_elsewhere, formula.value[:size], bound)
-        if wrong.any():
-            bound = self._own_bound(self.draws.second_point, SECOND_LOOK)[0]
-        expected = formula.value[:size]
-        if self.truth.is_autodiff and not self._wrong_in("reverse"):
-            # The formula is known to be right at the first point only.
-            expected = truth["true_reverse"].value[:size]
-            error = truth["true_reverse"].rounding[:size] + formula.rounding[:size]
-            bound = bound + MARGIN * error + 4 * FINE * np.abs(expected)
+        before, size, point = len(self.findings), self.problem.size, self.draws.second_point
         if not self._wrong_in("reverse"):
-            for leaf in self.problem.leaves:
-                here = leaf.elements
-                values = self.called_elsewhere[here], expected[here], bound[here]
-                is_wrong = beyond(*values)
-                if is_wrong.any():
-                    self.findings.append(Finding(leaf, "second_point", *values, is_wrong))
+            expected = self._own(point, 0)["reverse"].value[:size]
+            if self.truth.is_autodiff:
+                # The formula is known to be right at the first point only.
+                expected = self.derivatives.true_reverse(point, self.draws.cotangents)
+            leaves = self.problem.leaves
+            for more in (0, SECOND_LOOK):
+                # Twice: the truth is rounded, too.
+                bound = 2 * self._own_bound(point, more)[0] + 4 * FINE * np.abs(expected)
+                found = self._differing(leaves, self.called_elsewhere, expected, bound)
+                if not found:
+                    break
+            self.findings += [Finding(leaf, "second_point", *arrays) for leaf, *arrays in found]
         self._settle_mode("second_point", before)
 
     # The other modes
@@ -413,40 +409,44 @@ class Judge:
                 self.modes.append(Mode(name, "absent", str(why)))
             except Exception as error:
                 self._crash(name, error)
-        if not traces or self._wrong_in("reverse"):
+        if not traces or self.findings:
             return
-        from ._rounding import SAMPLES, Measurement
-
-        measurement = Measurement(traces, self.primal.coarsest, self.seed, SAMPLES)
+        traces = {"value": self.primal.traced, **traces}
+        measurement = Measurement(traces, self.primal.coarsest, self.seed, FEW_SAMPLES)
         flat = jax.tree.leaves((xs, tuple(w), tuple(v)))
-        found = measurement({name: flat for name in traces})
-        line = self._curvature()
-        v = self.draws.directions[0]
+        found = measurement({name: flat for name in _modes.SECOND_ORDER if name in traces})
+        true, error = self._curvature()
         for name, result in found.items():
-            before = len(self.findings)
+            expected, slack, leaves = true, error, self.problem.leaves
             if name == "forward over forward":
-                true, error = line.central @ v, line.error @ np.abs(v)
-                true, error = np.array([true]), np.array([error])
+                v = self.draws.directions[0]
+                expected, slack = np.array([true @ v]), np.array([error @ np.abs(v)])
                 leaves = [Leaf("v H v", -1, (), np.float64, 0)]
-            else:
-                true, error, leaves = line.central, line.error, self.problem.leaves
-            bound = MARGIN * result.rounding + ERRORS * error + 4 * FINE * np.abs(true)
-            for leaf in leaves:
-                here = leaf.elements
-                values = result.value[here], true[here], bound[here]
-                is_wrong = beyond(*values)
-                if is_wrong.any():
-                    self.findings.append(Finding(leaf, name, *values, is_wrong))
+            bound = 2 * MARGIN * result.rounding + slack + 4 * FINE * np.abs(expected)
+            before = len(self.findings)
+            for leaf, *arrays in self._differing(leaves, result.value, expected, bound):
+                self.findings.append(Finding(leaf, name, *arrays))
             self._settle_mode(name, before)
 
     def _curvature(self):
-        """How the true gradient moves along the first direction."""
+        """How the true gradient moves along the first direction, and how far that may be off."""
+        v = self.draws.directions[0]
+        if self.primal.stops:  # differences would move what is meant to stand still
+            with jax.enable_x64(True):
+                point = tuple(split(self.problem.leaves, self.primal.point))
+                w = tuple(split(self.problem.outputs, self.draws.cotangents[0]))
+                along = tuple(split(self.problem.leaves, v))
+                true = join(_modes.forward_over_reverse(self.primal.function64, point, w, along))
+            size = self.problem.size + self.problem.output_size
+            return true, FINE * size * np.abs(true)
 
         def gradient(point):
             return self.derivatives.true_reverse(point, self.draws.cotangents)
 
-        point, v = self.primal.point, self.draws.directions[0]
-        return slopes(gradient, point, v, step_sizes(self.primal))
+        line = slopes(gradient, self.primal.point, v, step_sizes(self.primal))
+        # Where the gradient itself has a kink, any curvature between those of its sides will do.
+        sides = np.abs(line.right - line.left) / 2 + ERRORS * line.side_error
+        return line.central, ERRORS * line.error + np.where(line.is_kink, sides, 0)
 
     # What was found
 

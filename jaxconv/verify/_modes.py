@@ -128,7 +128,7 @@ def transposed(f: Callable, xs: tuple, w: tuple, i: int) -> tuple:
 
 def _contracted(f, w):
     return lambda *xs: sum(
-        (jnp.vdot(a, b) for a, b in zip(w, f(*xs), strict=True)), start=jnp.zeros((), w[0].dtype)
+        jnp.vdot(a, b) for a, b in zip(w, f(*xs), strict=True)
     )
 
 

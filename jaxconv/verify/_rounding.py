@@ -27,11 +27,16 @@ import numpy as np
 
 from ._interpreter import bind, equations, evaluate, has_loops
 
-# Evaluations with perturbed operations; the root mean square of so few is low at times, by a factor
-# of 4 once in 10⁵ elements, and MARGIN makes that good.
-SAMPLES = 8
+# Evaluations with perturbed operations; the root mean square of so few is low at times, and MARGIN
+# makes that good.
+SAMPLES = 6
 # What differs by more than this many times its rounding is wrong.
 MARGIN = 8.0
+
+# What stands for 1 in the random signs.
+_UNIT_SIGN = 64.0
+# Of the largest that rounded constants do over the samples, which try a few of all combinations.
+_CONSTANTS = 1.5
 
 FINE = float(np.finfo(np.float64).eps)
 
@@ -79,6 +84,13 @@ class Measurement:
         self._length, self._samples = longest + _Perturbation.OFFSETS, samples
         self._rng = np.random.default_rng([seed, 1])
 
+        self._traces = traces
+        # A function may be called with numbers that its derivative has, too: those are exact.
+        known = {key for name in ("value",) if name in traces for key in _constants(traces[name])}
+        self._constants = {
+            name: [key for key in _constants(trace) if key not in known]
+            for name, trace in traces.items()
+        }
         self._programs = {
             name: _program(trace, coarsest) for name, trace in traces.items()
         }
@@ -92,17 +104,41 @@ class Measurement:
     ) -> dict[str, Measured]:
         """The results with the rounding of float64, or (`fine=False`) of the traced dtypes.
 
+        In float64 the constants keep the rounding of the dtype that they are written in.
+
         `more` asks for so many perturbed evaluations in place of the usual.
         """
         values = self.values(args)
-        samples = [self._run(args, self._draw(), fine) for _ in range(more or self._samples)]
-        return {
-            name: Measured(value, _root_mean_square([s[name] - value for s in samples]))
-            for name, value in values.items()
-        }
+        with np.errstate(all="ignore"):
+            samples = [self._run(args, self._draw(), fine) for _ in range(more or self._samples)]
+        found = {}
+        for name, value in values.items():
+            rounding = _root_mean_square([s[name] - value for s in samples])
+            if fine and self._constants[name]:
+                rounding = rounding + self._of_constants(name, args[name], value) / MARGIN
+            found[name] = Measured(value, rounding)
+        return found
+
+    def _of_constants(self, name, args, value):
+        """What half a unit in each of the constants moves, at most."""
+        trace, constants = self._traces[name], self._constants[name]
+        most = np.zeros_like(value)
+        with jax.enable_x64(True):
+            for _ in range(self._samples):
+                signs = dict(zip(constants, np.sign(self._draw()), strict=False))
+
+                def moved(atom, literal, signs=signs):
+                    return literal * (1 + signs.get(_key(atom), 0) * unit(atom.aval.dtype) / 2)
+
+                with np.errstate(invalid="ignore"):
+                    gap = np.abs(_flat(evaluate(trace, list(args), None, moved)) - value)
+                most = np.fmax(most, gap)
+        return _CONSTANTS * most
 
     def _draw(self):
-        return self._rng.integers(0, 2, self._length, dtype=np.int8) * np.int8(2) - np.int8(1)
+        """Random signs, times sizes about 1: two errors of one size would cancel in every other."""
+        signs = self._rng.integers(0, 2, self._length, dtype=np.int8) * np.int8(2) - np.int8(1)
+        return signs * self._rng.integers(32, 97, self._length, dtype=np.int8)
 
     def _run(self, args, signs, is_fine):
         with jax.enable_x64(True):
@@ -122,7 +158,10 @@ def _program(trace, coarsest):
         return evaluate(trace, args, _Perturbation(signs, is_fine, coarsest))
 
     if has_loops(trace):
-        plain, perturbed = jax.jit(plain), jax.jit(perturbed, static_argnums=2)
+        # Compiled to be run a few times: quickly rather than well.
+        hurry = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+        plain = jax.jit(plain, compiler_options=hurry)
+        perturbed = jax.jit(perturbed, static_argnums=2, compiler_options=hurry)
     return lambda args, signs, is_fine: (
         plain(list(args)) if signs is None else perturbed(list(args), signs, is_fine)
     )
@@ -130,6 +169,23 @@ def _program(trace, coarsest):
 
 def _flat(results):
     return np.concatenate([np.zeros(0)] + [np.asarray(r, np.float64).ravel() for r in results])
+
+
+def _constants(trace):
+    """The constants of a program, written in less than float64, that rounding may have moved."""
+    found = {}
+    for equation in equations(trace):
+        for atom in equation.invars:
+            if hasattr(atom, "val") and _is_float(atom.aval) and unit(atom.aval.dtype) > FINE:
+                value = abs(float(atom.val))
+                # Whole numbers and powers of two are what they look like.
+                if np.isfinite(value) and value != round(value) and np.frexp(value)[0] != 0.5:
+                    found[_key(atom)] = None
+    return list(found)
+
+
+def _key(atom):
+    return abs(float(atom.val)), str(atom.aval.dtype)
 
 
 def _root_mean_square(deviations):
@@ -181,15 +237,18 @@ class _Perturbation:
         start = (1499 * self.count) % self.OFFSETS
         self.count += 1
         signs = self.signs[start : start + result.size].reshape(result.shape)
-        return _moved(result, *error, signs)
+        # NumPy takes a tenth of the time for arrays as small as these usually are.
+        numpy = jnp if isinstance(result, jax.core.Tracer) else np
+        return _moved(numpy, result, *error, signs)
 
 
-@jax.jit
-def _moved(result, scale, of_result, of_scale, least, signs):
+def _moved(numpy, result, scale, of_result, of_scale, least, signs):
     """The result, moved by what (1) makes of its own size and of that of a contraction."""
-    size = of_result * jnp.abs(result) + of_scale * jnp.maximum(scale, jnp.abs(result)) + least
+    magnitude = abs(numpy.asarray(result))
+    scale = numpy.where(scale > magnitude, scale, magnitude)  # also where it is NaN
+    size = of_result * magnitude + of_scale * scale + least
     # What is not finite is not moved, lest 0·inf makes a NaN.
-    return result + jnp.where(jnp.isfinite(size), size, 0) * signs
+    return result + numpy.where(numpy.isfinite(size), size, 0) * (signs / _UNIT_SIGN)
 
 
 def error(
@@ -207,31 +266,51 @@ def error(
         is_rounded = not is_fine and _is_float(source) and unit(source.dtype) < own
         return result, own * is_rounded, 0.0, 0.0
     if name in _ROUNDED_ONCE:
-        return result, own, 0.0, tiny
-    terms = _terms(equation)
-    if terms is None:
+        rounded = _is_rounded(name, operands)
+        return result, own * rounded, 0.0, tiny * rounded
+    if name in _FUNCTIONS:
         return result, _UNITS_OF_FUNCTIONS * own, 0.0, tiny
+    if name in _SUMS:
+        # The first addition of two numbers that are not zero is the first that rounds.
+        terms = _on_sums(equation, operands, lambda a: (a != 0) * 1.0, result) - 1
+        terms = (terms > 0) * terms
+        scale = _on_sums(equation, operands, abs, result)
+        return scale, 0.0, terms * own, terms * tiny
+    terms = _terms(equation)
     inner = FINE if is_fine else _unit_of_sums(equation, own)
-    return _scale(equation, operands, result), own, terms * inner, terms * tiny
+    return _on_sums(equation, operands, abs, result), own, terms * inner, terms * tiny
 
 
+def _is_rounded(name, operands):
+    """Where an operation isn't exact: nothing is added, or a power of two multiplied, exactly."""
+    if any(isinstance(a, jax.core.Tracer) for a in operands):
+        return 1.0
+    a, *b = (np.asarray(a) for a in operands)
+    if name in ("add", "sub", "add_any"):
+        return ((a != 0) & (b[0] != 0)) * 1.0
+    if name in ("mul", "div"):
+        exact = _is_power_of_two(b[0])
+        return 1.0 - (exact | _is_power_of_two(a) if name == "mul" else exact)
+    return np.ones(a.shape)
+
+
+def _is_power_of_two(a):
+    return (np.frexp(np.abs(a))[0] == 0.5) | (a == 0) if a.dtype == np.float64 else np.zeros(a.shape, bool)
+
+
+# Sums of numbers of which many may be zero.
+_SUMS = frozenset(
+    "reduce_sum cumsum reduce_window_sum select_and_scatter_add scatter-add scatter_add".split()
+)
 # Each contraction: how many products an element of its result sums.
 _TERMS: dict[str, Callable[[Any], int]] = {
     "dot_general": lambda e: math.prod(
         e.invars[0].aval.shape[axis] for axis in e.params["dimension_numbers"][0][0]
     ),
     "conv_general_dilated": lambda e: (
-        e.invars[1].aval.size
-        // e.invars[1].aval.shape[e.params["dimension_numbers"].rhs_spec[0]]
+        e.invars[1].aval.size // e.invars[1].aval.shape[e.params["dimension_numbers"].rhs_spec[0]]
     ),
-    "reduce_sum": lambda e: e.invars[0].aval.size // max(e.outvars[0].aval.size, 1),
-    "cumsum": lambda e: e.invars[0].aval.shape[e.params["axis"]],
-    "reduce_window_sum": lambda e: math.prod(e.params["window_dimensions"]),
-    "select_and_scatter_add": lambda e: math.prod(e.params["window_dimensions"]),
-    # Every update may fall on the same element.
-    "scatter-add": lambda e: e.invars[1].aval.size // max(e.invars[1].aval.shape[-1:] or (1,)),
 }
-_TERMS["scatter_add"] = _TERMS["scatter-add"]
 # Primitives that round each element of their result a few times, whatever their operands are.
 _FUNCTIONS = frozenset(
     "acos acosh asin asinh atan atan2 atanh cbrt cos cosh cumlogsumexp cumprod cummax cummin "
@@ -243,10 +322,8 @@ _FUNCTIONS = frozenset(
 
 
 def _terms(equation):
-    """How many products an element sums; None for what is no contraction."""
+    """How many products an element sums."""
     name = equation.primitive.name
-    if name in _FUNCTIONS:
-        return None
     if name in _TERMS:
         return max(_TERMS[name](equation), 1)
     # A primitive of somebody's own: a contraction, as far as anyone knows, as long as can be.
@@ -254,14 +331,17 @@ def _terms(equation):
     return max(min(sizes, default=1), 1)
 
 
-def _scale(equation, operands, result):
-    """The contraction of the operands' magnitudes."""
-    magnitudes = [abs(a) if jnp.issubdtype(a.dtype, jnp.inexact) else a for a in operands]
+def _on_sums(equation, operands, change, result):
+    """The operation on changed operands: their magnitudes, or 1 for each that isn't zero."""
+    changed = [change(a) if jnp.issubdtype(a.dtype, jnp.inexact) else a for a in operands]
+    if equation.primitive.name == "select_and_scatter_add":  # the second says where to
+        changed[1] = operands[1]
     try:
-        scale = abs(bind(equation, magnitudes)[0][0])
+        found = abs(bind(equation, changed)[0][0])
     except Exception:  # a primitive of somebody's own, which may do anything
-        return result
-    return scale if scale.shape == result.shape else result
+        return abs(result)
+    found = found if isinstance(found, jax.core.Tracer) else np.asarray(found)
+    return found if found.shape == result.shape else abs(result)
 
 
 def _unit_of_sums(equation, own):

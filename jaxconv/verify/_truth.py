@@ -55,10 +55,12 @@ class Truth:
 
 
 class Primal:
-    """The values of a function in float64, at any point, with `stop_gradient` held constant.
+    """The values of a function in float64, at any point.
 
-    A rule of zero behind `stop_gradient` is what its author asks for, so differences must not see
-    that what stands there moves.
+    What stands behind `stop_gradient` can be held constant: that its derivative is zero may be what
+    the author asks for, as in straight-through rounding, and then differences must not see it
+    move. Or it is an implementation's way to keep JAX out of what it differentiates by a rule, as
+    in the solution of linear equations; `settle` finds out which.
     """
 
     def __init__(self, problem: Problem):
@@ -95,19 +97,24 @@ class Primal:
             results = self.function64(*split(problem.leaves, flat))
             return jnp.concatenate([jnp.ravel(result) for result in results])
 
-        # In a loop nothing is held: what stands there has many values.
+        # In a loop nothing can be held: what stands there has many values.
         straight, everywhere = _stops(straight_equations(self.traced)), _stops(equations(self.traced))
-        holds = 0 < straight == everywhere
-        compiled = jax.jit if has_loops(self.traced) else lambda function: function
-        with jax.enable_x64(True):
-            self._held = compiled(held)(self.point) if holds else []
-            self._values = compiled(values if holds else plain)
-
+        self.stops, self.can_hold = everywhere > 0, 0 < straight == everywhere
+        self._held, self._functions = [], (held, values)
+        self._compiled = jax.jit if has_loops(self.traced) else lambda function: function
+        self._values = self._compiled(plain)
         self._batched: Any = None
 
     def function64(self, *leaves: Any, visit: Any = None) -> tuple:
         """The function on float64 leaves, without custom rules; can be differentiated."""
         return tuple(evaluate(self.traced, leaves, visit))
+
+    def hold(self) -> None:
+        """From now on hold constant what stands behind `stop_gradient`."""
+        held, values = self._functions
+        with jax.enable_x64(True):
+            self._held = self._compiled(held)(self.point)
+        self._values, self._batched = self._compiled(values), None
 
     def __call__(self, flat: np.ndarray) -> np.ndarray:
         with jax.enable_x64(True):
@@ -169,6 +176,36 @@ def settle(
       cotangents, directions: One a row.
       source: What to call autodiff.
     """
+    confirmed = _confirmed(primal, autodiff, cotangents, directions, source)
+    if confirmed.is_autodiff:
+        return confirmed
+    if primal.can_hold:
+        moving, primal_values = confirmed, (primal._held, primal._values)
+        primal.hold()
+        confirmed = _confirmed(primal, autodiff, cotangents, directions, source)
+        if confirmed.is_autodiff:
+            return confirmed
+        primal._held, primal._values = primal_values
+        primal._batched, confirmed = None, moving
+    if primal.problem.size > COORDINATES:
+        return confirmed
+    steps, rows, row_errors = step_sizes(primal), [], []
+    chunk = max(1, BATCH // (len(steps) * (primal.problem.size + primal.problem.output_size)))
+    for first in range(0, primal.problem.size, chunk):
+        here = np.arange(first, min(first + chunk, primal.problem.size))
+        columns = coordinate_slopes(primal, here, steps[2:])
+        rows.append(cotangents @ columns.central.T)
+        row_errors.append(ERRORS * np.abs(cotangents) @ columns.error.T)
+    return replace(
+        confirmed,
+        reverse=np.concatenate(rows, axis=1),
+        reverse_error=np.concatenate(row_errors, axis=1),
+        source="differences, every coordinate",
+    )
+
+
+def _confirmed(primal, autodiff, cotangents, directions, source):
+    """Autodiff where differences confirm it, else what differences say along the directions."""
     steps = step_sizes(primal)
     lines = tuple(slopes(primal, primal.point, v, steps) for v in directions)
     by_differences = np.stack([line.central for line in lines])
@@ -191,22 +228,7 @@ def settle(
             by_differences, errors, back, back_rounding, cotangents, directions
         ):
             return Truth(back, back_rounding, by_differences, errors, lines, source, True)
-    truth = Truth(None, None, by_differences, errors, lines, "differences, random directions", False)
-    if primal.problem.size > COORDINATES:
-        return truth
-    rows, row_errors = [], []
-    chunk = max(1, BATCH // (len(steps) * (primal.problem.size + primal.problem.output_size)))
-    for first in range(0, primal.problem.size, chunk):
-        here = np.arange(first, min(first + chunk, primal.problem.size))
-        columns = coordinate_slopes(primal, here, steps[2:])
-        rows.append(cotangents @ columns.central.T)
-        row_errors.append(ERRORS * np.abs(cotangents) @ columns.error.T)
-    return replace(
-        truth,
-        reverse=np.concatenate(rows, axis=1),
-        reverse_error=np.concatenate(row_errors, axis=1),
-        source="differences, every coordinate",
-    )
+    return Truth(None, None, by_differences, errors, lines, "differences, random directions", False)
 
 
 def _agrees(row, rounding, line):
