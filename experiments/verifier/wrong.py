@@ -144,10 +144,19 @@ CONVOLUTION = [
         lambda t, a, w: (t[0], t[1].at[0, 2].multiply(1.01)),
         "constant factor of 1.01 in some",
     ),
-    _conv("1 % in one element", lambda t, a, w: (t[0].at[1, 2, 3, 1].multiply(1.01), t[1]), "single element"),
+    _conv(
+        "1 % in one element",
+        lambda t, a, w: (t[0].at[1, 2, 3, 1].multiply(1.01), t[1]),
+        "single element",
+    ),
     _conv("1 % in one channel", lambda t, a, w: (t[0].at[..., 2].multiply(1.01), t[1]), "factor"),
-    _conv("1 % in one example", lambda t, a, w: (t[0].at[1].multiply(0.99), t[1]), "factor of 0.99"),
-    _conv("border of zeros", lambda t, a, w: (jnp.pad(t[0][:, 1:-1, 1:-1], ((0, 0), (1, 1), (1, 1), (0, 0))), t[1])),
+    _conv(
+        "1 % in one example", lambda t, a, w: (t[0].at[1].multiply(0.99), t[1]), "factor of 0.99"
+    ),
+    _conv(
+        "border of zeros",
+        lambda t, a, w: (jnp.pad(t[0][:, 1:-1, 1:-1], ((0, 0), (1, 1), (1, 1), (0, 0))), t[1]),
+    ),
     _conv("not linear in the cotangent", lambda t, a, w: (t[0] * jnp.abs(w).mean(), t[1])),
     _conv("NaN for a zero cotangent", lambda t, a, w: (t[0] * (w.sum() / w.sum()), t[1])),
     _conv("bfloat16 branch 1 % off", _bfloat16_only, "factor of 1.0", "bfloat16"),
@@ -197,9 +206,7 @@ FORWARD = [
 
 
 TRANSPOSED = [
-    _vjp(
-        "transposed convolution", F.conv_transpose, ("x", "k"), name, rule, diagnosis
-    )
+    _vjp("transposed convolution", F.conv_transpose, ("x", "k"), name, rule, diagnosis)
     for name, rule, diagnosis in [
         ("kernel not rotated", lambda t, a, w: (t[0], t[1][::-1, ::-1]), "kernel not rotated"),
         (

@@ -44,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments):
     options = _parser().parse_args(arguments)
     f = _function(options.function)
-    from . import check_gradients
-
     import jax
+
+    from . import check_gradients
 
     if any(text.strip().startswith("f64") for text in options.arg):
         jax.config.update("jax_enable_x64", True)
@@ -82,11 +82,19 @@ def _parser():
     )
     parser.add_argument("function", help="package.module:function")
     parser.add_argument(
-        "--arg", action="append", default=[], metavar="f32[2,8,8,3]", help="dtype and shape, or a number"
+        "--arg",
+        action="append",
+        default=[],
+        metavar="f32[2,8,8,3]",
+        help="dtype and shape, or a number",
     )
-    parser.add_argument("--argnums", metavar="0,1", help="arguments to differentiate by; default: all")
+    parser.add_argument(
+        "--argnums", metavar="0,1", help="arguments to differentiate by; default: all"
+    )
     parser.add_argument("--linear-in", metavar="0,1", help="arguments in which it is linear")
-    parser.add_argument("--reference", metavar="MODULE:F", help="another function of the same values")
+    parser.add_argument(
+        "--reference", metavar="MODULE:F", help="another function of the same values"
+    )
     parser.add_argument("--modes", metavar="A,B", help=f"some of {', '.join(ALL)}")
     parser.add_argument("--order", type=int, default=2, help="1 leaves out second derivatives")
     parser.add_argument("--seed", type=int, default=0, help="of arguments and directions")
@@ -125,7 +133,9 @@ def _argument(text: str, rng: np.random.Generator) -> Any:
             ) from None
     dtype, sizes = shaped.groups()
     if dtype not in _DTYPES:
-        raise _Misuse(f"--arg {text!r}: the dtype must be one of {', '.join(_DTYPES)}, got {dtype}.")
+        raise _Misuse(
+            f"--arg {text!r}: the dtype must be one of {', '.join(_DTYPES)}, got {dtype}."
+        )
     try:
         shape = tuple(int(size) for size in sizes.split(",") if size.strip())
     except ValueError:

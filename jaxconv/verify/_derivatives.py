@@ -87,7 +87,9 @@ class Draws:
     third is the sum of the first and the second.
     """
 
-    def __init__(self, problem: Problem, point: np.ndarray, scale: np.ndarray, count: int, seed: int):
+    def __init__(
+        self, problem: Problem, point: np.ndarray, scale: np.ndarray, count: int, seed: int
+    ):
         self._rng = np.random.default_rng([seed, 0])
         self.problem, self.scale = problem, scale
         a, b = (self._cotangent() for _ in range(2))

@@ -66,9 +66,11 @@ def _by_a_factor(reported, true, close, finding, evidence):
         return "the gradient is zero", f"the true one's norm is {np.linalg.norm(true):.4g}"
     factor = float(reported @ true / (true @ true))
     error = _relative(reported, factor * true)
-    if error > close or reported.size == 1 and not factor:
+    if error > close or (reported.size == 1 and not factor):
         return None
-    said = f"the reported gradient equals {factor:.6g} times the true one, relative error {error:.0e}"
+    said = (
+        f"the reported gradient equals {factor:.6g} times the true one, relative error {error:.0e}"
+    )
     if abs(factor + 1) <= close:
         return "wrong sign", said
     for count, what in _counts(finding, evidence):
@@ -138,7 +140,9 @@ def _stale(finding, evidence, close):
 
 
 def _ties(kinks):
-    said, low, high = misfit(kinks)
+    found = misfit(kinks)
+    assert found is not None
+    said, low, high = found
     count = int(kinks.is_subgradient.sum())
     return (
         "ties counted twice",

@@ -187,9 +187,7 @@ def _scan(params, operands, visit):
         return results[:num_carry], results[num_carry:]
 
     xs = operands[num_consts + num_carry :]
-    carry, ys = jax.lax.scan(
-        body, carry, xs, params["length"], params["reverse"], params["unroll"]
-    )
+    carry, ys = jax.lax.scan(body, carry, xs, params["length"], params["reverse"], params["unroll"])
     return [*carry, *ys]
 
 

@@ -16,7 +16,7 @@ from ._problem import Leaf, Problem, first_line, join, split, typed
 from ._report import Element, Failure, Gradient, Mode, Subgradient
 from ._rounding import FINE, MARGIN, Measured, Measurement
 from ._search import worst_by_halves
-from ._truth import ERRORS, Primal, Truth, dot_gap, scales, step_sizes
+from ._truth import ERRORS, Primal, Truth, dot_gap, step_sizes
 
 # Perturbed evaluations before a rule is called wrong for the rounding of its own dtype alone: near
 # a tie the choice may fall either way, which eight evaluations can miss.
@@ -139,6 +139,7 @@ class Judge:
             if self.truth.reverse is None:
                 self._along_directions(leaf, rows, rounding)
                 continue
+            assert self.truth.reverse_error is not None
             true, error = self.truth.reverse[:, here], self.truth.reverse_error[:, here]
             bound = MARGIN * rounding[:, here] + error + 4 * FINE * np.abs(true)
             self._compare(leaf, "reverse", rows[:, here], true, bound)
@@ -148,6 +149,7 @@ class Judge:
 
     def _as_it_is(self, rows):
         """The rule in its own dtype differs from its formula by rounding, and no more."""
+        assert self.called is not None
         bound = self._own_bound(self.primal.point)
         for row, (called, formula) in enumerate(zip(self.called, rows, strict=True)):
             wrong = beyond(called, formula, bound[row])
@@ -378,7 +380,7 @@ class Judge:
 
     def _expected(self, kind, is_zero, more=0):
         """The formula of the rule itself, and what the rounding of the function's dtypes allows."""
-        name = kind if kind in ("reverse", "forward") else "reverse"
+        name = kind if isinstance(kind, str) else "reverse"
         count = len(self.draws.cotangents if name == "reverse" else self.draws.directions)
         leaves = self.problem.leaves if name == "reverse" else self.problem.outputs
         value = self._rows(name, count)[0][0]
@@ -387,7 +389,7 @@ class Judge:
         rounding = self._own(self.primal.point, more)[name].rounding.reshape(count, -1)[0]
         # Twice, since modes that go argument by argument add up as many terms again.
         bound = 2 * (MARGIN * rounding + _of_dtype(leaves, value))
-        if name == kind:
+        if isinstance(kind, str):
             return value, bound
         return value[kind.elements], bound[kind.elements]
 
@@ -564,6 +566,8 @@ def diagnosis_of_error(error: Exception) -> tuple[str, str]:
     """What an exception says of a rule."""
     text = first_line(error)
     if "shapes do not match" in text or "bwd rule produced an output of type" in text:
-        return "a cotangent of another shape than its argument: is a sum, over the batch, missing?", text
+        return (
+            "a cotangent of another shape than its argument: is a sum, over the batch, missing?",
+            text,
+        )
     return f"the rule raises {type(error).__name__}", text
-

@@ -127,9 +127,7 @@ def transposed(f: Callable, xs: tuple, w: tuple, i: int) -> tuple:
 
 
 def _contracted(f, w):
-    return lambda *xs: sum(
-        jnp.vdot(a, b) for a, b in zip(w, f(*xs), strict=True)
-    )
+    return lambda *xs: sum(jnp.vdot(a, b) for a, b in zip(w, f(*xs), strict=True))
 
 
 def _gradient(f, w):

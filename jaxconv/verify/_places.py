@@ -29,11 +29,7 @@ def _shared(indices, leaf, problem):
             return f"at {[int(i) for i in indices[0]]}"
         return "all at " + ", ".join(_named(axis, i, leaf, problem) for axis, i in fixed.items())
     spatial = _spatial(leaf, problem)
-    borders = [
-        axis
-        for axis in spatial
-        if leaf.shape[axis] > 2
-    ]
+    borders = [axis for axis in spatial if leaf.shape[axis] > 2]
     on_border = np.zeros(len(indices), bool)
     for axis in borders:
         on_border |= (indices[:, axis] == 0) | (indices[:, axis] == leaf.shape[axis] - 1)

@@ -81,7 +81,9 @@ def typed(leaves: Sequence[Leaf], flat: np.ndarray) -> tuple:
 
 def join(arrays: Sequence[Any]) -> np.ndarray:
     """One long float64 vector from arrays of any floating dtype."""
-    return np.concatenate([np.zeros(0)] + [np.asarray(a).astype(np.float64).ravel() for a in arrays])
+    return np.concatenate(
+        [np.zeros(0)] + [np.asarray(a).astype(np.float64).ravel() for a in arrays]
+    )
 
 
 def problem_of(f: Any, args: Any, argnums: Any, door: str = DOOR) -> Problem:

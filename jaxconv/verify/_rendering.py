@@ -70,7 +70,9 @@ def as_dict(report: GradientReport) -> dict[str, Any]:
         "ok": report.ok,
         "arguments": list(report.arguments),
         "truth": report.truth,
-        "failures": [_plain(vars(f) | {"worst": [vars(e) for e in f.worst]}) for f in report.failures],
+        "failures": [
+            _plain(vars(f) | {"worst": [vars(e) for e in f.worst]}) for f in report.failures
+        ],
         "modes": [dict(vars(mode)) for mode in report.modes],
         "taylor": _plain(dict(report.taylor)),
         "subgradients": [_plain(vars(s)) for s in report.subgradients],

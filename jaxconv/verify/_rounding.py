@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ._interpreter import bind, equations, evaluate, has_loops
 
@@ -41,15 +42,76 @@ _CONSTANTS = 1.5
 FINE = float(np.finfo(np.float64).eps)
 
 _EXACT = frozenset(
-    "abs and argmax argmin broadcast_in_dim ceil clamp concatenate conj copy copy_p device_put "
-    "dynamic_slice dynamic_update_slice eq expand_dims floor gather ge gt imag iota is_finite le lt "
-    "max min ne neg not optimization_barrier or pad pmax pmin pvary real reduce_and reduce_max "
-    "reduce_min reduce_or reduce_window_max reduce_window_min reshape rev round scatter select_n "
-    "sign slice sort split squeeze stop_gradient transpose xor select_and_gather_add tie_in "
-    "reduce_window_max reduce_precision bitcast_convert_type squeeze copy_start".split()
+    [
+        "abs",
+        "and",
+        "argmax",
+        "argmin",
+        "broadcast_in_dim",
+        "ceil",
+        "clamp",
+        "concatenate",
+        "conj",
+        "copy",
+        "copy_p",
+        "device_put",
+        "dynamic_slice",
+        "dynamic_update_slice",
+        "eq",
+        "expand_dims",
+        "floor",
+        "gather",
+        "ge",
+        "gt",
+        "imag",
+        "iota",
+        "is_finite",
+        "le",
+        "lt",
+        "max",
+        "min",
+        "ne",
+        "neg",
+        "not",
+        "optimization_barrier",
+        "or",
+        "pad",
+        "pmax",
+        "pmin",
+        "pvary",
+        "real",
+        "reduce_and",
+        "reduce_max",
+        "reduce_min",
+        "reduce_or",
+        "reduce_window_max",
+        "reduce_window_min",
+        "reshape",
+        "rev",
+        "round",
+        "scatter",
+        "select_n",
+        "sign",
+        "slice",
+        "sort",
+        "split",
+        "squeeze",
+        "stop_gradient",
+        "transpose",
+        "xor",
+        "select_and_gather_add",
+        "tie_in",
+        "reduce_window_max",
+        "reduce_precision",
+        "bitcast_convert_type",
+        "squeeze",
+        "copy_start",
+    ]
 )
 # Rounded once, to the nearest.
-_ROUNDED_ONCE = frozenset("add sub mul div sqrt add_any convert_element_type square".split())
+_ROUNDED_ONCE = frozenset(
+    ["add", "sub", "mul", "div", "sqrt", "add_any", "convert_element_type", "square"]
+)
 # Good to a few units: eps times this many.
 _UNITS_OF_FUNCTIONS = 4
 
@@ -77,8 +139,13 @@ class Measurement:
         self, traces: Mapping[str, Any], coarsest: float, seed: int, samples: int = SAMPLES
     ):
         longest = max(
-            (v.aval.size for t in traces.values() for e in equations(t) for v in e.outvars
-             if hasattr(v.aval, "size")),
+            (
+                v.aval.size
+                for t in traces.values()
+                for e in equations(t)
+                for v in e.outvars
+                if hasattr(v.aval, "size")
+            ),
             default=1,
         )
         self._length, self._samples = longest + _Perturbation.OFFSETS, samples
@@ -91,9 +158,7 @@ class Measurement:
             name: [key for key in _constants(trace) if key not in known]
             for name, trace in traces.items()
         }
-        self._programs = {
-            name: _program(trace, coarsest) for name, trace in traces.items()
-        }
+        self._programs = {name: _program(trace, coarsest) for name, trace in traces.items()}
 
     def values(self, args: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The flat results in float64 of the functions that arguments are given for."""
@@ -238,8 +303,9 @@ class _Perturbation:
         self.count += 1
         signs = self.signs[start : start + result.size].reshape(result.shape)
         # NumPy takes a tenth of the time for arrays as small as these usually are.
-        numpy = jnp if isinstance(result, jax.core.Tracer) else np
-        return _moved(numpy, result, *error, signs)
+        numpy = jnp if isinstance(result, Tracer) else np
+        scale, of_result, of_scale, least = error
+        return _moved(numpy, result, scale, of_result, of_scale, least, signs)
 
 
 def _moved(numpy, result, scale, of_result, of_scale, least, signs):
@@ -283,7 +349,7 @@ def error(
 
 def _is_rounded(name, operands):
     """Where an operation isn't exact: nothing is added, or a power of two multiplied, exactly."""
-    if any(isinstance(a, jax.core.Tracer) for a in operands):
+    if any(isinstance(a, Tracer) for a in operands):
         return 1.0
     a, *b = (np.asarray(a) for a in operands)
     if name in ("add", "sub", "add_any"):
@@ -295,12 +361,23 @@ def _is_rounded(name, operands):
 
 
 def _is_power_of_two(a):
-    return (np.frexp(np.abs(a))[0] == 0.5) | (a == 0) if a.dtype == np.float64 else np.zeros(a.shape, bool)
+    return (
+        (np.frexp(np.abs(a))[0] == 0.5) | (a == 0)
+        if a.dtype == np.float64
+        else np.zeros(a.shape, bool)
+    )
 
 
 # Sums of numbers of which many may be zero.
 _SUMS = frozenset(
-    "reduce_sum cumsum reduce_window_sum select_and_scatter_add scatter-add scatter_add".split()
+    [
+        "reduce_sum",
+        "cumsum",
+        "reduce_window_sum",
+        "select_and_scatter_add",
+        "scatter-add",
+        "scatter_add",
+    ]
 )
 # Each contraction: how many products an element of its result sums.
 _TERMS: dict[str, Callable[[Any], int]] = {
@@ -313,11 +390,66 @@ _TERMS: dict[str, Callable[[Any], int]] = {
 }
 # Primitives that round each element of their result a few times, whatever their operands are.
 _FUNCTIONS = frozenset(
-    "acos acosh asin asinh atan atan2 atanh cbrt cos cosh cumlogsumexp cumprod cummax cummin "
-    "digamma erf erf_inv erfc exp exp2 expm1 igamma igammac lgamma log log1p logistic "
-    "pow rem rsqrt sin sinh tan tanh reduce_prod nextafter complex random_bits "
-    "integer_pow pure_callback io_callback polygamma reciprocal psum all_gather all_to_all "
-    "ppermute cholesky eig eigh lu qr svd triangular_solve fft tridiagonal_solve schur householder_product".split()
+    [
+        "acos",
+        "acosh",
+        "asin",
+        "asinh",
+        "atan",
+        "atan2",
+        "atanh",
+        "cbrt",
+        "cos",
+        "cosh",
+        "cumlogsumexp",
+        "cumprod",
+        "cummax",
+        "cummin",
+        "digamma",
+        "erf",
+        "erf_inv",
+        "erfc",
+        "exp",
+        "exp2",
+        "expm1",
+        "igamma",
+        "igammac",
+        "lgamma",
+        "log",
+        "log1p",
+        "logistic",
+        "pow",
+        "rem",
+        "rsqrt",
+        "sin",
+        "sinh",
+        "tan",
+        "tanh",
+        "reduce_prod",
+        "nextafter",
+        "complex",
+        "random_bits",
+        "integer_pow",
+        "pure_callback",
+        "io_callback",
+        "polygamma",
+        "reciprocal",
+        "psum",
+        "all_gather",
+        "all_to_all",
+        "ppermute",
+        "cholesky",
+        "eig",
+        "eigh",
+        "lu",
+        "qr",
+        "svd",
+        "triangular_solve",
+        "fft",
+        "tridiagonal_solve",
+        "schur",
+        "householder_product",
+    ]
 )
 
 
@@ -340,7 +472,7 @@ def _on_sums(equation, operands, change, result):
         found = abs(bind(equation, changed)[0][0])
     except Exception:  # a primitive of somebody's own, which may do anything
         return abs(result)
-    found = found if isinstance(found, jax.core.Tracer) else np.asarray(found)
+    found = found if isinstance(found, Tracer) else np.asarray(found)
     return found if found.shape == result.shape else abs(result)
 
 

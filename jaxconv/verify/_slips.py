@@ -1,7 +1,8 @@
 """Wrong gradients that known slips produce, made from the true one.
 
 Each slip is tried: the true gradient is transformed, or taken again at other arguments, for another
-cotangent or with a convolution's options changed. A slip explains a gradient that equals one of these.
+cotangent or with a convolution's options changed. A slip explains a gradient that equals one of
+these.
 """
 
 from collections.abc import Iterator
@@ -68,7 +69,7 @@ def rearrangements(array: np.ndarray) -> Iterator[Slip]:
     rank = array.ndim
     if rank >= 3:
         for first, last in ((0, rank - 2), (1, rank - 1)):
-            axes = [axis for axis in range(first, last) if array.shape[axis] > 1]
+            axes = tuple(axis for axis in range(first, last) if array.shape[axis] > 1)
             if not axes:
                 continue
             turned = np.flip(array, axes)
@@ -85,8 +86,10 @@ def rearrangements(array: np.ndarray) -> Iterator[Slip]:
         yield slip, "with its last two axes exchanged", np.swapaxes(array, -1, -2)
     for a, b in combinations(range(rank - 1), 2):
         if array.shape[a] == array.shape[b] > 1 and b - a == 1 and rank >= 3:
-            yield "spatial axes transposed", f"with axes {a} and {b} exchanged", np.swapaxes(
-                array, a, b
+            yield (
+                "spatial axes transposed",
+                f"with axes {a} and {b} exchanged",
+                np.swapaxes(array, a, b),
             )
 
 
@@ -125,7 +128,9 @@ def _other_cotangents(evidence, leaf, w):
     problem = evidence.problem
     batch = batch_size(problem)
     arrays = split(problem.outputs, w)
-    for kept in {0, batch - 1} if batch > 1 else ():
+    # What has a row for each example is no sum over them.
+    sums = batch > 1 and (not leaf.shape or leaf.shape[0] != batch)
+    for kept in {0, batch - 1} if sums else ():
         if all(array.ndim and array.shape[0] == batch for array in arrays):
             masked = [np.where(_row(array, kept), array, 0) for array in arrays]
             found = evidence.reverse_at(evidence.primal.point, _flat(masked))
@@ -169,7 +174,7 @@ def _shifted(array, axes):
 
 
 def _other_options(evidence, leaf, w):
-    """The true gradient's own convolutions with strides for dilation, or the padding moved by one."""
+    """The true gradient's convolutions with strides for dilation, or the padding moved by one."""
     trace = evidence.derivatives.traces.get("true_reverse")
     problem = evidence.problem
     if trace is None or problem.size + problem.output_size > NUMBERS:
@@ -177,7 +182,11 @@ def _other_options(evidence, leaf, w):
     found = [e for e in equations(trace) if e.primitive.name == "conv_general_dilated"]
     args = [
         *split(problem.leaves, evidence.primal.point),
-        *(part for other in (w, *evidence.draws.cotangents[1:]) for part in split(problem.outputs, other)),
+        *(
+            part
+            for other in (w, *evidence.draws.cotangents[1:])
+            for part in split(problem.outputs, other)
+        ),
     ]
     for chosen in found if len(found) <= CONVOLUTIONS else ():
         for slip, what, params in _options(chosen):

@@ -2,8 +2,8 @@
 
 Two derivatives of the values are taken, in float64:
 
-  - *autodiff of the primal*: JAX differentiates what the function computes, with the custom rules set
-    aside. It is exact to rounding for every element, but trusts JAX's rules, and those of
+  - *autodiff of the primal*: JAX differentiates what the function computes, with the custom rules
+    set aside. It is exact to rounding for every element, but trusts JAX's rules, and those of
     primitives that somebody else has defined.
   - *differences*: f(x + v) - f(x), exact where f is linear in an argument, else extrapolated. They
     trust nothing, and see every element of the Jacobian along a random direction v: an error in
@@ -98,7 +98,10 @@ class Primal:
             return jnp.concatenate([jnp.ravel(result) for result in results])
 
         # In a loop nothing can be held: what stands there has many values.
-        straight, everywhere = _stops(straight_equations(self.traced)), _stops(equations(self.traced))
+        straight, everywhere = (
+            _stops(straight_equations(self.traced)),
+            _stops(equations(self.traced)),
+        )
         self.stops, self.can_hold = everywhere > 0, 0 < straight == everywhere
         self._held, self._functions = [], (held, values)
         self._compiled = jax.jit if has_loops(self.traced) else lambda function: function
@@ -145,7 +148,7 @@ def _stops(found):
 
 
 def scales(leaves: Sequence[Leaf], point: np.ndarray) -> np.ndarray:
-    """A step's natural size for each element: its own magnitude, or the typical one of its array."""
+    """A step's natural size for each element: its magnitude, or the typical one of its array."""
     found = np.ones_like(point)
     for leaf in leaves:
         values = np.abs(point[leaf.elements])
@@ -217,16 +220,12 @@ def _confirmed(primal, autodiff, cotangents, directions, source):
         agree = [_agrees(*row) for row in zip(rows, rounding, lines, strict=True)]
         back = reverse.value.reshape(len(cotangents), -1)
         back_rounding = MARGIN * reverse.rounding.reshape(back.shape)
-        if all(agree) and is_adjoint(
-            rows, rounding, back, back_rounding, cotangents, directions
-        ):
+        if all(agree) and is_adjoint(rows, rounding, back, back_rounding, cotangents, directions):
             return Truth(back, back_rounding, rows, rounding, lines, source, True)
     elif reverse is not None:
         back = reverse.value.reshape(len(cotangents), -1)
         back_rounding = MARGIN * reverse.rounding.reshape(back.shape)
-        if is_adjoint(
-            by_differences, errors, back, back_rounding, cotangents, directions
-        ):
+        if is_adjoint(by_differences, errors, back, back_rounding, cotangents, directions):
             return Truth(back, back_rounding, by_differences, errors, lines, source, True)
     return Truth(None, None, by_differences, errors, lines, "differences, random directions", False)
 
@@ -250,9 +249,7 @@ def is_adjoint(
     directions: np.ndarray,
 ) -> bool:
     """The dot test, `<w, J v> = <Jᵀ w, v>` for every pair, to within the errors given."""
-    gap, bound = dot_gap(
-        forward, forward_error, reverse, reverse_error, cotangents, directions
-    )
+    gap, bound = dot_gap(forward, forward_error, reverse, reverse_error, cotangents, directions)
     return bool(np.all(~(np.abs(gap) > bound)))
 
 
@@ -266,9 +263,7 @@ def dot_gap(forward, forward_error, reverse, reverse_error, cotangents, directio
     return gap, bound + FINE * max(forward.shape[1], reverse.shape[1]) * sums
 
 
-def coordinate_slopes(
-    primal: Primal, coordinates: np.ndarray, steps: tuple[float, ...]
-) -> Slopes:
+def coordinate_slopes(primal: Primal, coordinates: np.ndarray, steps: tuple[float, ...]) -> Slopes:
     """Slopes along some coordinates, a row of results for each: the columns of the Jacobian."""
     point, scale = primal.point, scales(primal.problem.leaves, primal.point)
     rows = []
@@ -279,7 +274,7 @@ def coordinate_slopes(
             row[np.arange(len(coordinates)), coordinates] += sign * t * scale[coordinates]
         rows.append(primal.many(points).reshape(len(steps), len(coordinates), -1))
     start = np.broadcast_to(primal(point), rows[0].shape[1:])
-    found = slopes_of(start, *rows, steps)
+    found = slopes_of(start, rows[0], rows[1], steps)
     size = scale[coordinates][:, None]
     return replace(
         found,
@@ -296,7 +291,7 @@ def linear_rows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """`Jᵀ w` of an argument in which the function is linear, one coordinate after the other.
 
-        x_bar[i] = <w, f(e_i) - f(0)>,     exact, since no step is small                       (1)
+    x_bar[i] = <w, f(e_i) - f(0)>,     exact, since no step is small                       (1)
     """
     origin = primal.point.copy()
     origin[leaf.elements] = 0
