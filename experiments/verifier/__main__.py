@@ -3,8 +3,8 @@
     python -m experiments.verifier
     python -m experiments.verifier --seeds 1 --cases "*tie*" --modes all
 
-The cases are those of experiments/verifier/wrong.py and correct.py. Each seed draws other arguments,
-and other directions for ours; every verifier gets the same ones.
+The cases are those of experiments/verifier/wrong.py and correct.py. Each seed draws other
+arguments, and other directions for ours; every verifier gets the same ones.
 """
 
 import fnmatch

@@ -45,11 +45,13 @@ CONVOLUTION = [
     _case("convolution", "a right custom_vjp", _true_vjp(F.conv), *XK),
     _case("convolution", "a right custom_vjp, bfloat16", _true_vjp(F.conv), *XK, dtype="bfloat16"),
     _case("convolution", "a right custom_jvp", _true_jvp(F.conv), *XK),
-    _case("convolution", "jaxconv", lambda x, k: jaxconv.conv(x, k, 2, "SAME"), *XK, linear_in=(0, 1)),
+    _case(
+        "convolution", "jaxconv", lambda x, k: jaxconv.conv(x, k, 2, "SAME"), *XK, linear_in=(0, 1)
+    ),
     _case("convolution", "jaxconv, float32", lambda x, k: jaxconv.conv(x, k), *XK, dtype="float32"),
     _case("transposed convolution", "lax", F.conv_transpose, *XK),
     _case("transposed convolution", "jaxconv", lambda x, k: jaxconv.conv_transpose(x, k, 2), *XK),
-]  # fmt: skip
+]
 
 
 def _tied(draw):
@@ -79,9 +81,14 @@ POOLING = [
     Case("near ties", "pooling", _nearly_tied),
     Case("near ties, float32", "pooling", _nearly_tied, "float32"),
     Case("many ties, bfloat16", "pooling", _coarse, "bfloat16"),
-    _case("pooling", "convolution before, bfloat16", lambda x, k: F.max_pool(F.conv(x, k)), *XK,
-          dtype="bfloat16"),
-]  # fmt: skip
+    _case(
+        "pooling",
+        "convolution before, bfloat16",
+        lambda x, k: F.max_pool(F.conv(x, k)),
+        *XK,
+        dtype="bfloat16",
+    ),
+]
 
 NORM = ("x", "gain", "gain")
 NORMALISATION = [
@@ -119,13 +126,20 @@ def _at_corners(draw):
 PAIR = ("logits", "logits")
 LOSSES = [
     Case("cross-entropy", "losses", _labelled(F.cross_entropy)),
-    Case("cross-entropy, float32, large scores", "losses", _labelled(F.cross_entropy, 50.0), "float32"),
+    Case(
+        "cross-entropy, float32, large scores",
+        "losses",
+        _labelled(F.cross_entropy, 50.0),
+        "float32",
+    ),
     Case("cross-entropy, jaxconv", "losses", _labelled(jaxconv.softmax_cross_entropy)),
     _case("losses", "squared error", F.squared_error, *PAIR),
     _case("losses", "Huber", F.huber, *PAIR),
     Case("Huber, at its corners", "losses", _at_corners),
-    _case("losses", "binary cross-entropy, float32", F.binary_cross_entropy, *PAIR, dtype="float32"),
-]  # fmt: skip
+    _case(
+        "losses", "binary cross-entropy, float32", F.binary_cross_entropy, *PAIR, dtype="float32"
+    ),
+]
 
 
 def _network(x, kernel):
@@ -220,18 +234,28 @@ OTHERS = [
     Case("ReLU at 0", "kinks", _at_zero(jax.nn.relu)),
     Case("modulus at 0", "kinks", _at_zero(jnp.abs)),
     Case("ReLU of a billionth", "kinks", _near_zero),
-    Case("cube root next to 0", "kinks", lambda draw: (jnp.cbrt, (jnp.abs(draw("vector")) + 1e-3,))),
+    Case(
+        "cube root next to 0", "kinks", lambda draw: (jnp.cbrt, (jnp.abs(draw("vector")) + 1e-3,))
+    ),
     _case("kinks", "clipping", lambda x: jnp.clip(x, -0.5, 0.5), "vector", dtype="float32"),
     _case("kinks", "sorting", jnp.sort, "vector"),
     Case("scan", "loops", _recurrent),
     Case("branch", "loops", _choice),
-    _case("loops", "power of a matrix", lambda a: lax.fori_loop(0, 4, lambda i, b: b @ a, a), (3, 3)),
+    _case(
+        "loops", "power of a matrix", lambda a: lax.fori_loop(0, 4, lambda i, b: b @ a, a), (3, 3)
+    ),
     Case("rows of a table", "gathers", _table),
     _case("gathers", "cumulative sums", lambda x: jnp.cumsum(x**2), "vector", dtype="float32"),
     Case("pytrees and integers", "arguments", _tree),
     Case("a Flax module", "arguments", _flax, "float32"),
     Case("dropout with a key", "arguments", _dropout),
-    _case("arguments", "two results", lambda x, y: (x * y, jnp.sum(x / (1 + y**2))), "vector", "vector"),
+    _case(
+        "arguments",
+        "two results",
+        lambda x, y: (x * y, jnp.sum(x / (1 + y**2))),
+        "vector",
+        "vector",
+    ),
     _case("arguments", "a number", lambda x: x**3, ()),
     _case("smooth", "GELU, float32", jax.nn.gelu, "vector", dtype="float32"),
     _case("smooth", "error function, bfloat16", jax.scipy.special.erf, "vector", dtype="bfloat16"),
@@ -240,7 +264,7 @@ OTHERS = [
     _case("smooth", "Fourier transform", lambda x: jnp.abs(jnp.fft.rfft(x)) ** 2, "vector"),
     _case("smooth", "straight-through rounding", _straight_through, "vector"),
     _case("smooth", "checkpointed", jax.checkpoint(lambda x: jnp.sin(jnp.sin(x))), "vector"),
-]  # fmt: skip
+]
 
 CORRECT = [*CONVOLUTION, *POOLING, *NORMALISATION, *ATTENTION, *LOSSES, *OTHERS]
 assert len({(case.family, case.name) for case in CORRECT}) == len(CORRECT)

@@ -266,8 +266,7 @@ POOLING = [
 
 def _constant_statistics(true, args, y_bar):
     x, gain, _ = args
-    mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
-    return y_bar * gain / jnp.sqrt(variance + 1e-3), *true[1:]
+    return y_bar * gain / jnp.sqrt(x.var((0, 1, 2)) + 1e-3), *true[1:]
 
 
 def _no_epsilon(true, args, y_bar):
@@ -295,7 +294,9 @@ def _without_mean(true, args, y_bar):
 
 NORM = ("x", "gain", "gain")
 NORMALISATION = [
-    _vjp("normalisation", F.batch_norm, NORM, "statistics taken for constants", _constant_statistics),
+    _vjp(
+        "normalisation", F.batch_norm, NORM, "statistics taken for constants", _constant_statistics
+    ),
     _vjp("normalisation", F.batch_norm, NORM, "epsilon forgotten", _no_epsilon),
     _vjp("normalisation", F.batch_norm, NORM, "n - 1 for n", _sample_variance),
     _vjp("normalisation", F.layer_norm, NORM, "mean taken for a constant", _without_mean),
@@ -307,9 +308,14 @@ NORMALISATION = [
         lambda t, a, w: (t[0], t[1] / 72, t[2]),
         "mean for sum over batch and positions",
     ),
-    _vjp("normalisation", F.rms_norm, ("x", "gain"), "1 % in one channel of the gain",
-         lambda t, a, w: (t[0], t[1].at[1].multiply(1.01))),
-]  # fmt: skip
+    _vjp(
+        "normalisation",
+        F.rms_norm,
+        ("x", "gain"),
+        "1 % in one channel of the gain",
+        lambda t, a, w: (t[0], t[1].at[1].multiply(1.01)),
+    ),
+]
 
 
 def _unscaled(true, args, y_bar):
@@ -326,13 +332,31 @@ HEADS = ("q", "q", "q")
 ATTENTION = [
     _vjp("attention", F.attention, HEADS, "scale forgotten", _unscaled, "factor of 2.44949"),
     _vjp("attention", F.softmax, ("logits",), "diagonal of softmax alone", _softmax_diagonal),
-    _vjp("attention", F.attention, HEADS, "keys for values", lambda t, a, w: (t[0], t[2], t[1]),
-         "exchanged"),
-    _vjp("attention", F.attention, HEADS, "1 % in one query",
-         lambda t, a, w: (t[0].at[0, 2].multiply(1.01), *t[1:]), "factor of 1.01 in some"),
-    _vjp("attention", F.attention, HEADS, "last key ignored",
-         lambda t, a, w: (t[0], t[1].at[:, -1].set(0), t[2]), "zero where"),
-]  # fmt: skip
+    _vjp(
+        "attention",
+        F.attention,
+        HEADS,
+        "keys for values",
+        lambda t, a, w: (t[0], t[2], t[1]),
+        "exchanged",
+    ),
+    _vjp(
+        "attention",
+        F.attention,
+        HEADS,
+        "1 % in one query",
+        lambda t, a, w: (t[0].at[0, 2].multiply(1.01), *t[1:]),
+        "factor of 1.01 in some",
+    ),
+    _vjp(
+        "attention",
+        F.attention,
+        HEADS,
+        "last key ignored",
+        lambda t, a, w: (t[0], t[1].at[:, -1].set(0), t[2]),
+        "zero where",
+    ),
+]
 
 
 def _with_labels(name, rule, diagnosis=""):
@@ -367,11 +391,24 @@ LOSSES = [
     _with_labels("last example ignored", lambda t, z, n: t.at[-1].set(0), "zero where"),
     _vjp("losses", F.squared_error, PAIR, "factor 2 lost", lambda t, a, w: (t[0] / 2, t[1]), "0.5"),
     _vjp("losses", F.huber, PAIR, "not clipped", lambda t, a, w: (w * (a[0] - a[1]) / 20, t[1])),
-    _vjp("losses", F.binary_cross_entropy, PAIR, "sign of the target", lambda t, a, w: (t[0], -t[1]),
-         "wrong sign"),
-    _vjp("losses", F.binary_cross_entropy, PAIR, "0.1 % too large", lambda t, a, w: (t[0] * 1.001, t[1]),
-         "factor of 1.001", "float32"),
-]  # fmt: skip
+    _vjp(
+        "losses",
+        F.binary_cross_entropy,
+        PAIR,
+        "sign of the target",
+        lambda t, a, w: (t[0], -t[1]),
+        "wrong sign",
+    ),
+    _vjp(
+        "losses",
+        F.binary_cross_entropy,
+        PAIR,
+        "0.1 % too large",
+        lambda t, a, w: (t[0] * 1.001, t[1]),
+        "factor of 1.001",
+        "float32",
+    ),
+]
 
 
 def _primitive():
@@ -426,11 +463,19 @@ OTHERS = [
     _scaled("1 % at a scale of a millionth", 1e-6),
     _scaled("1 % at a scale of a million, float32", 1e6, "float32"),
     Case("1 % in a row of one layer of twelve", "deep", _inner_layer),
-    Case("primitive with a wrong transpose", "primitive",
-         lambda draw: (lambda x: jnp.sin(DOUBLE.bind(x)), (draw("vector"),))),
-    _vjp("primitive", lambda x: x, ("vector",), "cotangent in another order",
-         lambda t, a, w: (t[0][::-1],)),
-]  # fmt: skip
+    Case(
+        "primitive with a wrong transpose",
+        "primitive",
+        lambda draw: (lambda x: jnp.sin(DOUBLE.bind(x)), (draw("vector"),)),
+    ),
+    _vjp(
+        "primitive",
+        lambda x: x,
+        ("vector",),
+        "cotangent in another order",
+        lambda t, a, w: (t[0][::-1],),
+    ),
+]
 
 WRONG = [
     *(*CONVOLUTION, *FORWARD, *TRANSPOSED, *POOLING, *NORMALISATION, *ATTENTION, *LOSSES, *OTHERS)

@@ -3,8 +3,8 @@
     python -m jaxconv.verify package.module:function --arg "f32[2,8,8,3]" --arg "f32[3,3,3,4]"
 
 Arguments are drawn at random: f64, f32, f16 and bf16 from a normal distribution, i32 from 0 to 9. A
-plain number stands for itself. The exit status is 0 for a right gradient, 1 for a wrong one, and 2 if
-the check can't be made.
+plain number stands for itself. The exit status is 0 for a right gradient, 1 for a wrong one, and 2
+if the check can't be made.
 """
 
 import argparse
@@ -129,7 +129,7 @@ def _argument(text: str, rng: np.random.Generator) -> Any:
             return float(text)
         except ValueError:
             raise _Misuse(
-                f'--arg must be a number or a dtype and a shape such as "f32[2,8,8,3]", got {text!r}.'
+                f'--arg must be a number or dtype and shape, as in "f32[2,8,8,3]"; got {text!r}.'
             ) from None
     dtype, sizes = shaped.groups()
     if dtype not in _DTYPES:

@@ -10,10 +10,10 @@ from . import _modes
 from ._derivatives import Derivatives, Draws
 from ._differences import taylor_slope
 from ._judge import Judge
+from ._operations import FINE
 from ._problem import DOOR, Problem, join, problem_of
 from ._progress import Progress
 from ._report import GradientReport
-from ._rounding import FINE
 from ._truth import Primal, Truth, linear_rows, scales, settle, step_sizes
 
 # Coordinates of a linear argument tried one by one, and numbers that this makes.
@@ -36,24 +36,26 @@ def check_gradients(
     """Find out whether a function's derivative is right and, if not, where and why.
 
     The truth is taken from the values of `f`, evaluated in float64 with all custom rules set aside:
-    JAX differentiates what `f` computes, and differences of `f` along random directions v confirm it,
+    JAX differentiates what `f` computes, and differences of `f` along random directions v confirm
+    it,
 
         f(x + v) - f(x) = J v                   exact where f is linear in the argument        (1)
         <w, J v> = <Jᵀ w, v>                    the dot test, of any pair of J and Jᵀ          (2)
 
-    or take its place, coordinate by coordinate. The derivative that `f`'s rules give is compared with
-    it element by element, twice: as a formula, in float64, and as it is, in the dtype of the
+    or take its place, coordinate by coordinate. The derivative that `f`'s rules give is compared
+    with it element by element, twice: as a formula, in float64, and as it is, in the dtype of the
     arguments. Bounds come from the arithmetic, `eps · terms · scale` of each operation followed
     through to the result, so that there is no tolerance to choose, and no step size.
 
     What is judged is the derivative at `args`, and the second derivative along one direction.
 
     Args:
-      f: Any function that JAX can trace, its rules its own or JAX's; arrays of any shape, in pytrees.
+      f: Any function that JAX can trace, its rules its own or JAX's; arrays of any shape, in
+        pytrees.
       args: Its arguments. Those that hold no floating-point numbers are constants.
       argnums: Positions of the arguments to differentiate by; None is all that can be.
-      linear_in: Positions of arguments in each of which `f` is linear, or linear plus a constant: (1)
-        then gives their gradient exactly, coordinate by coordinate where the size allows.
+      linear_in: Positions of arguments in each of which `f` is linear, or linear plus a constant:
+        (1) then gives their gradient exactly, coordinate by coordinate where the size allows.
       reference: Another function of the same values; its autodiff in float64 is the truth.
       modes: `"all"`, or names out of `jaxconv.verify.MODES`.
       order: 2 also checks second derivatives, 1 doesn't.
@@ -64,8 +66,8 @@ def check_gradients(
       A `GradientReport`: `.ok`, `.failures`, and `str()` to read.
 
     Raises:
-      TypeError: `f` is no function, an argument or the result isn't floating point, or an option has
-        the wrong type.
+      TypeError: `f` is no function, an argument or the result isn't floating point, or an option
+        has the wrong type.
       ValueError: `f` can't be called with `args`, raises, can't be traced, isn't deterministic, or
         isn't linear where `linear_in` says so; `reference` has other values; an option is out of
         range.
@@ -230,8 +232,8 @@ def _check_reference(problem, ours, theirs):
     if not np.all((np.abs(ours - theirs) <= bound) | (ours == theirs)):
         worst = int(np.nanargmax(np.abs(ours - theirs)))
         raise ValueError(
-            f"{DOOR}: reference must compute what {problem.name} computes, but element {worst} of the "
-            f"result is {theirs[worst]:.6g} instead of {ours[worst]:.6g}."
+            f"{DOOR}: reference must compute what {problem.name} computes, but element {worst} of "
+            f"the result is {theirs[worst]:.6g} instead of {ours[worst]:.6g}."
         )
 
 

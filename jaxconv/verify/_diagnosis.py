@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from ._kinks import misfit
+from ._operations import unit
 from ._places import batch_size
-from ._rounding import unit
 from ._slips import Evidence, slips
 
 # As close as a formula's value in float64 comes to that of another formula.
@@ -146,6 +146,7 @@ def _ties(kinks):
     count = int(kinks.is_subgradient.sum())
     return (
         "ties counted twice",
-        f"at {count} elements with a kink each gradient alone is between its two slopes, but as all "
-        f"of them rise together the slope is between {low:.6g} and {high:.6g}, and theirs is {said:.6g}",
+        f"at {count} elements with a kink each gradient alone is between its two slopes, but as "
+        f"all of them rise together the slope is between {low:.6g} and {high:.6g}, and theirs is "
+        f"{said:.6g}",
     )

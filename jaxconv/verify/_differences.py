@@ -10,7 +10,8 @@ step at which (1) agrees best with its neighbours, and their disagreement is its
 near by is passed by, in smaller steps than it is away, and only for the elements that have it. The
 quotients to either side, (4 q(t/4) - q(t)) / 3, tell when a kink is at the point itself.
 
-Source: Ridders, "Accurate computation of F'(x) and F'(x) F''(x)", 1982, doi:10.1016/S0141-1195(82)80057-0.
+Source: Ridders, "Accurate computation of F'(x) and F'(x) F''(x)", 1982,
+doi:10.1016/S0141-1195(82)80057-0.
 """
 
 from collections.abc import Callable

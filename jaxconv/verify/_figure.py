@@ -14,8 +14,8 @@ ROWS = 6
 def figure(report: GradientReport) -> Any:
     """A Matplotlib figure with a row for each array: true, reported, difference.
 
-    An array of more than two axes becomes a mosaic: its last two axes, for each index of the others,
-    beside and below one another; a kernel or a feature map shows its spatial axes instead.
+    An array of more than two axes becomes a mosaic: its last two axes, for each index of the
+    others, side by side; a kernel or a feature map shows its spatial axes instead.
     """
     from matplotlib.figure import Figure
 

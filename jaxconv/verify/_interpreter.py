@@ -1,4 +1,4 @@
-"""Evaluate a traced function anew: in float64, without custom rules, each rounding open to a visitor.
+"""Evaluate a traced function anew: in float64, without custom rules, each rounding seen.
 
 What JAX has traced is a list of equations, one for each primitive. Evaluated here, all floating
 numbers are float64 whatever their dtype was, so that the *formula* which a rule computes is seen

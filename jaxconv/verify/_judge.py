@@ -11,10 +11,11 @@ from . import _kinks, _modes
 from ._derivatives import FEW_SAMPLES, Derivatives, Draws
 from ._diagnosis import Evidence, diagnose
 from ._differences import slopes
+from ._operations import FINE
 from ._places import where
 from ._problem import Leaf, Problem, first_line, join, split, typed
 from ._report import Element, Failure, Gradient, Mode, Subgradient
-from ._rounding import FINE, MARGIN, Measured, Measurement
+from ._rounding import MARGIN, Measured, Measurement
 from ._search import worst_by_halves
 from ._truth import ERRORS, Primal, Truth, dot_gap, step_sizes
 

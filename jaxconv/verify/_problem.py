@@ -109,7 +109,7 @@ def problem_of(f: Any, args: Any, argnums: Any, door: str = DOOR) -> Problem:
     treedef = jax.tree.structure(args)
 
     def all_args(values):
-        flat = [value for value in rest]
+        flat = list(rest)
         for position, value in zip(paths, values, strict=True):
             flat[position] = value
         return jax.tree.unflatten(treedef, flat)
@@ -166,7 +166,8 @@ def _chosen(args, argnums, names, door):
         for i in asked:
             if not isinstance(i, int) or not -len(args) <= i < len(args):
                 raise ValueError(
-                    f"{door}: argnums must be positions of the {len(args)} arguments, got {argnums}."
+                    f"{door}: argnums must be positions of the {len(args)} arguments, "
+                    f"got {argnums}."
                 )
         chosen = sorted({i % len(args) for i in asked})
         for i in chosen:

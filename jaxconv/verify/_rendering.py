@@ -113,13 +113,14 @@ def _facts(report) -> Iterator[str]:
             f"{name} {'exact' if slope is None else format(slope, '.2f')}"
             for name, slope in report.taylor.items()
         )
-        yield f"Taylor     the remainder falls with the step to the power 2 if right: {', '.join(slopes)}"
+        yield f"Taylor     power of the step in the remainder, 2 if right: {', '.join(slopes)}"
     if report.subgradients:
         shown = ", ".join(
             f"{s.argument}{list(s.index)} = {s.reported:.4g} in [{s.low:.4g}, {s.high:.4g}]"
             for s in report.subgradients[:LISTED]
         )
-        yield f"kinks      {len(report.subgradients)} subgradients accepted: {shown}{_more(report.subgradients)}"
+        count = len(report.subgradients)
+        yield f"kinks      {count} subgradients accepted: {shown}{_more(report.subgradients)}"
     if report.nonfinite:
         shown = ", ".join(report.nonfinite[:LISTED])
         yield f"not finite  {shown}{_more(report.nonfinite)}"

@@ -16,8 +16,7 @@ perturbations of Vignes, "A stochastic arithmetic for reliable scientific comput
 doi:10.1016/0378-4754(93)90003-D.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ._interpreter import bind, equations, evaluate, has_loops
+from ._interpreter import equations, evaluate, has_loops
+from ._operations import EXACT, FINE, error, is_float, unit
 
 # Evaluations with perturbed operations; the root mean square of so few is low at times, and MARGIN
 # makes that good.
@@ -38,82 +38,6 @@ MARGIN = 8.0
 _UNIT_SIGN = 64.0
 # Of the largest that rounded constants do over the samples, which try a few of all combinations.
 _CONSTANTS = 1.5
-
-FINE = float(np.finfo(np.float64).eps)
-
-_EXACT = frozenset(
-    [
-        "abs",
-        "and",
-        "argmax",
-        "argmin",
-        "broadcast_in_dim",
-        "ceil",
-        "clamp",
-        "concatenate",
-        "conj",
-        "copy",
-        "copy_p",
-        "device_put",
-        "dynamic_slice",
-        "dynamic_update_slice",
-        "eq",
-        "expand_dims",
-        "floor",
-        "gather",
-        "ge",
-        "gt",
-        "imag",
-        "iota",
-        "is_finite",
-        "le",
-        "lt",
-        "max",
-        "min",
-        "ne",
-        "neg",
-        "not",
-        "optimization_barrier",
-        "or",
-        "pad",
-        "pmax",
-        "pmin",
-        "pvary",
-        "real",
-        "reduce_and",
-        "reduce_max",
-        "reduce_min",
-        "reduce_or",
-        "reduce_window_max",
-        "reduce_window_min",
-        "reshape",
-        "rev",
-        "round",
-        "scatter",
-        "select_n",
-        "sign",
-        "slice",
-        "sort",
-        "split",
-        "squeeze",
-        "stop_gradient",
-        "transpose",
-        "xor",
-        "select_and_gather_add",
-        "tie_in",
-        "reduce_window_max",
-        "reduce_precision",
-        "bitcast_convert_type",
-        "squeeze",
-        "copy_start",
-    ]
-)
-# Rounded once, to the nearest.
-_ROUNDED_ONCE = frozenset(
-    ["add", "sub", "mul", "div", "sqrt", "add_any", "convert_element_type", "square"]
-)
-# Good to a few units: eps times this many.
-_UNITS_OF_FUNCTIONS = 4
 
 
 @dataclass(frozen=True)
@@ -241,7 +165,7 @@ def _constants(trace):
     found = {}
     for equation in equations(trace):
         for atom in equation.invars:
-            if hasattr(atom, "val") and _is_float(atom.aval) and unit(atom.aval.dtype) > FINE:
+            if hasattr(atom, "val") and is_float(atom.aval) and unit(atom.aval.dtype) > FINE:
                 value = abs(float(atom.val))
                 # Whole numbers and powers of two are what they look like.
                 if np.isfinite(value) and value != round(value) and np.frexp(value)[0] != 0.5:
@@ -267,13 +191,8 @@ def _root_mean_square(deviations):
 def coarsest_unit(traced: Any, leaves: Sequence[Any]) -> float:
     """The unit of the coarsest dtype in which a function computes."""
     dtypes = [leaf.dtype for leaf in leaves]
-    dtypes += [v.aval.dtype for e in equations(traced) for v in e.outvars if _is_float(v.aval)]
+    dtypes += [v.aval.dtype for e in equations(traced) for v in e.outvars if is_float(v.aval)]
     return max(unit(dtype) for dtype in dtypes)
-
-
-def unit(dtype: Any) -> float:
-    """The distance from 1 to the next number of a floating dtype."""
-    return float(jnp.finfo(dtype).eps)
 
 
 class _Perturbation:
@@ -285,7 +204,7 @@ class _Perturbation:
         self.signs, self.is_fine, self.coarsest, self.count = signs, is_fine, coarsest, 0
 
     def __call__(self, equation, operands, results, is_narrow):
-        if equation.primitive.name in _EXACT:
+        if equation.primitive.name in EXACT:
             return results
         is_fine = self.is_fine and not is_narrow
         return [
@@ -315,185 +234,3 @@ def _moved(numpy, result, scale, of_result, of_scale, least, signs):
     size = of_result * magnitude + of_scale * scale + least
     # What is not finite is not moved, lest 0·inf makes a NaN.
     return result + numpy.where(numpy.isfinite(size), size, 0) * (signs / _UNIT_SIGN)
-
-
-def error(
-    equation: Any, operands: Sequence, result: Any, aval: Any, is_fine: bool, coarsest: float
-) -> tuple:
-    """(1) for one operation: a contraction's scale, the factors of result and scale, and a least."""
-    if is_fine or not _is_float(aval):
-        own, tiny = FINE, 0.0
-    else:
-        # What is smaller than the smallest normal number is flushed to zero.
-        own, tiny = min(unit(aval.dtype), coarsest), float(jnp.finfo(aval.dtype).tiny)
-    name = equation.primitive.name
-    if name == "convert_element_type":
-        source = equation.invars[0].aval
-        is_rounded = not is_fine and _is_float(source) and unit(source.dtype) < own
-        return result, own * is_rounded, 0.0, 0.0
-    if name in _ROUNDED_ONCE:
-        rounded = _is_rounded(name, operands)
-        return result, own * rounded, 0.0, tiny * rounded
-    if name in _FUNCTIONS:
-        return result, _UNITS_OF_FUNCTIONS * own, 0.0, tiny
-    if name in _SUMS:
-        # The first addition of two numbers that are not zero is the first that rounds.
-        terms = _on_sums(equation, operands, lambda a: (a != 0) * 1.0, result) - 1
-        terms = (terms > 0) * terms
-        scale = _on_sums(equation, operands, abs, result)
-        return scale, 0.0, terms * own, terms * tiny
-    terms = _terms(equation)
-    inner = FINE if is_fine else _unit_of_sums(equation, own)
-    return _on_sums(equation, operands, abs, result), own, terms * inner, terms * tiny
-
-
-def _is_rounded(name, operands):
-    """Where an operation isn't exact: nothing is added, or a power of two multiplied, exactly."""
-    if any(isinstance(a, Tracer) for a in operands):
-        return 1.0
-    a, *b = (np.asarray(a) for a in operands)
-    if name in ("add", "sub", "add_any"):
-        return ((a != 0) & (b[0] != 0)) * 1.0
-    if name in ("mul", "div"):
-        exact = _is_power_of_two(b[0])
-        return 1.0 - (exact | _is_power_of_two(a) if name == "mul" else exact)
-    return np.ones(a.shape)
-
-
-def _is_power_of_two(a):
-    return (
-        (np.frexp(np.abs(a))[0] == 0.5) | (a == 0)
-        if a.dtype == np.float64
-        else np.zeros(a.shape, bool)
-    )
-
-
-# Sums of numbers of which many may be zero.
-_SUMS = frozenset(
-    [
-        "reduce_sum",
-        "cumsum",
-        "reduce_window_sum",
-        "select_and_scatter_add",
-        "scatter-add",
-        "scatter_add",
-    ]
-)
-# Each contraction: how many products an element of its result sums.
-_TERMS: dict[str, Callable[[Any], int]] = {
-    "dot_general": lambda e: math.prod(
-        e.invars[0].aval.shape[axis] for axis in e.params["dimension_numbers"][0][0]
-    ),
-    "conv_general_dilated": lambda e: (
-        e.invars[1].aval.size // e.invars[1].aval.shape[e.params["dimension_numbers"].rhs_spec[0]]
-    ),
-}
-# Primitives that round each element of their result a few times, whatever their operands are.
-_FUNCTIONS = frozenset(
-    [
-        "acos",
-        "acosh",
-        "asin",
-        "asinh",
-        "atan",
-        "atan2",
-        "atanh",
-        "cbrt",
-        "cos",
-        "cosh",
-        "cumlogsumexp",
-        "cumprod",
-        "cummax",
-        "cummin",
-        "digamma",
-        "erf",
-        "erf_inv",
-        "erfc",
-        "exp",
-        "exp2",
-        "expm1",
-        "igamma",
-        "igammac",
-        "lgamma",
-        "log",
-        "log1p",
-        "logistic",
-        "pow",
-        "rem",
-        "rsqrt",
-        "sin",
-        "sinh",
-        "tan",
-        "tanh",
-        "reduce_prod",
-        "nextafter",
-        "complex",
-        "random_bits",
-        "integer_pow",
-        "pure_callback",
-        "io_callback",
-        "polygamma",
-        "reciprocal",
-        "psum",
-        "all_gather",
-        "all_to_all",
-        "ppermute",
-        "cholesky",
-        "eig",
-        "eigh",
-        "lu",
-        "qr",
-        "svd",
-        "triangular_solve",
-        "fft",
-        "tridiagonal_solve",
-        "schur",
-        "householder_product",
-    ]
-)
-
-
-def _terms(equation):
-    """How many products an element sums."""
-    name = equation.primitive.name
-    if name in _TERMS:
-        return max(_TERMS[name](equation), 1)
-    # A primitive of somebody's own: a contraction, as far as anyone knows, as long as can be.
-    sizes = [v.aval.size for v in equation.invars if _is_float(v.aval)]
-    return max(min(sizes, default=1), 1)
-
-
-def _on_sums(equation, operands, change, result):
-    """The operation on changed operands: their magnitudes, or 1 for each that isn't zero."""
-    changed = [change(a) if jnp.issubdtype(a.dtype, jnp.inexact) else a for a in operands]
-    if equation.primitive.name == "select_and_scatter_add":  # the second says where to
-        changed[1] = operands[1]
-    try:
-        found = abs(bind(equation, changed)[0][0])
-    except Exception:  # a primitive of somebody's own, which may do anything
-        return abs(result)
-    found = found if isinstance(found, Tracer) else np.asarray(found)
-    return found if found.shape == result.shape else abs(result)
-
-
-def _unit_of_sums(equation, own):
-    """The unit in which a contraction adds up.
-
-    Products of half-precision matrices are summed in float32 on every platform. Accelerators
-    multiply float32 with fewer digits unless asked for all of them.
-    """
-    name = equation.primitive.name
-    if name not in ("dot_general", "conv_general_dilated"):
-        return own
-    single = unit(jnp.float32)
-    if own > single:
-        return single
-    precision = str(equation.params.get("precision")).upper()
-    platform = jax.default_backend()
-    if own == single and platform != "cpu" and "HIGHEST" not in precision:
-        return 2.0**-7 if platform == "tpu" else 2.0**-10  # bfloat16, TF32
-    return own
-
-
-def _is_float(aval: Any) -> bool:
-    return jnp.issubdtype(getattr(aval, "dtype", np.dtype(bool)), jnp.floating)

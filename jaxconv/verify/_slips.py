@@ -69,10 +69,10 @@ def rearrangements(array: np.ndarray) -> Iterator[Slip]:
     rank = array.ndim
     if rank >= 3:
         for first, last in ((0, rank - 2), (1, rank - 1)):
-            axes = tuple(axis for axis in range(first, last) if array.shape[axis] > 1)
+            axes = [axis for axis in range(first, last) if array.shape[axis] > 1]
             if not axes:
                 continue
-            turned = np.flip(array, axes)
+            turned = np.flip(array, tuple(axes))
             rotation = "rotated by 180°" if len(axes) > 1 else f"reversed along axis {axes[0]}"
             yield "kernel not rotated", rotation, turned
             if array.shape[-1] == array.shape[-2]:

@@ -23,8 +23,9 @@ import numpy as np
 
 from ._differences import FEW_STEPS, STEPS, Slopes, slopes, slopes_of
 from ._interpreter import equations, evaluate, has_loops, straight_equations
+from ._operations import FINE
 from ._problem import Leaf, Problem, split
-from ._rounding import FINE, MARGIN, Measured, coarsest_unit
+from ._rounding import MARGIN, Measured, coarsest_unit
 
 # Differences know their error by its order of magnitude.
 ERRORS = 16.0
