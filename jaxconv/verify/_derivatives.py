@@ -13,7 +13,7 @@ from ._rounding import SAMPLES, Measured, Measurement
 from ._truth import Primal
 
 # Of a large function fewer perturbed evaluations are taken; its elements are many.
-FEW_SAMPLES = 4
+FEW_SAMPLES = 3
 
 
 class Derivatives:

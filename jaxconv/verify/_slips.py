@@ -21,7 +21,7 @@ from ._truth import Primal, Truth
 
 # A program of no more convolutions and numbers than these has its convolutions tried with other
 # options.
-CONVOLUTIONS = 6
+CONVOLUTIONS = 12
 NUMBERS = 1 << 18
 
 

@@ -83,7 +83,7 @@ COMMANDS = {
     "no name": (["jax.numpy:nope"], "has no 'nope'"),
     "no argument": (["jax.numpy:tanh"], "can't be called"),
     "dtype": (["jax.numpy:tanh", "--arg", "q8[2]"], "dtype must be one of"),
-    "shape": (["jax.numpy:tanh", "--arg", "two"], "dtype and a shape"),
+    "shape": (["jax.numpy:tanh", "--arg", "two"], "dtype and shape"),
     "positions": (["jax.numpy:tanh", "--arg", "f32[2]", "--linear-in", "x"], "positions such as"),
     "option": (["jax.numpy:tanh", "--bogus"], "--bogus"),
     "not linear": (["jax.numpy:tanh", "--arg", "f32[2]", "--linear-in", "0"], "not linear"),
