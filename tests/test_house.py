@@ -34,7 +34,7 @@ ROOMS = {
     "nn": (ABOVE_OPS, BASE | {"flax"}, set()),
     "backprop": (ABOVE_OPS, BASE, set()),
     "derivations": (ABOVE_OPS, BASE, set()),
-    "verify": (set(), {"jax", "numpy", "chex"}, {"rich"}),
+    "verify": (set(), {"jax", "numpy", "chex"}, {"rich", "matplotlib"}),
     "reference": (set(), {"numpy"}, set()),
     "__init__": (ABOVE_OPS | {"lax", "backprop", "derivations", "reference"}, set(), {"jaxconv"}),
 }
@@ -197,7 +197,10 @@ def public_names(door: str) -> list[str]:
     )
 
 
-@pytest.mark.parametrize("name", public_names("jaxconv") + public_names("jaxconv.nn"))
+DOORS = ("jaxconv", "jaxconv.nn", "jaxconv.verify")
+
+
+@pytest.mark.parametrize("name", [name for door in DOORS for name in public_names(door)])
 def test_public_name_is_documented(name):
     door, _, name = name.rpartition(".")
     assert documentation_complaints(getattr(importlib.import_module(door), name)) == []

@@ -1,0 +1,305 @@
+"""The front door: from a function and its arguments to a report."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import _modes
+from ._derivatives import Derivatives, Draws
+from ._differences import taylor_slope
+from ._judge import Judge
+from ._operations import FINE
+from ._problem import DOOR, Problem, join, problem_of
+from ._progress import Progress
+from ._report import GradientReport
+from ._truth import Primal, Truth, linear_rows, scales, settle, step_sizes
+
+# Coordinates of a linear argument tried one by one, and numbers that this makes.
+LINEAR_COORDINATES = 1 << 14
+LINEAR_NUMBERS = 1 << 25
+
+
+def check_gradients(
+    f: Callable[..., Any],
+    args: Sequence[Any],
+    *,
+    argnums: int | Sequence[int] | None = None,
+    linear_in: int | Sequence[int] | None = None,
+    reference: Callable[..., Any] | None = None,
+    modes: str | Sequence[str] = "all",
+    order: int = 2,
+    seed: int = 0,
+    directions: int = 2,
+) -> GradientReport:
+    """Find out whether a function's derivative is right and, if not, where and why.
+
+    The truth is taken from the values of `f`, evaluated in float64 with all custom rules set aside:
+    JAX differentiates what `f` computes, and differences of `f` along random directions v confirm
+    it,
+
+        f(x + v) - f(x) = J v                   exact where f is linear in the argument        (1)
+        <w, J v> = <Jᵀ w, v>                    the dot test, of any pair of J and Jᵀ          (2)
+
+    or take its place, coordinate by coordinate. The derivative that `f`'s rules give is compared
+    with it element by element, twice: as a formula, in float64, and as it is, in the dtype of the
+    arguments. Bounds come from the arithmetic, `eps · terms · scale` of each operation followed
+    through to the result, so that there is no tolerance to choose, and no step size.
+
+    What is judged is the derivative at `args`, and the second derivative along one direction.
+
+    Args:
+      f: Any function that JAX can trace, its rules its own or JAX's; arrays of any shape, in
+        pytrees.
+      args: Its arguments. Those that hold no floating-point numbers are constants.
+      argnums: Positions of the arguments to differentiate by; None is all that can be.
+      linear_in: Positions of arguments in each of which `f` is linear, or linear plus a constant:
+        (1) then gives their gradient exactly, coordinate by coordinate where the size allows.
+      reference: Another function of the same values; its autodiff in float64 is the truth.
+      modes: `"all"`, or names out of `jaxconv.verify.MODES`.
+      order: 2 also checks second derivatives, 1 doesn't.
+      seed: Of cotangents and directions.
+      directions: How many directions the differences are taken along.
+
+    Returns:
+      A `GradientReport`: `.ok`, `.failures`, and `str()` to read.
+
+    Raises:
+      TypeError: `f` is no function, an argument or the result isn't floating point, or an option
+        has the wrong type.
+      ValueError: `f` can't be called with `args`, raises, can't be traced, isn't deterministic, or
+        isn't linear where `linear_in` says so; `reference` has other values; an option is out of
+        range.
+
+    Source: the dot test as in Claerbout, "Earth Soundings Analysis: Processing versus Inversion",
+    1992; the rest is derived here and in the modules of `jaxconv.verify`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> square = jax.custom_vjp(lambda x: x**2)
+    >>> square.defvjp(lambda x: (x**2, x), lambda x, y_bar: (x * y_bar,))  # should be 2x
+    >>> report = check_gradients(square, (jnp.array([1.0, 2.0, 3.0]),))
+    >>> report.ok, report.failures[0].diagnosis
+    (False, 'a constant factor of 0.5')
+    """
+    began = time.perf_counter()
+    names = _mode_names(modes)
+    _check_options(order, seed, directions)
+    problem = problem_of(f, args, argnums)
+    linear = _linear_leaves(problem, linear_in, len(args))
+    with Progress(problem.name) as step:
+        return _check(
+            problem,
+            linear=linear,
+            reference=reference,
+            args=args,
+            argnums=argnums,
+            names=names,
+            order=order,
+            seed=seed,
+            directions=directions,
+            step=step,
+            began=began,
+        )
+
+
+def assert_gradients(f: Callable[..., Any], args: Sequence[Any], **options: Any) -> None:
+    """Raise an error that says what is wrong with a function's derivative, if anything is.
+
+    For tests: `check_gradients`, its derivation and its options, with the report as the message.
+
+    Args:
+      f: The function.
+      args: Its arguments, arrays of any shape.
+      **options: As for `check_gradients`.
+
+    Returns:
+      None.
+
+    Raises:
+      AssertionError: The derivative is wrong; the message is the report.
+      TypeError, ValueError: As `check_gradients`.
+
+    >>> import jax.numpy as jnp
+    >>> assert_gradients(jnp.tanh, (jnp.array([0.5, -1.0]),))
+    """
+    report = check_gradients(f, args, **options)
+    if not report.ok:
+        raise AssertionError(str(report))
+
+
+def _check(
+    problem, *, linear, reference, args, argnums, names, order, seed, directions, step, began
+):
+    point = join(problem.point)
+    draws = Draws(problem, point, scales(problem.leaves, point), directions, seed)
+    judge = Judge(problem, draws, names, seed)
+    step("calling the rule")
+    judge.call_rule()
+    step("tracing")
+    primal = _primal(problem)
+    model, source = primal, "autodiff of what the function computes, confirmed by differences"
+    if reference is not None:
+        model = _primal(problem_of(reference, args, argnums, door=f"{DOOR}: reference"))
+        source = "autodiff of the reference in float64, confirmed by differences"
+    derivatives = Derivatives(problem, primal, model, draws, seed)
+    step("compiling")
+    measured = derivatives(point, draws.cotangents)
+    if reference is not None:
+        _check_reference(problem, primal(point), model(point))
+    step("differences")
+    true = measured.get("true_reverse"), measured.get("true_forward")
+    truth = settle(primal, true, draws.cotangents, draws.directions, source)
+    if linear:
+        truth = _with_linear_rows(problem, primal, truth, linear, draws)
+    step("judging")
+    judge.start(primal, derivatives, measured, truth)
+    judge.first_order()
+    step("modes")
+    judge.other_modes(linear)
+    if order > 1 and "second_order" in names:
+        step("second order")
+        judge.second_order()
+    step("diagnosing")
+    return GradientReport(
+        function=problem.name,
+        arguments=tuple(f"{a.name}: {a.dtype}{list(a.shape)}" for a in problem.leaves),
+        failures=tuple(judge.failures()),
+        modes=tuple(judge.modes),
+        truth=truth.source,
+        taylor=_taylor(problem, primal, measured.get("reverse"), draws),
+        subgradients=tuple(judge.subgradients),
+        nonfinite=tuple(judge.nonfinite),
+        notes=tuple(judge.notes),
+        gradients=judge.gradients(),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _mode_names(modes: Any) -> tuple[str, ...]:
+    if modes == "all":
+        return _modes.ALL
+    names = (modes,) if isinstance(modes, str) else tuple(modes)
+    for name in names:
+        if name not in _modes.ALL:
+            raise ValueError(
+                f'{DOOR}: modes must be "all" or some of {", ".join(_modes.ALL)}; got {name!r}.'
+            )
+    return names
+
+
+def _check_options(order, seed, directions):
+    for name, value, least in (("seed", seed, 0), ("directions", directions, 1)):
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f"{DOOR}: {name} must be an int of at least {least}, got {value!r}.")
+    if order not in (1, 2):
+        raise ValueError(f"{DOOR}: order must be 1 or 2, got {order!r}.")
+
+
+def _linear_leaves(problem: Problem, linear_in: Any, count: int) -> list:
+    """The leaves of the arguments in which the function is said to be linear."""
+    if linear_in is None:
+        return []
+    asked = (linear_in,) if isinstance(linear_in, int) else tuple(linear_in)
+    for i in asked:
+        if not isinstance(i, int) or not -count <= i < count:
+            raise ValueError(
+                f"{DOOR}: linear_in must be positions of the {count} arguments, got {linear_in}."
+            )
+    positions = {i % count for i in asked}
+    return [leaf for leaf in problem.leaves if leaf.argument in positions]
+
+
+def _primal(problem: Problem) -> Primal:
+    try:
+        return Primal(problem)
+    except Exception as error:
+        raise ValueError(
+            f"{DOOR}: JAX can't trace {problem.name}: {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
+
+
+def _check_reference(problem, ours, theirs):
+    if ours.shape != theirs.shape:
+        raise ValueError(
+            f"{DOOR}: reference must return what {problem.name} returns, {ours.size} numbers, got "
+            f"{theirs.size}."
+        )
+    # Two formulas of the same function may differ by the rounding of each, and of their constants.
+    unit = max(float(np.finfo(np.float32).eps) if _narrow(problem) else FINE, FINE)
+    bound = 64 * unit * np.maximum(np.abs(ours), np.abs(theirs).max(initial=0.0))
+    if not np.all((np.abs(ours - theirs) <= bound) | (ours == theirs)):
+        worst = int(np.nanargmax(np.abs(ours - theirs)))
+        raise ValueError(
+            f"{DOOR}: reference must compute what {problem.name} computes, but element {worst} of "
+            f"the result is {theirs[worst]:.6g} instead of {ours[worst]:.6g}."
+        )
+
+
+def _narrow(problem):
+    return any(leaf.dtype != np.float64 for leaf in (*problem.leaves, *problem.outputs))
+
+
+def _with_linear_rows(problem, primal, truth: Truth, linear, draws) -> Truth:
+    """The truth with the gradients of linear arguments taken by their definition."""
+    from dataclasses import replace
+
+    for leaf in linear:
+        _check_linear(problem, primal, leaf, draws)
+    small = [
+        leaf
+        for leaf in linear
+        if leaf.size <= LINEAR_COORDINATES
+        and leaf.size * (problem.output_size + problem.size) <= LINEAR_NUMBERS
+    ]
+    if truth.reverse is None and len(small) < len(problem.leaves):
+        return truth
+    shape = len(draws.cotangents), problem.size
+    reverse = np.zeros(shape) if truth.reverse is None else truth.reverse.copy()
+    error = np.zeros(shape) if truth.reverse_error is None else truth.reverse_error.copy()
+    for leaf in small:
+        reverse[:, leaf.elements], exact = linear_rows(primal, leaf, draws.cotangents)
+        error[:, leaf.elements] = exact
+    named = ", ".join(leaf.name for leaf in small)
+    source = f"f(x + v) - f(x) at every coordinate of {named}" if small else truth.source
+    if len(small) < len(problem.leaves) and small:
+        source += f"; {truth.source}"
+    return replace(truth, reverse=reverse, reverse_error=error, source=source)
+
+
+def _check_linear(problem, primal, leaf, draws):
+    origin, v = primal.point.copy(), np.zeros_like(primal.point)
+    origin[leaf.elements] = 0
+    v[leaf.elements] = draws.directions[0][leaf.elements]
+    u = np.zeros_like(v)
+    u[leaf.elements] = primal.point[leaf.elements]
+    start, a, b, both = (primal(origin + d) for d in (0 * v, u, v, u + v))
+    sizes = np.abs(start) + np.abs(a) + np.abs(b) + np.abs(both)
+    bound = FINE * (problem.size + problem.output_size) * sizes.max(initial=0.0)
+    if not np.all(np.abs(both - a - b + start) <= bound):
+        raise ValueError(
+            f"{DOOR}: linear_in names {leaf.name}, but {problem.name} is not linear in it: "
+            "f(u + v) - f(0) is not f(u) - f(0) + f(v) - f(0)."
+        )
+
+
+def _taylor(problem, primal, reported, draws) -> dict[str, float | None]:
+    """The power of the step with which the remainder falls, argument by argument."""
+    if reported is None:
+        return {}
+    gradient, w = reported.value[: problem.size], draws.cotangents[0]
+    steps = step_sizes(primal)
+    start = primal(primal.point)
+    found: dict[str, float | None] = {}
+    for leaf in problem.leaves:
+        v = np.zeros_like(primal.point)
+        v[leaf.elements] = draws.directions[0][leaf.elements]
+        values = np.stack([primal(primal.point + t * v) for t in steps])
+        t = np.asarray(steps)
+        with np.errstate(invalid="ignore"):
+            remainders = np.abs((values - start) @ w - t * (gradient @ v))
+            noise = FINE * (np.abs(values) + np.abs(start)) @ np.abs(w)
+            noise = noise + t * FINE * (np.abs(gradient) @ np.abs(v))
+            found[leaf.name] = taylor_slope(remainders, noise)
+    return found

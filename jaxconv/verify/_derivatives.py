@@ -1,0 +1,123 @@
+"""The derivatives to compare: the true ones and the reported ones, traced, in one program."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import _modes
+from ._problem import Leaf, Problem, split, typed
+from ._rounding import SAMPLES, Measured, Measurement
+from ._truth import Primal
+
+# Of a large function fewer perturbed evaluations are taken; its elements are many.
+FEW_SAMPLES = 3
+
+
+class Derivatives:
+    """What the truth and the rule say at any point, for any cotangents and directions.
+
+    The names are `true_reverse`, `true_forward`, `reverse`, `forward`; those that don't
+    exist are in `missing`, with the reason, and `crashed`, with the error.
+    """
+
+    def __init__(self, problem: Problem, primal: Primal, model: Primal, draws: "Draws", seed: int):
+        self.problem, self.draws = problem, draws
+        self.missing: dict[str, str] = {}
+        self.crashed: dict[str, Exception] = {}
+        xs, ws, vs = draws.xs, draws.ws, draws.vs
+        self.traces: dict[str, Any] = {"value": primal.traced}
+        self._trace("reverse", lambda xs, ws: _modes.reverse(problem.function, xs, ws), xs, ws)
+        self._trace("forward", lambda xs, vs: _modes.forward(problem.function, xs, vs), xs, vs)
+        with jax.enable_x64(True):
+            xs, ws, vs = _wide(xs), _wide(ws), _wide(vs)
+            f = model.function64
+            self._trace("true_reverse", lambda xs, ws: _modes.reverse(f, xs, ws), xs, ws)
+            self._trace("true_forward", lambda xs, vs: _modes.forward(f, xs, vs), xs, vs)
+        large = problem.size + problem.output_size > 100_000
+        self._measurement = Measurement(
+            self.traces, primal.coarsest, seed, FEW_SAMPLES if large else SAMPLES
+        )
+
+    def _trace(self, name, function, *args):
+        try:
+            self.traces[name] = _modes.trace(function, *args)
+        except _modes.Absent as why:
+            self.missing[name] = str(why)
+        except Exception as error:
+            self.crashed[name] = error
+
+    def __call__(
+        self,
+        point: np.ndarray,
+        ws: Sequence[np.ndarray] | np.ndarray,
+        only: Sequence[str] = (),
+        is_own: bool = False,
+        more: int = 0,
+    ) -> dict[str, Measured]:
+        """Derivatives at a flat point for flat cotangents: all, or `only` those.
+
+        Their rounding is that of float64 or, if `is_own`, of the function's dtypes, from `more`
+        perturbed evaluations than usual if that is not zero.
+        """
+        return self._measurement(self._arguments(point, ws, only), not is_own, more)
+
+    def true_reverse(self, point: np.ndarray, ws: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """The true gradient of the first cotangent, flat, without its rounding."""
+        arguments = self._arguments(point, ws, ["true_reverse"])
+        return self._measurement.values(arguments)["true_reverse"][: self.problem.size]
+
+    def _arguments(self, point, ws, only):
+        leaves, outputs = self.problem.leaves, self.problem.outputs
+        xs = split(leaves, point)
+        flat_ws = [part for w in ws for part in split(outputs, np.asarray(w))]
+        flat_vs = [part for v in self.draws.directions for part in split(leaves, v)]
+        args = {"reverse": [*xs, *flat_ws], "forward": [*xs, *flat_vs], "value": xs}
+        args |= {f"true_{name}": args[name] for name in ("reverse", "forward")}
+        # The value is there for its constants, which its derivatives share.
+        return {name: args[name] for name in only or self.traces if name != "value"}
+
+
+class Draws:
+    """The random cotangents and directions, in the dtypes of the function.
+
+    Cotangents are small multiples of 1/16, so that sums of two of them are exact in any dtype: the
+    third is the sum of the first and the second.
+    """
+
+    def __init__(
+        self, problem: Problem, point: np.ndarray, scale: np.ndarray, count: int, seed: int
+    ):
+        self._rng = np.random.default_rng([seed, 0])
+        self.problem, self.scale = problem, scale
+        a, b = (self._cotangent() for _ in range(2))
+        self.cotangents = np.stack([a, b, a + b])
+        self.directions = np.stack([self.direction() for _ in range(count)])
+        self.second_point = _flat(typed(problem.leaves, point + 0.2 * self.direction()))
+        self.xs = problem.point
+        self.ws = [typed(problem.outputs, w) for w in self.cotangents]
+        self.vs = [typed(problem.leaves, v) for v in self.directions]
+
+    def _cotangent(self):
+        size = self.problem.output_size
+        return self._rng.integers(8, 41, size) * self._rng.choice([-1.0, 1.0], size) / 16
+
+    def direction(self) -> np.ndarray:
+        """A random direction of the size of the point, of numbers that the dtypes have."""
+        v = self._rng.normal(size=self.problem.size) * self.scale
+        return _flat(typed(self.problem.leaves, v))
+
+
+def _flat(arrays: Sequence[Any]) -> np.ndarray:
+    return np.concatenate([np.asarray(a).astype(np.float64).ravel() for a in arrays])
+
+
+def _wide(tree):
+    return jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), tree)
+
+
+def leaf_rows(leaf: Leaf, rows: np.ndarray) -> np.ndarray:
+    """The columns of a leaf's elements."""
+    return rows[:, leaf.elements]

@@ -1,0 +1,152 @@
+"""Why a gradient is wrong: the known slip that it equals, and how exactly it does."""
+
+from typing import Any
+
+import numpy as np
+
+from ._kinks import misfit
+from ._operations import unit
+from ._places import batch_size
+from ._slips import Evidence, slips
+
+# As close as a formula's value in float64 comes to that of another formula.
+CLOSE = 1e-8
+
+
+def diagnose(finding: Any, evidence: Evidence, judge: Any) -> tuple[str, str]:
+    """The slip that explains a wrong gradient, and what says so."""
+    reported, true = finding.reported, finding.true
+    bad = ~np.isfinite(reported) & finding.is_wrong
+    if bad.any():
+        kind = "NaN" if np.isnan(reported[bad]).any() else "inf"
+        return f"{kind} in the gradient", f"{int(bad.sum())} of {bad.size} elements are {kind}"
+    if judge.twice is not None and judge.twice[0] == finding.leaf:
+        return _ties(judge.twice[1])
+    if evidence.truth.reverse is None:
+        return "unlike the function", finding.note
+    exact = finding.mode in ("reverse", "forward") and not finding.note
+    close = CLOSE if exact else max(CLOSE, 32 * unit(finding.leaf.dtype))
+    found = _by_a_factor(reported, true, close, finding, evidence)
+    if found:
+        return found
+    if finding.mode == "second_point":
+        return _stale(finding, evidence, close)
+    if finding.note:
+        return finding.note, _sizes(reported, true)
+    if finding.mode == "reverse":
+        ignored = _ignored(finding, evidence, judge)
+        if ignored:
+            return ignored
+        for slip, what, candidate in slips(evidence, finding.leaf, true, finding.row):
+            error = _relative(reported, candidate)
+            if error <= close:
+                return slip, f"the reported gradient equals {what}, relative error {error:.0e}"
+    some = _some_by_a_factor(finding, close)
+    if some:
+        return some
+    if finding.mode not in ("reverse", "forward"):
+        return f"right in reverse mode, wrong in {finding.mode}", _sizes(reported, true)
+    return "no slip that is known", _sizes(reported, true)
+
+
+def _relative(a, b):
+    size = np.linalg.norm(b)
+    return float(np.linalg.norm(a - b) / size) if size else float("inf")
+
+
+def _sizes(reported, true):
+    sizes = np.linalg.norm(reported), np.linalg.norm(true)
+    return f"its norm is {sizes[0]:.4g}, the true one's {sizes[1]:.4g}"
+
+
+def _by_a_factor(reported, true, close, finding, evidence):
+    if not np.linalg.norm(true):
+        return None
+    if not np.linalg.norm(reported):
+        return "the gradient is zero", f"the true one's norm is {np.linalg.norm(true):.4g}"
+    factor = float(reported @ true / (true @ true))
+    error = _relative(reported, factor * true)
+    if error > close or (reported.size == 1 and not factor):
+        return None
+    said = (
+        f"the reported gradient equals {factor:.6g} times the true one, relative error {error:.0e}"
+    )
+    if abs(factor + 1) <= close:
+        return "wrong sign", said
+    for count, what in _counts(finding, evidence):
+        if count > 1 and abs(factor * count - 1) <= close:
+            return f"mean for sum over {what}, a factor of {factor:.6g}", said
+    for count, what in _counts(finding, evidence):
+        if count > 1 and abs(factor / count - 1) <= close:
+            return f"sum for mean over {what}, a factor of {factor:.6g}", said
+    return f"a constant factor of {factor:.6g}", said
+
+
+def _counts(finding, evidence):
+    """What one can divide by."""
+    problem, batch = evidence.problem, batch_size(evidence.problem)
+    is_loss = all(output.size == 1 for output in problem.outputs)
+    if finding.mode == "forward":
+        return
+    # What has a row for each example is no sum over them, unless there is one after it.
+    if is_loss or not finding.leaf.shape or finding.leaf.shape[0] != batch:
+        yield batch, "the batch"
+    for output in problem.outputs:
+        yield output.size, "the results"
+        if len(output.shape) > 2:
+            yield int(np.prod(output.shape[:-1])), "batch and positions"
+            yield int(np.prod(output.shape[1:-1])), "positions"
+
+
+def _some_by_a_factor(finding, close):
+    """Whether the wrong elements are the true ones times a number."""
+    wrong, true = finding.reported[finding.is_wrong], finding.true[finding.is_wrong]
+    if not true @ true:
+        return None
+    if not wrong.any():
+        return "zero where the gradient is not", "the wrong elements are all zero"
+    factor = float(wrong @ true / (true @ true))
+    error = _relative(wrong, factor * true)
+    if len(wrong) == 1:  # for which there always is a factor
+        return "a single element is off", f"it is {factor:.6g} times the true one"
+    if error > max(close, 1e-6):
+        return None
+    said = f"they equal {factor:.6g} times the true ones, relative error {error:.0e}"
+    return f"a constant factor of {factor:.6g} in some elements", said
+
+
+def _ignored(finding, evidence, judge):
+    rows, _ = judge._rows("reverse")
+    a, b = (row[finding.leaf.elements] for row in rows[:2])
+    error = _relative(a, b)
+    if error > CLOSE or not np.linalg.norm(a):
+        return None
+    said = f"the reported gradient is the same for two cotangents, relative difference {error:.0e}"
+    return "cotangent ignored", said
+
+
+def _stale(finding, evidence, close):
+    """Whether the gradient at the second point is that of the first."""
+    assert evidence.truth.reverse is not None
+    first = evidence.truth.reverse[0][finding.leaf.elements]
+    error = _relative(finding.reported, first)
+    if error <= close:
+        return (
+            "stale residual",
+            "called at another point, the rule returns the true gradient of the first call's, "
+            f"relative error {error:.0e}",
+        )
+    return "right at the first point, wrong at another", _sizes(finding.reported, finding.true)
+
+
+def _ties(kinks):
+    found = misfit(kinks)
+    assert found is not None
+    said, low, high = found
+    count = int(kinks.is_subgradient.sum())
+    return (
+        "ties counted twice",
+        f"at {count} elements with a kink each gradient alone is between its two slopes, but as "
+        f"all of them rise together the slope is between {low:.6g} and {high:.6g}, and theirs is "
+        f"{said:.6g}",
+    )

@@ -1,0 +1,107 @@
+"""Slopes along a line, without a step size to choose.
+
+For steps t that fall by factors of four, the central quotient c(t) = (y(t) - y(-t)) / 2t differs
+from the slope by a multiple of t², which two steps remove:
+
+    R(t) = (16 c(t/4) - c(t)) / 15,       R(t) - slope = O(t⁴) + O(eps |y| / t)                (1)
+
+Large steps err by the first term and small ones by the second. Each element of the result takes the
+step at which (1) agrees best with its neighbours, and their disagreement is its error: so a kink
+near by is passed by, in smaller steps than it is away, and only for the elements that have it. The
+quotients to either side, (4 q(t/4) - q(t)) / 3, tell when a kink is at the point itself.
+
+Source: Ridders, "Accurate computation of F'(x) and F'(x) F''(x)", 1982,
+doi:10.1016/S0141-1195(82)80057-0.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+FACTOR = 4.0
+STEPS = tuple(2.0**-3 / FACTOR**j for j in range(11))
+# A large function is evaluated less often; the widest steps are what it can do without.
+FEW_STEPS = STEPS[3:9]
+
+_EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """How a vector-valued function moves along a line.
+
+    Attributes:
+      central: Slope of each element, the mean of both sides at a kink.
+      error: How far that may be off.
+      left, right: Slopes to either side.
+      side_error: How far those may be off.
+      is_kink: Where the two differ beyond their errors.
+      start: The function at the point.
+      ahead: The function at each of `steps` ahead.
+      steps: The steps.
+    """
+
+    central: np.ndarray
+    error: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    side_error: np.ndarray
+    is_kink: np.ndarray
+    start: np.ndarray
+    ahead: np.ndarray
+    steps: tuple[float, ...]
+
+
+def slopes(
+    function: Callable[[np.ndarray], np.ndarray],
+    point: np.ndarray,
+    direction: np.ndarray,
+    steps: tuple[float, ...] = STEPS,
+) -> Slopes:
+    """Slopes of `function` at `point` along `direction`, in float64."""
+    start = function(point)
+    ahead = np.stack([function(point + t * direction) for t in steps])
+    behind = np.stack([function(point - t * direction) for t in steps])
+    return slopes_of(start, ahead, behind, steps)
+
+
+def slopes_of(
+    start: np.ndarray, ahead: np.ndarray, behind: np.ndarray, steps: tuple[float, ...]
+) -> Slopes:
+    """The slopes from values of the function, one row for each step."""
+    t = np.asarray(steps).reshape(-1, *(1 for _ in start.shape))
+    with np.errstate(invalid="ignore", over="ignore"):
+        noise = 4 * _EPS * (np.abs(ahead) + np.abs(behind) + np.abs(start)) / t
+        central, error = _extrapolated((ahead - behind) / (2 * t), FACTOR**2, noise)
+        right, error_right = _extrapolated((ahead - start) / t, FACTOR, noise)
+        left, error_left = _extrapolated((start - behind) / t, FACTOR, noise)
+        side_error = error_right + error_left
+        is_kink = np.abs(right - left) > 32 * side_error
+    return Slopes(central, error, left, right, side_error, is_kink, start, ahead, steps)
+
+
+def _extrapolated(quotients, factor, noise):
+    """The best of the extrapolations (1) for each element, and its error."""
+    finer = (factor * quotients[1:] - quotients[:-1]) / (factor - 1)
+    gaps = np.abs(np.diff(finer, axis=0))
+    # The disagreement with both neighbours; one alone may be small by chance.
+    both = np.maximum(gaps[1:], gaps[:-1])
+    errors = both + noise[2:-1]
+    errors = np.where(np.isfinite(errors), errors, np.inf)
+    best = errors.argmin(axis=0)[None]
+    value = np.take_along_axis(finer[1:-1], best, axis=0)[0]
+    return value, np.take_along_axis(errors, best, axis=0)[0]
+
+
+def taylor_slope(remainders: np.ndarray, noise: np.ndarray) -> float | None:
+    """The power of the step with which a Taylor remainder falls, None where it is all rounding.
+
+    2 for a right gradient, 1 for a wrong one.
+    """
+    seen = remainders > 64 * noise
+    pairs = seen[1:] & seen[:-1]
+    if not pairs.any():
+        return None
+    ratios = np.log(remainders[:-1][pairs] / remainders[1:][pairs]) / np.log(FACTOR)
+    return float(np.median(ratios))

@@ -1,0 +1,101 @@
+"""Where a function has a kink, any value between the slopes to its two sides is a subgradient."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._differences import slopes
+from ._problem import Leaf
+from ._truth import BATCH, ERRORS, Primal, coordinate_slopes, scales, step_sizes
+
+# Elements tested one by one; of more, so many are drawn.
+ELEMENTS = 512
+
+
+@dataclass(frozen=True)
+class Kinks:
+    """What differences say of elements whose gradient is not the expected one.
+
+    Attributes:
+      is_kink: Whether the function has a kink there, along that coordinate.
+      is_subgradient: Whether the reported value lies between the slopes to the two sides.
+      low, high: Those slopes.
+      together: Along directions in which tied elements rise together: the gradient's slope, and the
+        least and the largest that it can be. Empty where nothing was accepted.
+    """
+
+    is_kink: np.ndarray
+    is_subgradient: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    together: tuple[tuple[float, float, float], ...]
+
+
+def look(
+    primal: Primal,
+    leaf: Leaf,
+    elements: np.ndarray,
+    gradient: np.ndarray,
+    w: np.ndarray,
+    seed: int,
+) -> Kinks:
+    """Compare the gradient at some elements with the slopes to either side.
+
+    Each slope alone isn't enough: if two elements tie for a maximum, either may receive the
+    gradient, but not both. So all are moved together, too, which leaves ties as they are, and the
+    sum of their gradients must fit.
+
+    Args:
+      primal: The function's values.
+      leaf: The array that they are in.
+      elements: Their positions in it.
+      gradient: The reported gradient of `<w, f>`, flat over all arrays.
+      w: The cotangent, flat.
+      seed: Draws from more elements than can be tried.
+    """
+    elements = leaf.start + elements
+    reported = gradient[elements]
+    steps = step_sizes(primal)[2:]
+    tried = np.arange(len(elements))
+    if len(tried) > ELEMENTS:
+        tried = np.sort(np.random.default_rng([seed, 2]).choice(tried, ELEMENTS, replace=False))
+    low, high, slack = (np.full(len(elements), np.nan) for _ in range(3))
+    width = len(steps) * (primal.problem.size + primal.problem.output_size)
+    chunk = max(1, BATCH // width)
+    for first in range(0, len(tried), chunk):
+        here = tried[first : first + chunk]
+        found = coordinate_slopes(primal, elements[here], steps)
+        low[here], high[here], slack[here] = _between(w, found)
+    with np.errstate(invalid="ignore"):
+        is_kink = high - low > 2 * slack
+        is_subgradient = is_kink & (low - slack <= reported) & (reported <= high + slack)
+    if is_subgradient[tried].all():  # of those that were drawn, and so of the rest
+        rest = np.isnan(low)
+        is_kink, is_subgradient = is_kink | rest, is_subgradient | rest
+    together = []
+    if is_subgradient.any():
+        whole = np.arange(leaf.start, leaf.start + leaf.size)
+        for moved in (elements[is_subgradient], whole):
+            together.append(_together(primal, moved, gradient, w))
+    return Kinks(is_kink, is_subgradient, low, high, tuple(together))
+
+
+def misfit(kinks: Kinks) -> tuple[float, float, float] | None:
+    """The slope of elements that rise together which is none that the function has there."""
+    return next((found for found in kinks.together if not found[1] <= found[0] <= found[2]), None)
+
+
+def _between(w, found):
+    """The least and largest slope of `<w, f>`, each result on whichever side of its kink."""
+    sides = found.left * w, found.right * w
+    low, high = np.minimum(*sides).sum(axis=-1), np.maximum(*sides).sum(axis=-1)
+    return low, high, ERRORS * (np.abs(w) * found.side_error).sum(axis=-1)
+
+
+def _together(primal, elements, gradient, w):
+    direction = np.zeros_like(primal.point)
+    scale = scales(primal.problem.leaves, primal.point)[elements].max()
+    direction[elements] = scale
+    found = slopes(primal, primal.point, direction, step_sizes(primal)[2:])
+    low, high, slack = _between(w, found)
+    return float(gradient[elements].sum() * scale), float(low - slack), float(high + slack)

@@ -1,0 +1,211 @@
+"""The ways in which JAX takes a derivative, each as a function to trace.
+
+A *reverse-like* mode gives `Jᵀ w` of the first cotangent, a *forward-like* one `J v` of the first
+direction; both are flat tuples of arrays, in the order of the leaves.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ._interpreter import equations
+
+ALL = (
+    *("reverse", "forward", "linearize", "linear_transpose", "second_order"),
+    *("vmap", "jit", "scan", "checkpoint", "zero_cotangent", "symbolic_zeros", "argnums"),
+    *("cotangent_linearity", "cotangent_dtype", "second_point", "determinism"),
+)
+
+
+def reverse(f: Callable, xs: tuple, ws: list) -> list:
+    """`Jᵀ w` for each cotangent of a list."""
+    _, pull_back = jax.vjp(f, *xs)
+    return [leaf for w in ws for leaf in pull_back(tuple(w))]
+
+
+def forward(f: Callable, xs: tuple, vs: list) -> list:
+    """`J v` for each direction of a list."""
+    return [leaf for v in vs for leaf in jax.jvp(f, xs, tuple(v))[1]]
+
+
+def linearize(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
+    """The linear function that `linearize` gives, on the first direction."""
+    _, push_forward = jax.linearize(f, *xs)
+    return tuple(push_forward(*vs[0]))
+
+
+def vmapped(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
+    """A batch of two points, the first of which is ours and the second at twice its distance."""
+
+    def pulled(xs, w):
+        return jax.vjp(f, *xs)[1](tuple(w))
+
+    batch = tuple(jnp.stack([x, 2 * x]) for x in xs)
+    cotangents = tuple(jnp.stack([a, b]) for a, b in zip(ws[0], ws[1], strict=True))
+    return tuple(leaf[0] for leaf in jax.vmap(pulled)(batch, cotangents))
+
+
+def jitted(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
+    """Compiled, function and rule."""
+    return jax.vjp(jax.jit(f), *xs)[1](tuple(ws[0]))
+
+
+def scanned(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
+    """In a loop over two cotangents."""
+
+    def body(count, w):
+        return count + 1, jax.vjp(f, *xs)[1](tuple(w))
+
+    cotangents = [jnp.stack([a, b]) for a, b in zip(ws[0], ws[1], strict=True)]
+    _, bars = jax.lax.scan(body, 0, cotangents)
+    return tuple(bar[0] for bar in bars)
+
+
+def checkpointed(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
+    """Computed anew in the reverse pass."""
+    return jax.vjp(jax.checkpoint(f), *xs)[1](tuple(ws[0]))
+
+
+def one_at_a_time(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
+    """By a single argument, for each of them."""
+
+    def alone(i):
+        return lambda x: f(*xs[:i], x, *xs[i + 1 :])
+
+    return tuple(jax.vjp(alone(i), x)[1](tuple(ws[0]))[0] for i, x in enumerate(xs))
+
+
+def zero_cotangent(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
+    """A cotangent of zeros, which must give zeros."""
+    return jax.vjp(f, *xs)[1](tuple(jnp.zeros_like(w) for w in ws[0]))
+
+
+def output_at_a_time(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
+    """Each result alone, the cotangents of the others zeros that JAX never forms; added up."""
+    total = None
+    for i, w in enumerate(ws[0]):
+        # A result that is dropped has a symbolic zero for its cotangent.
+        bars = jax.vjp(lambda *xs, i=i: f(*xs)[i], *xs)[1](w)
+        total = bars if total is None else [a + b for a, b in zip(total, bars, strict=True)]
+    assert total is not None
+    return tuple(total)
+
+
+def argument_at_a_time(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
+    """Each argument's tangent alone, those of the others zeros that JAX never forms; added up."""
+    total = None
+    for i, (x, v) in enumerate(zip(xs, vs[0], strict=True)):
+        dots = jax.jvp(lambda x, i=i: f(*xs[:i], x, *xs[i + 1 :]), (x,), (v,))[1]
+        total = dots if total is None else [a + b for a, b in zip(total, dots, strict=True)]
+    assert total is not None
+    return tuple(total)
+
+
+REVERSE_LIKE: dict[str, Callable] = {
+    "vmap": vmapped,
+    "jit": jitted,
+    "scan": scanned,
+    "checkpoint": checkpointed,
+    "argnums": one_at_a_time,
+    "symbolic_zeros": output_at_a_time,
+    "zero_cotangent": zero_cotangent,
+}
+FORWARD_LIKE: dict[str, Callable] = {
+    "linearize": linearize,
+    "symbolic_zeros, tangents": argument_at_a_time,
+}
+
+
+def transposed(f: Callable, xs: tuple, w: tuple, i: int) -> tuple:
+    """`linear_transpose` by one argument, in which the function is linear."""
+    return jax.linear_transpose(lambda x: f(*xs[:i], x, *xs[i + 1 :]), xs[i])(tuple(w))
+
+
+# Second order, of <w, f>: the Hessian times the first direction, or the number v H v.
+
+
+def _contracted(f, w):
+    return lambda *xs: sum(jnp.vdot(a, b) for a, b in zip(w, f(*xs), strict=True))
+
+
+def _gradient(f, w):
+    g = _contracted(f, w)
+    return lambda *xs: jax.grad(g, argnums=tuple(range(len(xs))))(*xs)
+
+
+def forward_over_reverse(f: Callable, xs: tuple, w: tuple, v: tuple) -> tuple:
+    """The derivative along v of the gradient."""
+    return jax.jvp(_gradient(f, w), xs, v)[1]
+
+
+def reverse_over_reverse(f: Callable, xs: tuple, w: tuple, v: tuple) -> tuple:
+    """The gradient pulled back once more."""
+    return jax.vjp(_gradient(f, w), *xs)[1](v)
+
+
+def reverse_over_forward(f: Callable, xs: tuple, w: tuple, v: tuple) -> tuple:
+    """The gradient of the derivative along v."""
+
+    def slope(*xs):
+        return _contracted(lambda *xs: jax.jvp(f, xs, v)[1], w)(*xs)
+
+    return jax.grad(slope, argnums=tuple(range(len(xs))))(*xs)
+
+
+def forward_over_forward(f: Callable, xs: tuple, w: tuple, v: tuple) -> tuple:
+    """The second derivative along v."""
+
+    def slope(*xs):
+        return jax.jvp(_contracted(f, w), xs, v)[1]
+
+    return (jax.jvp(slope, xs, v)[1],)
+
+
+SECOND_ORDER: dict[str, Callable] = {
+    "forward over reverse": forward_over_reverse,
+    "reverse over reverse": reverse_over_reverse,
+    "reverse over forward": reverse_over_forward,
+    "forward over forward": forward_over_forward,
+}
+
+
+class Absent(Exception):
+    """JAX has no such derivative of the function."""
+
+
+# What JAX says where there is no rule, in words that both versions use.
+_NO_RULE = (
+    *("can't apply forward-mode", "Differentiation rule for", "Transpose rule"),
+    *("does not work for lax.while_loop", "not support reverse", "Reverse-mode differentiation"),
+    *("linear_transpose", "does not support JVP", "not differentiable", "Batching rule"),
+    *("Forward-mode", "Pure callbacks do not support"),
+)
+
+
+def trace(mode: Callable, *args: Any) -> Any:
+    """The jaxpr of a mode.
+
+    Raises:
+      Absent: There is no rule for it.
+    """
+    traced = call(jax.make_jaxpr(mode), *args)
+    # What stands where a function with a custom VJP would have a JVP; it raises when it is run.
+    if any(equation.primitive.name == "custom_lin" for equation in equations(traced)):
+        raise Absent("can't apply forward-mode autodiff (jvp) to a custom_vjp function.")
+    return traced
+
+
+def call(mode: Callable, *args: Any) -> Any:
+    """What a mode returns.
+
+    Raises:
+      Absent: There is no rule for it.
+    """
+    try:
+        return mode(*args)
+    except Exception as error:
+        if any(words in str(error) for words in _NO_RULE):
+            raise Absent(str(error).split("\n")[0]) from error
+        raise

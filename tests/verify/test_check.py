@@ -1,0 +1,155 @@
+"""What `check_gradients` says of small functions: modes, kinks, references, sizes."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.verifier.functions import conv, with_jvp, with_vjp
+from jaxconv import verify
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def statuses(report):
+    return {mode.name: mode.status for mode in report.modes}
+
+
+def test_every_mode_of_a_right_function(normal):
+    x, kernel = normal((1, 4, 4, 2)), normal((3, 3, 2, 2))
+    report = verify.check_gradients(conv, (x, kernel), linear_in=(0, 1))
+    assert report.ok, str(report)
+    found = statuses(report)
+    assert set(found.values()) == {"ok"}
+    asked = {name.split(",")[0] for name in found} | {"second_order"}
+    assert set(verify.MODES) <= asked
+    assert "every coordinate of x, kernel" in report.truth
+
+
+def test_what_a_function_cannot_do_is_absent(normal):
+    f = with_vjp(jnp.sin, lambda true, args, y_bar: true)
+    report = verify.check_gradients(f, (normal((3,)),))
+    assert report.ok, str(report)
+    absent = {name for name, status in statuses(report).items() if status == "absent"}
+    assert absent == {"forward", "linearize", "reverse over forward", "forward over forward"}
+
+
+def test_a_mode_that_crashes_is_a_failure(normal):
+    @jax.custom_vjp
+    def f(x):
+        return jnp.sin(x)
+
+    def backward(x, y_bar):
+        if isinstance(y_bar, jax.core.Tracer):
+            raise RuntimeError("not while it is traced")
+        return (jnp.cos(x) * y_bar,)
+
+    f.defvjp(lambda x: (f(x), x), backward)
+    report = verify.check_gradients(f, (normal((3,)),), modes=("reverse", "jit"), order=1)
+    assert not report.ok
+    assert "not while it is traced" in str(report)
+
+
+def test_a_cotangent_of_another_shape_is_named(normal):
+    f = with_vjp(lambda x, b: x + b, lambda true, args, y_bar: (true[0], y_bar))
+    report = verify.check_gradients(f, (normal((4, 3)), normal((3,))))
+    (failure, *_) = report.failures
+    assert "sum, over the batch, missing" in failure.diagnosis
+
+
+def test_subgradients_are_accepted_and_reported():
+    report = verify.check_gradients(jax.nn.relu, (jnp.array([0.0, 1.0, -1.0]),))
+    assert report.ok, str(report)
+    (found,) = report.subgradients
+    assert (found.argument, found.index, found.reported) == ("x", (0,), 0.0)
+    assert min(abs(found.low), abs(found.high)) < 1e-9 < max(abs(found.low), abs(found.high))
+
+
+def test_what_is_no_subgradient_is_rejected():
+    f = with_vjp(jnp.abs, lambda true, args, y_bar: (jnp.where(args[0] == 0, 2 * y_bar, true[0]),))
+    report = verify.check_gradients(f, (jnp.array([0.0, 1.0]),))
+    assert not report.ok
+    assert report.failures[0].worst[0].index == (0,)
+
+
+def test_nan_is_reported_with_its_place(normal):
+    f = with_vjp(jnp.sin, lambda true, args, y_bar: (true[0].at[1, 2].set(jnp.nan),))
+    report = verify.check_gradients(f, (normal((2, 3)),))
+    assert report.failures[0].diagnosis == "NaN in the gradient"
+    assert report.nonfinite == ("args[0][1, 2]: nan",)
+
+
+def test_taylor_slope_is_two_for_a_right_gradient_and_one_for_a_wrong(normal):
+    right = verify.check_gradients(jnp.sin, (normal((5,)),), modes="reverse")
+    doubled = with_vjp(jnp.sin, lambda true, args, y_bar: (2 * true[0],))
+    wrong = verify.check_gradients(doubled, (normal((5,)),), modes="reverse")
+    assert right.taylor["x"] == pytest.approx(2, abs=0.1)
+    assert wrong.taylor["args[0]"] == pytest.approx(1, abs=0.1)
+
+
+def test_a_reference_is_the_truth(normal):
+    x = normal((4,))
+    with_loop = jax.custom_vjp(lambda x: jax.lax.while_loop(lambda s: s[0] < 2, _step, (0, x))[1])
+    with_loop.defvjp(lambda x: (with_loop(x), x), lambda x, y_bar: (4 * y_bar,))
+    report = verify.check_gradients(with_loop, (x,), reference=lambda x: 4 * x, modes="reverse")
+    assert report.ok, str(report)
+    assert "reference" in report.truth
+    with pytest.raises(ValueError, match="reference must compute what"):
+        verify.check_gradients(with_loop, (x,), reference=lambda x: 4 * x + 1e-6)
+
+
+def _step(state):
+    return state[0] + 1, 2 * state[1]
+
+
+def test_without_autodiff_differences_are_the_truth(normal):
+    def loop(x):
+        return jax.lax.while_loop(lambda s: s[0] < 2, lambda s: (s[0] + 1, jnp.sin(s[1])), (0, x))[
+            1
+        ]
+
+    right = with_vjp(loop, lambda true, args, y_bar: true)
+    right = jax.custom_vjp(loop)
+    right.defvjp(
+        lambda x: (loop(x), x), lambda x, y_bar: (y_bar * jnp.cos(jnp.sin(x)) * jnp.cos(x),)
+    )
+    report = verify.check_gradients(right, (normal((4,)),), modes="reverse")
+    assert report.ok, str(report)
+    assert report.truth == "differences, every coordinate"
+    wrong = jax.custom_vjp(loop)
+    wrong.defvjp(
+        lambda x: (loop(x), x),
+        lambda x, y_bar: (y_bar * jnp.cos(jnp.sin(x)) * jnp.cos(x).at[2].multiply(1.01),),
+    )
+    report = verify.check_gradients(wrong, (normal((4,)),), modes="reverse")
+    assert [element.index for element in report.failures[0].worst] == [(2,)]
+
+
+def test_one_wrong_element_of_a_million_is_found(normal):
+    """In under ten seconds on two cores; the bound is loose, since tests run beside others."""
+    x = normal((1000, 1000), np.float32)
+
+    def wrong(true, args, y_bar):
+        return (true[0].at[123, 456].multiply(1.01),)
+
+    began = time.process_time()
+    report = verify.check_gradients(with_vjp(jnp.tanh, wrong), (x,), modes="reverse", order=1)
+    seconds = time.process_time() - began
+    assert [element.index for element in report.failures[0].worst] == [(123, 456)]
+    assert seconds < 40
+
+
+def test_forward_mode_is_not_forgiven_for_its_size(normal):
+    zero = with_jvp(conv, lambda y_dot, args, dots: 0 * y_dot)
+    report = verify.check_gradients(zero, (normal((1, 28, 28, 1)), normal((3, 3, 1, 2))), order=1)
+    assert not report.ok
+    assert statuses(report)["forward"] == "wrong"
+
+
+def test_assertion_has_the_report_as_its_message(normal):
+    f = with_vjp(jnp.sin, lambda true, args, y_bar: (-true[0],))
+    verify.assert_gradients(jnp.sin, (normal((2,)),), modes="reverse")
+    with pytest.raises(AssertionError, match="wrong sign"):
+        verify.assert_gradients(f, (normal((2,)),), modes="reverse")
