@@ -137,7 +137,12 @@ class Call:
         if self.preferred_element_type is None:
             return dtype
         preferred = self._dtype("preferred_element_type", self.preferred_element_type)
-        if not is_as_wide(preferred, dtype):
+        # As lax has it: integers may be added up as floating-point numbers of their width.
+        from_integers = jnp.issubdtype(dtype, jnp.integer) and jnp.issubdtype(
+            preferred, jnp.floating
+        )
+        wide_enough = preferred.itemsize >= dtype.itemsize
+        if not (wide_enough if from_integers else is_as_wide(preferred, dtype)):
             raise TypeError(
                 f"{self.function}: preferred_element_type must not be narrower than the operands "
                 f"or of another kind, got {preferred} for operands of dtype {dtype}."
@@ -239,12 +244,13 @@ class Call:
         return (outer, *spatial, features)
 
 
-_KINDS = (jnp.integer, jnp.floating, jnp.complexfloating)
+_KINDS = (jnp.signedinteger, jnp.floating, jnp.complexfloating)
 
 
 def is_as_wide(dtype: np.dtype, other: np.dtype) -> bool:
-    """Whether two dtypes are both integers, floating point or complex, the first no narrower."""
+    """Whether the first of two dtypes holds numbers of the other's kind, and is no narrower."""
     alike = any(jnp.issubdtype(dtype, kind) and jnp.issubdtype(other, kind) for kind in _KINDS)
+    alike |= jnp.issubdtype(other, jnp.unsignedinteger) and jnp.issubdtype(dtype, jnp.integer)
     return alike and dtype.itemsize >= other.itemsize
 
 

@@ -42,6 +42,12 @@ def fold_batch(
     """Evaluate a corner for operands with a leading batch axis; see `multilinear_form`."""
     operand_slots = [s for s in corners if s != slot]
     (size,) = {a.shape[0] for a, b in zip(operands, batched, strict=True) if b}
+    if not size:  # of no members, the shape of one is all that there is to know
+        one = [
+            jnp.zeros((1, *a.shape[1:]), a.dtype) if b else a
+            for a, b in zip(operands, batched, strict=True)
+        ]
+        return fold_batch(corners, slot, one, batched, geometry=geometry, **params)[:0]
     if all(batched):
         grouped = replace(geometry, groups=size * geometry.groups)
         folded = [_fold(a, -1, 1) for a in operands]

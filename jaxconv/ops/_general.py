@@ -123,6 +123,9 @@ def _convolve(
             f"{_NAME}: padding {padding!r} is not defined with lhs_dilation {lhs_dilation}, "
             "as in lax; give (lo, hi) for each axis."
         )
+    pairs = isinstance(padding, Sequence) and all(isinstance(side, Sequence) for side in padding)
+    if not isinstance(padding, str) and not pairs:
+        raise ValueError(f"{_NAME}: padding must be a name or (lo, hi) pairs, got {padding!r}.")
     d = 1 if rhs_dilation is None else rhs_dilation
     x, kernel = call.input("lhs", lhs), call.kernel("rhs", rhs)
     y = convolve(call, x, kernel, (window_strides, padding, e, d, groups))

@@ -102,6 +102,8 @@ MISTAKES = {
     "no dilation": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), "VALID", None, (0, 1))),
     "short padding": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), ((0, 0),))),
     "triples": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), ((0, 0, 0),) * 2)),
+    "no pairs": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), (1, 1))),
+    "signedness": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), "SAME", *(None,) * 3, 1, 1, None, "uint8")),
     "no stride": ((2, 3, 6, 5), (4, 3, 2, 2), ((0, 1), ((0, 0),) * 2)),
     "channels": ((2, 4, 6, 5), (4, 3, 2, 2), ((1, 1), "SAME")),
     "layout": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), "SAME", None, None, "NCHW")),
@@ -128,3 +130,13 @@ def test_a_setting_for_the_user_s_code_is_not_for_ours(normal):
         y = conv_general_dilated(x, kernel, (1, 1), "SAME", feature_group_count=4)
     expected = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", feature_group_count=4)
     chex.assert_trees_all_close(y, expected, rtol=0, atol=1e-13)
+
+
+def test_a_batch_of_none(normal):
+    x, kernel = normal((0, 2, 3, 6, 5)), normal((4, 3, 2, 2))
+
+    def f(x, kernel):
+        return conv_general_dilated(x, kernel, (1, 1), "SAME")
+
+    assert jax.vmap(f, in_axes=(0, None))(x, kernel).shape == (0, 2, 4, 6, 5)
+    assert jax.vmap(f)(x, jnp.zeros((0, *kernel.shape))).shape == (0, 2, 4, 6, 5)
