@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import jax
 import numpy as np
 from numpy import ndarray
 
@@ -102,6 +103,10 @@ class Derivation:
                 f"got {len(arrays)} arrays."
             )
         operands = [_wide(array) for array in arrays]
+        with jax.enable_x64(True):  # for the steps that the library takes
+            return self._differences(operands)
+
+    def _differences(self, operands) -> tuple[float, ...]:
         magnitude, terms = self.scale(*operands)
         bound = 2 * terms * np.finfo(np.float64).eps * np.asarray(magnitude)
         before = np.asarray(self.steps[0].value(*operands))

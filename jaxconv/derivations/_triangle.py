@@ -90,7 +90,7 @@ def triangle(
             "y": "`(n, *output, o)`, an output",
         },
         steps=steps(*((tex, why, partial(value, spacing=spacing)) for tex, why, value in chain)),
-        scale=lambda x, k, y: (_form(*map(np.abs, (x, k, y)), spacing), x.size + k.size + y.size),
+        scale=partial(_scale, spacing=spacing),
     )
 
 
@@ -106,3 +106,7 @@ def _library(x, k, y, spacing):
     transposed: Any = jax.linear_transpose(lambda x: ops.conv(x, k, **spacing.options()), x)
     (x_bar,) = transposed(y)
     return np.sum(x * np.asarray(x_bar))
+
+
+def _scale(x, k, y, spacing):
+    return _form(np.abs(x), np.abs(k), np.abs(y), spacing), x.size + k.size + y.size

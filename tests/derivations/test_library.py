@@ -11,8 +11,6 @@ from jaxconv.derivations._positions import Spacing
 
 from .geometries import arrays
 
-pytestmark = pytest.mark.usefixtures("float64")
-
 # The library's step compiles anew for each geometry: a few of every kind.
 
 OPTIONS = {
