@@ -1,6 +1,7 @@
 """What a derivation is: a chain of expressions, each of which can be evaluated, each equal to the
 one before."""
 
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,8 @@ class Step:
 
     Attributes:
       equation: The expression in LaTeX, without the sign of equality in front of it.
-      licence: A sentence: what allows us to write it in place of the one before.
+      licence: A sentence: what allows us to write it in place of the one before. Formulas in it
+        stand between dollars.
       value: The expression as a function of the given arrays.
     """
 
@@ -131,7 +133,7 @@ class Derivation:
             raise WrongStep(
                 f"{what}: {beyond.sum()} of {beyond.size} elements differ by more than rounding, "
                 f"the first at {where}: {value[where]} against {before[where]}, "
-                f"bound {bound[where]:.1e}. It was said to follow by: {step.licence}"
+                f"bound {bound[where]:.1e}. It was said to follow by: {_plain_words(step.licence)}"
             )
         return float(np.max(difference / np.where(bound, bound, 1), initial=0.0))
 
@@ -166,7 +168,7 @@ class Derivation:
 
     def __str__(self) -> str:
         lines = [_capital(self.title), ""]
-        lines += [f"  {plain(name)}: {meaning}" for name, meaning in self.given.items()]
+        lines += [f"  {plain(name)}: {_plain_words(text)}" for name, text in self.given.items()]
         for number, step in enumerate(self.steps, start=1):
             left = plain(self.left) if number == 1 else " " * len(plain(self.left))
             lines += ["", f"  {left} = {plain(step.equation)}   ({number})"]
@@ -211,6 +213,11 @@ def _wide(array: AnyArray) -> ndarray:
 
 def _capital(title: str) -> str:
     return title[0].upper() + title[1:]
+
+
+def _plain_words(sentence: str) -> str:
+    """A sentence with its formulas, which stand between dollars, in plain characters."""
+    return re.sub(r"\$([^$]*)\$", lambda formula: plain(formula[1]), sentence)
 
 
 def _words(difference: float) -> str:

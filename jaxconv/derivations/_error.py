@@ -207,9 +207,9 @@ _SIMPLE = (
     (
         r"\sum_{k,o} \delta^{l+1}_{k,o} \sum_r w_{r,c,o} \, [k + r = j] \, \sigma'(z^l_{j,c})",
         "The first factor is the error of layer l+1. In the second, unit k's weighted input is "
-        "Σ_{r,c} w_{r,c,o} σ(z_{k+r,c}) + b_o, with the z of layer l: the derivative of σ(z_{k+r}) "
-        "by z_j vanishes unless k + r = j and the channels agree. The bracket is 1 where it is "
-        "true and 0 elsewhere.",
+        r"$\sum_{r,c} w_{r,c,o} \, \sigma(z_{k+r,c}) + b_o$, with the z of layer l: the derivative "
+        r"of $\sigma(z_{k+r})$ by $z_j$ vanishes unless k + r = j and the channels agree. The "
+        "bracket is 1 where it is true and 0 elsewhere.",
         _through(single_terms),
     ),
     (
@@ -227,9 +227,9 @@ _SIMPLE = (
     ),
     (
         r"\sigma'(z^l_{j,c}) \sum_{r',o} \hat{\delta}_{j+r',o} \operatorname{rot180}(w)_{r',o,c}",
-        "Name what we see: δ̂ is δ^{l+1} with R-1 zeros on either side, and rot180(w) the kernel "
-        "with its taps in reverse along every spatial axis and its channel axes exchanged, since "
-        "errors enter where outputs left.",
+        r"Name what we see: δ̂ is $\delta^{l+1}$ with R-1 zeros on either side, rot180(w) the "
+        "kernel with its taps in reverse along every spatial axis and its channel axes exchanged, "
+        "since errors enter where outputs left.",
         _through(full_convolution),
     ),
     (
@@ -259,8 +259,8 @@ _GENERAL = (
     (
         r"\sigma'(z^l_{j,c}) \sum_{r,o} \delta^{\uparrow}_{e j + lo - d r,\,o} \, w_{r,c,o}",
         "A stride is the same as computing every position and keeping each s-th. Undo it: δ↑ has "
-        "s-1 zeros between the pixels of δ^{l+1}, and the division is gone. The stride of the "
-        "forward pass is the input dilation of the backward pass.",
+        r"s-1 zeros between the pixels of $\delta^{l+1}$, and the division is gone. The stride of "
+        "the forward pass is the input dilation of the backward pass.",
         _through(dilated_error),
     ),
     (

@@ -57,7 +57,8 @@ def kernel_gradient(
         ),
         (
             rf"\sum_{{n,k}} \delta_{{n,k,o}} \sum_j a_{{n,j,c}} \, [{bracket}]",
-            "The first factor is the error δ. In the second, z_{n,k,o'} = Σ w_{r,c,o'} a_{n,j,c} "
+            "The first factor is the error δ. In the second, "
+            r"$z_{n,k,o'} = \sum w_{r,c,o'} a_{n,j,c}$ "
             "over the pixels j that the taps r lie on: it is linear in w, and terms with another "
             "output channel, o' ≠ o, vanish.",
             _single_terms,

@@ -78,7 +78,7 @@ def perceptron_to_convolution() -> Derivation:
             (
                 r"\sum_{r,c} w_{r,c,o} \, x_{p+r,c}",
                 "Share weights: what is worth finding here is worth finding there. Every unit of a "
-                "kind has the same weights, W_{p,o,p+r,c} = w_{r,c,o}, whatever its place p.",
+                "kind has the same weights, $W_{p,o,p+r,c} = w_{r,c,o}$, whatever its place p.",
                 _shared,
             ),
             (
@@ -116,7 +116,7 @@ def toeplitz_transpose() -> Derivation:
         title="the transpose of a Toeplitz matrix",
         left=r"(T^\top \delta)_{i,c}",
         given={
-            "w": "`(*window, c, o)`, the kernel, T_{p,o,i,c} = w_{i-p,c,o}",
+            "w": "`(*window, c, o)`, the kernel: $T_{p,o,i,c} = w_{i-p,c,o}$",
             r"\delta": "`(n, *output, o)`, the error of the layer",
         },
         steps=steps(

@@ -58,9 +58,10 @@ def max_pool_error(
         ),
         (
             r"\sum_p \delta_{p,c} \, [s p + d m_{p,c} - lo = i]",
-            "Let m_p be the tap of the largest element of window p, y_p = x_{s p + d m_p - lo}. "
+            "Let $m_p$ be the tap of the largest element of window p, so that "
+            "$y_p = x_{s p + d m_p - lo}$. "
             "Where it is the only largest, it stays so for all x nearby: m is locally constant, "
-            "and y_p has slope 1 in the element that won and 0 in all others.",
+            "and $y_p$ has slope 1 in the element that won and 0 in all others.",
             _brackets,
         ),
         (
@@ -119,7 +120,7 @@ def avg_pool_error(
         ),
         (
             r"\frac{1}{R} \sum_p \delta_{p,c} \sum_r [s p + d r - lo = i]",
-            "y_p is the sum of its window's R elements over R: it has slope 1/R in each of them.",
+            "$y_p$ is the sum of its window's R elements over R: it has slope 1/R in each of them.",
             _shares,
         ),
         (

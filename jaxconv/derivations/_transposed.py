@@ -50,7 +50,7 @@ def transposed_convolution(
         ),
         (
             r"\sum_{p,o} y_{p,o} \sum_r w_{r,c,o} \, [e i + lo = s p + d r]",
-            "The entries of K are taps: row p has w_r where tap r lies on pixel i.",
+            "The entries of K are taps: row p has $w_r$ where tap r lies on pixel i.",
             _error.single_terms,
         ),
         (

@@ -67,7 +67,8 @@ def upscale_error(factor: Size) -> Derivation:
             ),
             (
                 r"\sum_p \delta_{p,c} \, [\lfloor p/f \rfloor = i]",
-                "Each pixel of the output is a copy of one of the input, y_p = x_{⌊p/f⌋}.",
+                "Each pixel of the output is a copy of one of the input, "
+                r"$y_p = x_{\lfloor p/f \rfloor}$.",
                 brackets,
             ),
             (
