@@ -52,10 +52,10 @@ class Network:
 
     def __post_init__(self):
         object.__setattr__(self, "layers", tuple(self.layers))
-        seen = [INPUT]
+        seen: dict[str, Layer | None] = {INPUT: None}
         for layer in self.layers:
             _check_layer(layer, seen, self.inputs_of(layer))
-            seen.append(layer.name)
+            seen[layer.name] = layer
         if not self.layers:
             raise ValueError("Network: needs at least one layer.")
 
@@ -78,7 +78,7 @@ class Network:
         return weights
 
 
-def _check_layer(layer: Layer, seen: list[str], inputs: Iterable[str]) -> None:
+def _check_layer(layer: Layer, seen: Mapping[str, Layer | None], inputs: Iterable[str]) -> None:
     what = f"Network: layer {layer.name!r}"
     try:
         hash(layer)
@@ -90,12 +90,16 @@ def _check_layer(layer: Layer, seen: list[str], inputs: Iterable[str]) -> None:
         raise ValueError(
             f"{what}: activation must be one of {tuple(ACTIVATIONS)}, got {layer.activation!r}."
         )
-    needed = [*inputs]
-    if isinstance(layer, Weighted) and layer.kernel_owner != layer.name:
-        needed.append(layer.kernel_owner)
-    for name in needed:
+    for name in inputs:
         if name not in seen:
-            raise ValueError(f"{what} needs {name!r}, which does not come before it.")
+            raise ValueError(f"{what} is fed by {name!r}, which does not come before it.")
+    if isinstance(layer, Weighted) and layer.kernel_owner != layer.name:
+        owner = seen.get(layer.kernel_owner)
+        if not isinstance(owner, Weighted) or owner.kernel_owner != owner.name:
+            raise ValueError(
+                f"{what} shares the kernel of {layer.kernel_owner!r}, "
+                "which is no layer before it with a kernel of its own."
+            )
 
 
 def initial_parameters(

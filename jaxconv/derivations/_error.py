@@ -242,7 +242,7 @@ _SIMPLE = (
 _GENERAL = (
     *_START,
     (
-        r"\sum_{k,o} \delta^{l+1}_{k,o} \sum_r w_{r,c,o} \, [e j + lo = s k + d r]"
+        r"\sum_{k,o} \delta^{l+1}_{k,o} \sum_r w_{r,c,o} \, [e j + \mathrm{lo} = s k + d r]"
         r" \, \sigma'(z^l_{j,c})",
         "The first factor is the error of layer l+1. In the second the terms vanish in which tap r "
         "of unit k does not lie on pixel j. With stride s, input dilation e, kernel dilation d and "
@@ -251,21 +251,24 @@ _GENERAL = (
         _through(single_terms),
     ),
     (
-        r"\sigma'(z^l_{j,c}) \sum_{r,o} \delta^{l+1}_{(e j + lo - d r)/s,\,o} \, w_{r,c,o}",
+        r"\sigma'(z^l_{j,c})"
+        r" \sum_{r,o} \delta^{l+1}_{(e j + \mathrm{lo} - d r)/s,\,o} \, w_{r,c,o}",
         "For each tap at most one position is left, k = (e j + lo - d r) / s; terms in which this "
         "is not a position, or no integer, are zero.",
         _through(one_position_left),
     ),
     (
-        r"\sigma'(z^l_{j,c}) \sum_{r,o} \delta^{\uparrow}_{e j + lo - d r,\,o} \, w_{r,c,o}",
+        r"\sigma'(z^l_{j,c})"
+        r" \sum_{r,o} \delta^{\uparrow}_{e j + \mathrm{lo} - d r,\,o} \, w_{r,c,o}",
         "A stride is the same as computing every position and keeping each s-th. Undo it: δ↑ has "
         r"s-1 zeros between the pixels of $\delta^{l+1}$, and the division is gone. The stride of "
         "the forward pass is the input dilation of the backward pass.",
         _through(dilated_error),
     ),
     (
-        r"\sigma'(z^l_{j,c}) \sum_{r',o} \delta^{\uparrow}_{e j - lo' + d r',\,o} \, w_{R-1-r',c,o}"
-        r" \quad lo' = d (R-1) - lo",
+        r"\sigma'(z^l_{j,c})"
+        r" \sum_{r',o} \delta^{\uparrow}_{e j - \mathrm{lo}' + d r',\,o} \, w_{R-1-r',c,o}"
+        r" \quad \mathrm{lo}' = d (R-1) - \mathrm{lo}",
         "Count the R taps from the other end, r = R-1-r': the error's index grows with r', the "
         "kernel's falls. Wide padding forward is narrow padding backward.",
         _through(taps_backwards),

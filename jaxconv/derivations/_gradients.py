@@ -40,8 +40,8 @@ def kernel_gradient(
     """
     spacing = Spacing(strides, padding, input_dilation, kernel_dilation, feature_group_count)
     simple = spacing == Spacing()
-    bracket = "k + r = j" if simple else "s k + d r = e j + lo"
-    pixel = "k+r" if simple else "(s k + d r - lo)/e"
+    bracket = "k + r = j" if simple else r"s k + d r = e j + \mathrm{lo}"
+    pixel = "k+r" if simple else r"(s k + d r - \mathrm{lo})/e"
     chain = (
         (
             r"\frac{\partial C}{\partial w_{r,c,o}}",

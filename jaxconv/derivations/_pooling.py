@@ -57,9 +57,9 @@ def max_pool_error(
             ),
         ),
         (
-            r"\sum_p \delta_{p,c} \, [s p + d m_{p,c} - lo = i]",
+            r"\sum_p \delta_{p,c} \, [s p + d m_{p,c} - \mathrm{lo} = i]",
             "Let $m_p$ be the tap of the largest element of window p, so that "
-            "$y_p = x_{s p + d m_p - lo}$. "
+            r"$y_p = x_{s p + d m_p - \mathrm{lo}}$. "
             "Where it is the only largest, it stays so for all x nearby: m is locally constant, "
             "and $y_p$ has slope 1 in the element that won and 0 in all others.",
             _brackets,
@@ -119,12 +119,12 @@ def avg_pool_error(
             ),
         ),
         (
-            r"\frac{1}{R} \sum_p \delta_{p,c} \sum_r [s p + d r - lo = i]",
+            r"\frac{1}{R} \sum_p \delta_{p,c} \sum_r [s p + d r - \mathrm{lo} = i]",
             "$y_p$ is the sum of its window's R elements over R: it has slope 1/R in each of them.",
             _shares,
         ),
         (
-            r"\frac{1}{R} \sum_r \delta_{(i + lo - d r)/s,\,c}",
+            r"\frac{1}{R} \sum_r \delta_{(i + \mathrm{lo} - d r)/s,\,c}",
             "For each tap at most one window is left. Each hands every pixel its share; where "
             "windows lie side by side that is upscaling, over R.",
             _from_each_tap,

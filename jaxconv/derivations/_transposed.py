@@ -49,23 +49,23 @@ def transposed_convolution(
             _matrix,
         ),
         (
-            r"\sum_{p,o} y_{p,o} \sum_r w_{r,c,o} \, [e i + lo = s p + d r]",
+            r"\sum_{p,o} y_{p,o} \sum_r w_{r,c,o} \, [e i + \mathrm{lo} = s p + d r]",
             "The entries of K are taps: row p has $w_r$ where tap r lies on pixel i.",
             _error.single_terms,
         ),
         (
-            r"\sum_{r,o} y_{(e i + lo - d r)/s,\,o} \, w_{r,c,o}",
+            r"\sum_{r,o} y_{(e i + \mathrm{lo} - d r)/s,\,o} \, w_{r,c,o}",
             "For each tap at most one position is left.",
             _error.one_position_left,
         ),
         (
-            r"\sum_{r,o} y^{\uparrow}_{e i + lo - d r,\,o} \, w_{r,c,o}",
+            r"\sum_{r,o} y^{\uparrow}_{e i + \mathrm{lo} - d r,\,o} \, w_{r,c,o}",
             "Put s-1 zeros between the pixels of y: what was called a fractional stride.",
             _error.dilated_error,
         ),
         (
-            r"\sum_{r',o} y^{\uparrow}_{e i - lo' + d r',\,o} \, w_{R-1-r',c,o}"
-            r" \quad lo' = d (R-1) - lo",
+            r"\sum_{r',o} y^{\uparrow}_{e i - \mathrm{lo}' + d r',\,o} \, w_{R-1-r',c,o}"
+            r" \quad \mathrm{lo}' = d (R-1) - \mathrm{lo}",
             "Count the taps from the other end: pixels and taps now run in the same direction.",
             _error.taps_backwards,
         ),

@@ -47,7 +47,7 @@ def triangle(
     chain = (
         (
             r"\sum_{n,c,o} \sum_{i,r,p} x_{n,i,c} \, k_{r,c,o} \, y_{n,p,o}"
-            r" \, [e i + lo = s p + d r]",
+            r" \, [e i + \mathrm{lo} = s p + d r]",
             "The form: every product of a pixel, a tap and an output that meet. It is linear in "
             "each of the three.",
             _form,

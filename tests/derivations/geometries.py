@@ -97,7 +97,7 @@ def arrays(seed, *shapes):
 def classifiers(draw):
     """The arrays that `classifier_gradient` is given: a small network and a batch."""
     sizes = st.integers(1, 2)
-    n, c, o1, o2, hidden = (draw(sizes) for _ in range(5))
+    n, o1, o2, hidden = (draw(sizes) for _ in range(4))
     window1, window2 = (draw(st.tuples(sizes, sizes)) for _ in range(2))
     classes = draw(st.integers(2, 4))
     # As small as two pools of 2 allow, and up to three rows and columns that fill no window.
@@ -109,7 +109,7 @@ def classifiers(draw):
     z2 = [size // 2 - r + 1 for size, r in zip(z1, window2, strict=True)]
     features = int(np.prod([size // 2 for size in z2])) * o2
     seed = draw(st.integers(0, 2**32))
-    shapes = [(n, *image, c), (*window1, c, o1), (o1,), (*window2, o1, o2), (o2,)]
+    shapes = [(n, *image, 1), (*window1, 1, o1), (o1,), (*window2, o1, o2), (o2,)]
     shapes += [(features, hidden), (hidden,), (hidden, classes), (classes,)]
     x, *parameters = arrays(seed, *shapes)
     rng = np.random.default_rng(seed)

@@ -1,12 +1,16 @@
 """Each derivation holds, step by step, on 200 random geometries."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxconv import derivations
 
 from .geometries import arrays, classifiers, convolutions, pools, upscalings
+
+# The types are checked in test_library.py; here checking them would take longer than computing.
+pytestmark = pytest.mark.usefixtures("no_type_checker")
 
 # Steps on paper, all but the last, are NumPy: nothing is compiled, so many geometries are cheap.
 thorough = settings(max_examples=200, deadline=None, derandomize=True, database=None)
