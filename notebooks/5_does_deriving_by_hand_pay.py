@@ -122,7 +122,7 @@ model = classifier.standard(nnx.Rngs(0))
 model.eval()
 definition, state, others = nnx.split(model, nnx.Param, ...)
 images, labels = step.noise(BATCH_SIZE)
-images = images / np.float32(255)
+images = jnp.asarray(images, jnp.float32) / 255
 
 
 @jax.jit
