@@ -58,7 +58,9 @@ machine = Machine(size=1024)
 
 
 def measured(names, shrink, mode):
-    cases = [replace(case, n=max(1, case.n // shrink)) for case in matching(names)]
+    cases = [
+        replace(case, name=case.origin, n=max(1, case.n // shrink)) for case in matching(names)
+    ]
     options = {"peers": ("autodiff",), "dtype": "float32", "impl": None}
     rows = ops.rows(
         cases, modes=(mode,), corners=("DX+DW",), repeats=REPEATS, machine=machine, **options

@@ -20,6 +20,8 @@ Expression: TypeAlias = Callable[
 
 _INDENT = " " * 4
 
+INDENT = " " * 4
+
 
 class WrongStep(AssertionError):
     """A step of a derivation that does not equal the one before. Derived by evaluating both."""
@@ -172,9 +174,8 @@ class Derivation:
         for number, step in enumerate(self.steps, start=1):
             left = plain(self.left) if number == 1 else " " * len(plain(self.left))
             lines += ["", f"  {left} = {plain(step.equation)}   ({number})"]
-            lines += textwrap.wrap(
-                step.licence, 96, initial_indent="    ", subsequent_indent="    "
-            )
+            words = _plain_words(step.licence)
+            lines += textwrap.wrap(words, 96, initial_indent=INDENT, subsequent_indent=INDENT)
         return "\n".join(lines)
 
     def _repr_markdown_(self) -> str:
