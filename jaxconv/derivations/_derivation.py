@@ -14,13 +14,10 @@ from numpy import ndarray
 from .._typing import AnyArray
 from ._plain import plain
 
-Expression: TypeAlias = Callable[
-    ..., Any
-]  # given arrays -> the array that the expression stands for
+# From the given arrays to the array that an expression stands for.
+Expression: TypeAlias = Callable[..., Any]
 
 _INDENT = " " * 4
-
-INDENT = " " * 4
 
 
 class WrongStep(AssertionError):
@@ -175,7 +172,7 @@ class Derivation:
             left = plain(self.left) if number == 1 else " " * len(plain(self.left))
             lines += ["", f"  {left} = {plain(step.equation)}   ({number})"]
             words = _plain_words(step.licence)
-            lines += textwrap.wrap(words, 96, initial_indent=INDENT, subsequent_indent=INDENT)
+            lines += textwrap.wrap(words, 96, initial_indent=_INDENT, subsequent_indent=_INDENT)
         return "\n".join(lines)
 
     def _repr_markdown_(self) -> str:
