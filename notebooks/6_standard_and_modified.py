@@ -33,7 +33,7 @@ from jaxconv.backprop import backpropagate
 
 # %%
 # Sizes.
-IMAGES, TEST_IMAGES, EPOCHS, BATCH_SIZE, SEEDS = 4000, 2000, 6, 50, 2
+IMAGES, TEST_IMAGES, EPOCHS, BATCH_SIZE, SEEDS = 3000, 1000, 6, 50, 2
 
 # %%
 try:

@@ -28,7 +28,7 @@ SIZES = {
         '["A", "B", "G"], 64': '["A"], 500',
         "REPEATS = 50, 7": "REPEATS = 2, 1",
     },
-    "6_standard_and_modified": {"SEEDS = 4000, 2000, 6, 50, 2": "SEEDS = 100, 50, 1, 50, 1"},
+    "6_standard_and_modified": {"SEEDS = 3000, 1000, 6, 50, 2": "SEEDS = 100, 50, 1, 50, 1"},
 }
 # How much each shows: figures and derivations.
 SHOWN = {
