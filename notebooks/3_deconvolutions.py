@@ -1,0 +1,154 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+
+# %% [markdown]
+# # 3 · Deconvolutions are just convolutions: the autoencoder
+#
+# Networks that draw need layers that make images larger. The layer most used for it has had a run
+# of unlucky names, "deconvolution" and "fractionally strided convolution" among them. It is the
+# convolution's transpose: what carries errors back in notebook 2, run forward.
+
+# %%
+# %matplotlib inline
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import data, open_networks
+from experiments._user_error import UserError
+from experiments.figures import reconstructions
+from experiments.layer_figures import feature_maps, filters
+from jaxconv import conv, conv_transpose, derivations
+from jaxconv.backprop import backpropagate, initial_parameters
+
+# %%
+# Sizes.
+IMAGES, EPOCHS, BATCH_SIZE, FEATURES = 4000, 4, 50, 16
+
+# %% [markdown]
+# ## Transposed, not inverse
+#
+# A convolution with stride 2 makes a 9×9 map of 4×4 pixels. Its transpose makes a 4×4 map of 9×9.
+# It has the shape of an inverse, but is none: what comes back is not what went in.
+
+# %%
+rng = np.random.default_rng(0)
+x, w = rng.normal(size=(1, 9, 9, 1)), rng.normal(size=(3, 3, 1, 1))
+y = conv(x, w, strides=2)
+back = conv_transpose(y, w, strides=2)
+print(x.shape, "->", y.shape, "->", back.shape)
+print("largest difference from what went in:", float(jnp.abs(back - x).max()))
+
+# %% [markdown]
+# What defines it is the adjoint: $\langle \mathrm{conv}(x), y \rangle = \langle x,
+# \mathrm{conv\_transpose}(y) \rangle$ for whatever $x$ and $y$.
+
+# %%
+u = rng.normal(size=y.shape)
+print(
+    float(jnp.vdot(conv(x, w, strides=2), u)), float(jnp.vdot(x, conv_transpose(u, w, strides=2)))
+)
+
+# %% [markdown]
+# ## A convolution after all
+#
+# Start from the transposed matrix and simplify. What comes out is a convolution: put zeros between
+# the pixels, pad, and slide the rotated kernel over it.
+
+# %%
+derivations.transposed_convolution(strides=2).show(u, w)
+
+# %% [markdown]
+# Since its own transpose is the convolution, nothing new is needed to train it. Six transposes
+# close the circle:
+
+# %%
+derivations.triangle(strides=2).show(x, w, u)
+
+# %% [markdown]
+# ## The autoencoder
+#
+# Two convolutions with max pools and a dense layer squeeze an image through a code of numbers;
+# dense layer, upscaling and two transposed convolutions draw it again. The decoder has no kernels
+# of its own: it uses the encoder's, transposed. So each of these kernels is used twice, and its
+# gradient is the sum of what both uses contribute.
+#
+# Training is Nielsen's algorithm in a loop: `backpropagate`, clip, step with momentum.
+
+# %%
+try:
+    dataset = data.load("mnist")
+except UserError:  # not prepared on this machine
+    dataset = data.load("digits")
+images = dataset.train.images[:IMAGES] / np.float32(255)
+network = open_networks.autoencoder(features=FEATURES, code_size=64, dropout=0.0)
+parameters = initial_parameters(network, jax.random.key(0), images[:1].shape)
+# The last relu must start alive: its bias begins at the mean brightness.
+parameters["deconv1"]["bias"] += images.mean()
+
+
+@jax.jit
+def step(state, batch):
+    parameters, velocity = state
+    edges = backpropagate(network, parameters, batch, batch)
+    norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in jax.tree.leaves(edges.gradients)))
+    rate = 1e-3 * jnp.minimum(1, 30 / norm)
+    velocity = jax.tree.map(lambda v, g: 0.9 * v - rate * g, velocity, edges.gradients)
+    return (jax.tree.map(jnp.add, parameters, velocity), velocity), edges.cost / 28**2
+
+
+state = parameters, jax.tree.map(jnp.zeros_like, parameters)
+for epoch in range(1, EPOCHS + 1):
+    order = np.random.default_rng(epoch).permutation(len(images))
+    batches = order[: len(order) // BATCH_SIZE * BATCH_SIZE].reshape(-1, BATCH_SIZE)
+    costs = []
+    for rows in batches:
+        state, cost = step(state, images[rows])
+        costs.append(cost)
+    print(f"epoch {epoch}: squared error per pixel {np.mean(costs):.4f}")
+parameters, _ = state
+
+# %% [markdown]
+# Test images, the first of each class, and what 64 numbers keep of them:
+
+# %%
+test = dataset.test
+first = [np.flatnonzero(test.labels == label)[0] for label in range(10)]
+shown = test.images[np.array(first)] / np.float32(255)
+edges = backpropagate(network, parameters, shown, shown)
+reconstructions(shown[..., 0], {"from the code": np.asarray(edges.a["deconv1"])[..., 0]})
+
+# %% [markdown]
+# Half-way there, the zero of the first row: the code, spread out to 4×4 maps, has been upscaled and
+# drawn upon by the second convolution's transpose. And the kernels of the first, which read the
+# image and draw it.
+
+# %%
+feature_maps(edges.a["deconv2"][0], "what the second deconvolution draws")
+
+# %%
+filters(parameters["conv1"]["kernel"], "the kernels that read and draw")
+
+# %% [markdown]
+# Why upscaling and then a transposed convolution with stride 1, rather than one with stride 2?
+# With a stride, neighbouring pixels hear different numbers of taps, and the picture shows a
+# checkerboard. Count them for a kernel of ones:
+
+# %%
+ones = jnp.ones((1, 6, 6, 1))
+strided = conv_transpose(ones, jnp.ones((3, 3, 1, 1)), strides=2)[0]
+feature_maps(strided, "taps that a pixel hears, stride 2")
+
+# %% [markdown]
+# **What to remember.** A transposed convolution is the convolution's matrix, transposed. As an
+# operation it is a convolution with the rotated kernel; as a layer its gradients are the other two
+# corners of the same triangle.
