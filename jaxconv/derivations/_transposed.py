@@ -4,7 +4,7 @@ import numpy as np
 from numpy import ndarray
 
 from .. import ops
-from .._geometry import Padding, Size, per_axis, transposed_input_size
+from .._geometry import Padding, Size, extent, per_axis, transposed_input_size
 from . import _error
 from ._derivation import Derivation, steps
 from ._positions import Spacing, convolved, derivative
@@ -108,16 +108,16 @@ def _size(y: ndarray, w: ndarray, spacing: Spacing) -> tuple[int, ...]:
     def each(option):
         return per_axis(option, y.ndim - 2, "transposed_convolution: option")
 
-    return transposed_input_size(
+    size, _ = transposed_input_size(
         "transposed_convolution",
         y.shape[1:-1],
-        w.shape[:-2],
+        tuple(map(extent, w.shape[:-2], each(spacing.kernel_dilation))),
         each(spacing.strides),
         spacing.padding,
         each(spacing.input_dilation),
-        each(spacing.kernel_dilation),
         (0,) * (y.ndim - 2),
     )
+    return size
 
 
 def _matrix(w, y, shape, *, spacing):

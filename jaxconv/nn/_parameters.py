@@ -52,16 +52,14 @@ def promote(x: Array, kernel: nnx.Param, bias: nnx.Param | None, *, dtype: Any) 
     the way to them; it is the operations that round them.
     """
     weights = kernel[...]
-    offset = None if bias is None else bias[...]
     dtype = jnp.dtype(dtype or jnp.result_type(x, weights))
 
-    def wide(a: Array | None) -> Array | None:
-        return a if a is None or jnp.promote_types(a.dtype, dtype) == a.dtype else a.astype(dtype)
+    def wide(a: Array) -> Array:
+        return a if jnp.promote_types(a.dtype, dtype) == a.dtype else a.astype(dtype)
 
     weights = wide(weights)
-    return Operands(
-        x.astype(dtype), weights, wide(offset), None if weights.dtype == dtype else dtype
-    )
+    offset = None if bias is None else wide(bias[...])
+    return Operands(x.astype(dtype), weights, offset, None if weights.dtype == dtype else dtype)
 
 
 def plus_bias(y: Array, bias: Array | None) -> Array:

@@ -112,10 +112,9 @@ class Call:
         With a `kernel_dtype` the kernel has a dtype of its own, and k keeps it.
         """
         found = {name: operand.dtype for name, operand in operands.items()}
-        own = {}
-        if self.kernel_dtype is not None and "kernel" in found:
-            own["k"] = found["kernel"]
-            found["kernel"] = self.dtype_of_products()
+        own, products = {}, self.dtype_of_products()
+        if products is not None and "kernel" in found:
+            own["k"], found["kernel"] = found["kernel"], products
         if len(set(found.values())) != 1:
             listed = ", ".join(f"{name} has {dtype}" for name, dtype in found.items())
             raise TypeError(f"{self.function}: operands must have one dtype, but {listed}.")

@@ -71,10 +71,17 @@ def conv_general_dilated(
     >>> conv_general_dilated(x, kernel, (1, 1), "SAME").shape
     (2, 4, 8, 8)
     """
-    arguments = (
-        *map(listed, (window_strides, padding, lhs_dilation, rhs_dilation)),
+    arguments: tuple[Any, ...] = (
+        listed(window_strides),
+        listed(padding),
+        listed(lhs_dilation),
+        listed(rhs_dilation),
         dimension_numbers,
-        *(feature_group_count, batch_group_count, precision, preferred_element_type, out_sharding),
+        feature_group_count,
+        batch_group_count,
+        precision,
+        preferred_element_type,
+        out_sharding,
     )
     if {getattr(operand, "dtype", None) for operand in (lhs, rhs)} == {np.dtype(bool)}:
         return lax.conv_general_dilated(lhs, rhs, *arguments)  # no derivative to have a rule for

@@ -4,7 +4,6 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from .. import lowering
@@ -125,18 +124,10 @@ def min_pool(
     return reverse(_max(reverse(x), geometry, ties))
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
 def max_and_taps(x: Array, geometry: Geometry) -> tuple[Array, Array]:
     """(1) and (2) of `max_pool`: the maxima, and the tap that holds each, -1 where none does."""
-    return lowering.max_and_argmax(x, geometry=geometry)
-
-
-@max_and_taps.defjvp
-def _max_and_taps_jvp(geometry, primals, tangents):
-    (x,), (x_dot,) = primals, tangents
-    y, m = max_and_taps(x, geometry)
-    y_dot = window_gather(x_dot, m, geometry=geometry)  # max_pool (3)
-    return (y, m), (y_dot, np.zeros(m.shape, jax.dtypes.float0))
+    y, m = lowering.max_and_argmax(lax.stop_gradient(x), geometry=geometry)  # max_pool (1)
+    return jnp.where(m < 0, y, window_gather(x, m, geometry=geometry)), m  # max_pool (2)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2))
@@ -148,8 +139,8 @@ def _max(x: Array, geometry: Geometry, ties: str) -> Array:
 def _max_jvp(geometry, ties, primals, tangents):
     (x,), (x_dot,) = primals, tangents
     if ties == "first":
-        (y, _), (y_dot, _) = jax.jvp(lambda x: max_and_taps(x, geometry), (x,), (x_dot,))
-        return y, y_dot
+        y, m = lowering.max_and_argmax(x, geometry=geometry)
+        return y, window_gather(x_dot, m, geometry=geometry)  # max_pool (3)
     y = _max(x, geometry, ties)
     fixed = lax.stop_gradient((x, y))  # E is locally constant, as m is
     y_dot = window_equals(x_dot, *fixed, geometry=geometry)

@@ -154,12 +154,12 @@ def _compiled_to(slot: str, platform: str) -> Map:
     return lowered
 
 
-def _rounded(slot: str, operands: Sequence[Array], kernel_dtype: Any) -> list[Array]:
+def _rounded(slot: str, operands: Sequence[Array], kernel_dtype: Any) -> tuple[Array, ...]:
     """The operands of a corner, the kernel among them in the dtype that it has in products."""
     if kernel_dtype is None or slot == "k":
-        return list(operands)
+        return tuple(operands)
     k = "xky".replace(slot, "").index("k")
-    return [a.astype(kernel_dtype) if i == k else a for i, a in enumerate(operands)]
+    return tuple(a.astype(kernel_dtype) if i == k else a for i, a in enumerate(operands))
 
 
 _TRIANGLE = multilinear_form(

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._geometry import Geometry, Padding, Size, per_axis, transposed_input_size
+from .._geometry import Geometry, Padding, Size, extent, per_axis, transposed_input_size
 from .._typing import AnyArray, Array
 from ._call import as_array
 from ._max_pooling import max_and_taps
@@ -163,9 +163,8 @@ def _unpool_geometry(
     function, once = "max_unpool", (1,) * len(pooled)
     if output_size is None:
         none = (0,) * len(pooled)
-        size = transposed_input_size(
-            function, pooled, window, strides, padding, once, dilation, none
-        )
+        reach = tuple(map(extent, window, dilation))
+        size, _ = transposed_input_size(function, pooled, reach, strides, padding, once, none)
     else:
         size = per_axis(output_size, len(pooled), f"{function}: output_size")
     geometry = pool_geometry(function, size, window, strides, padding, dilation)
