@@ -73,10 +73,11 @@ def _lowering_rule(lowering: Map) -> Callable[..., Any]:
     def rule(ctx, *operands, **params):
         (out,) = ctx.avals_out
 
-        def f(*operands):
+        def run(*operands):
             with jax.numpy_rank_promotion("allow"):  # a user's setting is for the user's code
                 return lowering(*operands, **params)
 
+        f: Any = run
         if AxisType.Explicit in out.sharding.mesh.axis_types:
             # How arrays inside are laid out is left to XLA; the rule says how the result is.
             f = jax.sharding.auto_axes(f, out_sharding=out.sharding)

@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from ._geometry import explicit_padding, extent, per_axis
+from ._geometry import explicit_padding, extent, listed, per_axis
 from ._typing import AnyArray, Array
 from .ops import conv_general_dilated as conv_general_dilated
 from .ops._call import DimensionNumbers, as_array, layouts
@@ -168,7 +168,7 @@ def conv_transpose(
     if isinstance(padding, str):
         sides = [_around_dilated(padding, k, s) for k, s in zip(reach, strides, strict=True)]
     else:
-        sides = explicit_padding(name, padding, (1,) * rank, reach, (1,) * rank)
+        sides = explicit_padding(name, listed(padding), (1,) * rank, reach, (1,) * rank)
     if use_consistent_padding and not isinstance(padding, str):
         sides = [(k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(reach, sides, strict=True)]
     if transpose_kernel:

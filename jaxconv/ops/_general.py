@@ -84,7 +84,8 @@ def conv_general_dilated(
         out_sharding,
     )
     if {getattr(operand, "dtype", None) for operand in (lhs, rhs)} == {np.dtype(bool)}:
-        return lax.conv_general_dilated(lhs, rhs, *arguments)  # no derivative to have a rule for
+        # Of booleans there is no derivative to have a rule for.
+        return lax.conv_general_dilated(jnp.asarray(lhs), jnp.asarray(rhs), *arguments)
     try:
         return _convolve(lhs, rhs, *arguments)
     except (TypeError, ValueError) as error:
