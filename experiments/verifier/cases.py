@@ -7,6 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from . import functions
+
 # One shape each, so that JAX compiles each primitive once for all cases.
 SHAPES = {
     "x": (2, 6, 6, 3),
@@ -29,6 +31,7 @@ class Case:
         some remember things.
       dtype: Of the arguments; float64 where nothing is said.
       diagnosis: Words of the diagnosis that explains it, if a known slip does.
+      modes: The modes of ours in which the error shows.
       options: For `check_gradients`.
     """
 
@@ -37,7 +40,36 @@ class Case:
     make: Callable[["Draw"], tuple[Callable[..., Any], tuple]]
     dtype: str = "float64"
     diagnosis: str = ""
+    modes: tuple[str, ...] = ("reverse",)
     options: dict[str, Any] = field(default_factory=dict)
+
+
+def with_rule(wrap, modes, family, f, names, name, rule, diagnosis="", dtype="float64"):
+    """A case of a function with a rule of its own, over normal arguments.
+
+    Args:
+      wrap: `functions.with_vjp` or `with_jvp`, which give `f` the rule.
+      modes, family, name, diagnosis, dtype: Of the case.
+      f: The function.
+      names: Of its arguments, see `SHAPES`.
+      rule: What `wrap` takes.
+    """
+
+    def make(draw):
+        drawn = draw(*names)
+        return wrap(f, rule), drawn if isinstance(drawn, tuple) else (drawn,)
+
+    return Case(name, family, make, dtype, diagnosis, modes)
+
+
+def with_vjp(*what: Any, modes: tuple[str, ...] = ("reverse",)) -> Case:
+    """A case with a reverse rule of its own: `with_vjp(family, f, names, name, rule, ...)`."""
+    return with_rule(functions.with_vjp, modes, *what)
+
+
+def with_jvp(*what: Any, modes: tuple[str, ...] = ("forward",)) -> Case:
+    """A case with a forward rule of its own, as `with_vjp`."""
+    return with_rule(functions.with_jvp, modes, *what)
 
 
 class Draw:
@@ -47,7 +79,7 @@ class Draw:
         self.rng, self.dtype = np.random.default_rng(seed), dtype
 
     def __call__(self, *names: Any, scale: float = 1.0) -> Any:
-        arrays = tuple(
+        arrays: tuple[Any, ...] = tuple(
             jnp.asarray(scale * self.rng.normal(size=SHAPES.get(n, n)), self.dtype) for n in names
         )
         return arrays if len(arrays) > 1 else arrays[0]

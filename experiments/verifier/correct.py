@@ -166,7 +166,11 @@ def _near_zero(draw):
 
 def _recurrent(draw):
     def run(x, matrix):
-        return lax.scan(lambda h, a: (jnp.tanh(h @ matrix + a),) * 2, jnp.zeros(5, x.dtype), x)
+        def step(h, a):
+            h = jnp.tanh(h @ matrix + a)
+            return h, h
+
+        return lax.scan(step, jnp.zeros(5, x.dtype), x)
 
     return run, (draw("logits"), draw((5, 5)))
 

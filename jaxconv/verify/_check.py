@@ -9,16 +9,18 @@ import numpy as np
 from . import _modes
 from ._derivatives import Derivatives, Draws
 from ._differences import taylor_slope
-from ._judge import Judge
+from ._evidence import Evidence, call_rule
+from ._failures import failures, gradients
+from ._findings import Findings
+from ._first_order import FirstOrder
+from ._linear_truth import with_linear_rows
 from ._operations import FINE
+from ._other_modes import OtherModes
 from ._problem import DOOR, Problem, join, problem_of
 from ._progress import Progress
 from ._report import GradientReport
-from ._truth import Primal, Truth, linear_rows, scales, settle, step_sizes
-
-# Coordinates of a linear argument tried one by one, and numbers that this makes.
-LINEAR_COORDINATES = 1 << 14
-LINEAR_NUMBERS = 1 << 25
+from ._second_order import judge_second_order
+from ._truth import Primal, scales, settle, step_sizes
 
 
 def check_gradients(
@@ -133,9 +135,8 @@ def _check(
 ):
     point = join(problem.point)
     draws = Draws(problem, point, scales(problem.leaves, point), directions, seed)
-    judge = Judge(problem, draws, names, seed)
     step("calling the rule")
-    judge.call_rule()
+    called = call_rule(problem, draws)
     step("tracing")
     primal = _primal(problem)
     model, source = primal, "autodiff of what the function computes, confirmed by differences"
@@ -151,27 +152,27 @@ def _check(
     true = measured.get("true_reverse"), measured.get("true_forward")
     truth = settle(primal, true, draws.cotangents, draws.directions, source)
     if linear:
-        truth = _with_linear_rows(problem, primal, truth, linear, draws)
+        truth = with_linear_rows(primal, truth, linear, draws)
     step("judging")
-    judge.start(primal, derivatives, measured, truth)
-    judge.first_order()
+    evidence = Evidence(problem, draws, called, primal, derivatives, measured, truth, seed)
+    findings = Findings(problem)
+    FirstOrder(evidence, findings).judge(names)
     step("modes")
-    judge.other_modes(linear)
+    OtherModes(evidence, findings).judge(names, linear)
     if order > 1 and "second_order" in names:
         step("second order")
-        judge.second_order()
+        judge_second_order(evidence, findings)
     step("diagnosing")
     return GradientReport(
         function=problem.name,
         arguments=tuple(f"{a.name}: {a.dtype}{list(a.shape)}" for a in problem.leaves),
-        failures=tuple(judge.failures()),
-        modes=tuple(judge.modes),
+        failures=tuple(failures(evidence, findings)),
+        modes=tuple(findings.modes),
         truth=truth.source,
         taylor=_taylor(problem, primal, measured.get("reverse"), draws),
-        subgradients=tuple(judge.subgradients),
-        nonfinite=tuple(judge.nonfinite),
-        notes=tuple(judge.notes),
-        gradients=judge.gradients(),
+        subgradients=tuple(findings.subgradients),
+        nonfinite=tuple(findings.nonfinite),
+        gradients=gradients(evidence),
         seconds=time.perf_counter() - began,
     )
 
@@ -239,49 +240,6 @@ def _check_reference(problem, ours, theirs):
 
 def _narrow(problem):
     return any(leaf.dtype != np.float64 for leaf in (*problem.leaves, *problem.outputs))
-
-
-def _with_linear_rows(problem, primal, truth: Truth, linear, draws) -> Truth:
-    """The truth with the gradients of linear arguments taken by their definition."""
-    from dataclasses import replace
-
-    for leaf in linear:
-        _check_linear(problem, primal, leaf, draws)
-    small = [
-        leaf
-        for leaf in linear
-        if leaf.size <= LINEAR_COORDINATES
-        and leaf.size * (problem.output_size + problem.size) <= LINEAR_NUMBERS
-    ]
-    if truth.reverse is None and len(small) < len(problem.leaves):
-        return truth
-    shape = len(draws.cotangents), problem.size
-    reverse = np.zeros(shape) if truth.reverse is None else truth.reverse.copy()
-    error = np.zeros(shape) if truth.reverse_error is None else truth.reverse_error.copy()
-    for leaf in small:
-        reverse[:, leaf.elements], exact = linear_rows(primal, leaf, draws.cotangents)
-        error[:, leaf.elements] = exact
-    named = ", ".join(leaf.name for leaf in small)
-    source = f"f(x + v) - f(x) at every coordinate of {named}" if small else truth.source
-    if len(small) < len(problem.leaves) and small:
-        source += f"; {truth.source}"
-    return replace(truth, reverse=reverse, reverse_error=error, source=source)
-
-
-def _check_linear(problem, primal, leaf, draws):
-    origin, v = primal.point.copy(), np.zeros_like(primal.point)
-    origin[leaf.elements] = 0
-    v[leaf.elements] = draws.directions[0][leaf.elements]
-    u = np.zeros_like(v)
-    u[leaf.elements] = primal.point[leaf.elements]
-    start, a, b, both = (primal(origin + d) for d in (0 * v, u, v, u + v))
-    sizes = np.abs(start) + np.abs(a) + np.abs(b) + np.abs(both)
-    bound = FINE * (problem.size + problem.output_size) * sizes.max(initial=0.0)
-    if not np.all(np.abs(both - a - b + start) <= bound):
-        raise ValueError(
-            f"{DOOR}: linear_in names {leaf.name}, but {problem.name} is not linear in it: "
-            "f(u + v) - f(0) is not f(u) - f(0) + f(v) - f(0)."
-        )
 
 
 def _taylor(problem, primal, reported, draws) -> dict[str, float | None]:

@@ -1,27 +1,33 @@
 """Why a gradient is wrong: the known slip that it equals, and how exactly it does."""
 
-from typing import Any
-
 import numpy as np
 
-from ._kinks import misfit
+from ._evidence import Evidence
+from ._findings import Finding
+from ._kinks import Kinks, misfit
 from ._operations import unit
 from ._places import batch_size
-from ._slips import Evidence, slips
+from ._slips import slips
 
 # As close as a formula's value in float64 comes to that of another formula.
 CLOSE = 1e-8
 
 
-def diagnose(finding: Any, evidence: Evidence, judge: Any) -> tuple[str, str]:
-    """The slip that explains a wrong gradient, and what says so."""
+def diagnose(finding: Finding, evidence: Evidence, ties: Kinks | None) -> tuple[str, str]:
+    """The slip that explains a wrong gradient, and what says so.
+
+    Args:
+      finding: The wrong gradient.
+      evidence: What is known of it.
+      ties: The argument's kinks, if its elements' gradients don't fit together there.
+    """
     reported, true = finding.reported, finding.true
     bad = ~np.isfinite(reported) & finding.is_wrong
     if bad.any():
         kind = "NaN" if np.isnan(reported[bad]).any() else "inf"
         return f"{kind} in the gradient", f"{int(bad.sum())} of {bad.size} elements are {kind}"
-    if judge.twice is not None and judge.twice[0] == finding.leaf:
-        return _ties(judge.twice[1])
+    if ties is not None:
+        return _ties(ties)
     if evidence.truth.reverse is None:
         return "unlike the function", finding.note
     exact = finding.mode in ("reverse", "forward") and not finding.note
@@ -33,17 +39,17 @@ def diagnose(finding: Any, evidence: Evidence, judge: Any) -> tuple[str, str]:
         return _stale(finding, evidence, close)
     if finding.note:
         return finding.note, _sizes(reported, true)
+    some = _some_by_a_factor(finding, close)
+    if some:
+        return some
     if finding.mode == "reverse":
-        ignored = _ignored(finding, evidence, judge)
+        ignored = _ignored(finding, evidence)
         if ignored:
             return ignored
         for slip, what, candidate in slips(evidence, finding.leaf, true, finding.row):
             error = _relative(reported, candidate)
             if error <= close:
                 return slip, f"the reported gradient equals {what}, relative error {error:.0e}"
-    some = _some_by_a_factor(finding, close)
-    if some:
-        return some
     if finding.mode not in ("reverse", "forward"):
         return f"right in reverse mode, wrong in {finding.mode}", _sizes(reported, true)
     return "no slip that is known", _sizes(reported, true)
@@ -115,8 +121,8 @@ def _some_by_a_factor(finding, close):
     return f"a constant factor of {factor:.6g} in some elements", said
 
 
-def _ignored(finding, evidence, judge):
-    rows, _ = judge._rows("reverse")
+def _ignored(finding, evidence):
+    rows, _ = evidence.rows("reverse")
     a, b = (row[finding.leaf.elements] for row in rows[:2])
     error = _relative(a, b)
     if error > CLOSE or not np.linalg.norm(a):

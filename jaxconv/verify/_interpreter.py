@@ -93,6 +93,11 @@ def equations(traced: Any):
             yield from equations(inner)
 
 
+def computations(traced: Any):
+    """The equations that compute, without those that only call others."""
+    return (e for e in equations(traced) if e.primitive.name not in _CALLS)
+
+
 def straight_equations(traced: Any):
     """The equations that run once: those of inlined calls, but of no loop or branch."""
     for equation in getattr(traced, "jaxpr", traced).eqns:

@@ -1,7 +1,7 @@
 """How far each primitive's result may be from exact: `eps · terms · scale`, see `_rounding.py`."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -41,7 +41,10 @@ def unit(dtype: Any) -> float:
 def error(
     equation: Any, operands: Sequence, result: Any, aval: Any, is_fine: bool, coarsest: float
 ) -> tuple:
-    """(1) for one operation: a contraction's scale, factors of result and scale, and a least."""
+    """(1) for one operation: a contraction's scale, factors of result and scale, and a least.
+
+    Where the scale is the result's own size, its factor is None.
+    """
     if is_fine or not is_float(aval):
         own, tiny = FINE, 0.0
     else:
@@ -51,12 +54,12 @@ def error(
     if name == "convert_element_type":
         source = equation.invars[0].aval
         is_rounded = not is_fine and is_float(source) and unit(source.dtype) < own
-        return result, own * is_rounded, 0.0, 0.0
+        return result, own * is_rounded, None, 0.0
     if name in _ROUNDED_ONCE:
         rounded = _is_rounded(name, operands)
-        return result, own * rounded, 0.0, tiny * rounded
+        return result, own * rounded, None, tiny * rounded
     if name in _FUNCTIONS:
-        return result, _UNITS_OF_FUNCTIONS * own, 0.0, tiny
+        return result, _UNITS_OF_FUNCTIONS * own, None, tiny
     if name in _SUMS:
         # The first addition of two numbers that are not zero is the first that rounds.
         terms = _on_sums(equation, operands, lambda a: (a != 0) * 1.0, result) - 1
@@ -167,3 +170,20 @@ def _unit_of_sums(equation, own):
 def is_float(aval: Any) -> bool:
     """Whether an array is of floating-point numbers."""
     return jnp.issubdtype(getattr(aval, "dtype", np.dtype(bool)), jnp.floating)
+
+
+# Primitives whose result moves smoothly with their operands, wherever it is finite.
+_SMOOTH = frozenset({
+    *("add", "add_any", "sub", "mul", "neg", "div", "square", "integer_pow", "rsqrt"),
+    *("exp", "exp2", "expm1", "log", "log1p", "tanh", "logistic", "sin", "cos", "erf", "erfc"),
+    *("dot_general", "conv_general_dilated", "reduce_sum", "cumsum", "reduce_window_sum"),
+    *("broadcast_in_dim", "reshape", "transpose", "squeeze", "expand_dims", "slice", "pad"),
+    *("concatenate", "rev", "copy", "copy_p", "convert_element_type", "stop_gradient"),
+})  # fmt: skip
+
+
+def is_smooth(equations: Iterable[Any]) -> bool:
+    """Whether equations have no kinks: False where it isn't known."""
+    return all(
+        e.primitive.name in _SMOOTH and all(is_float(v.aval) for v in e.outvars) for e in equations
+    )

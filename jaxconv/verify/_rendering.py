@@ -77,7 +77,6 @@ def as_dict(report: GradientReport) -> dict[str, Any]:
         "taylor": _plain(dict(report.taylor)),
         "subgradients": [_plain(vars(s)) for s in report.subgradients],
         "nonfinite": list(report.nonfinite),
-        "notes": list(report.notes),
         "seconds": report.seconds,
     }
 
@@ -124,8 +123,6 @@ def _facts(report) -> Iterator[str]:
     if report.nonfinite:
         shown = ", ".join(report.nonfinite[:LISTED])
         yield f"not finite  {shown}{_more(report.nonfinite)}"
-    for note in report.notes:
-        yield f"note       {note}"
     yield f"took       {report.seconds:.1f} s"
 
 

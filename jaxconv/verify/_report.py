@@ -100,7 +100,6 @@ class GradientReport:
         with the reported gradient falls: 2 is right, 1 is wrong, None is no remainder at all.
       subgradients: Elements at kinks, accepted as one of many values.
       nonfinite: Where the gradient is NaN or inf, as text.
-      notes: What else is worth knowing.
       gradients: True and reported gradient of each argument.
       seconds: How long it took.
 
@@ -116,7 +115,6 @@ class GradientReport:
     taylor: Mapping[str, float | None]
     subgradients: tuple[Subgradient, ...] = ()
     nonfinite: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
     gradients: Mapping[str, Gradient] = field(default_factory=dict, repr=False)
     seconds: float = 0.0
 

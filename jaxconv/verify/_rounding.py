@@ -98,8 +98,11 @@ class Measurement:
         `more` asks for so many perturbed evaluations in place of the usual.
         """
         values = self.values(args)
+        sizes: dict[str, list] = {name: [] for name in args}
         with np.errstate(all="ignore"):
-            samples = [self._run(args, self._draw(), fine) for _ in range(more or self._samples)]
+            samples = [
+                self._run(args, self._draw(), fine, sizes) for _ in range(more or self._samples)
+            ]
         found = {}
         for name, value in values.items():
             rounding = _root_mean_square([s[name] - value for s in samples])
@@ -129,10 +132,10 @@ class Measurement:
         signs = self._rng.integers(0, 2, self._length, dtype=np.int8) * np.int8(2) - np.int8(1)
         return signs * self._rng.integers(32, 97, self._length, dtype=np.int8)
 
-    def _run(self, args, signs, is_fine):
+    def _run(self, args, signs, is_fine, sizes=None):
         with jax.enable_x64(True):
             return {
-                name: _flat(self._programs[name](given, signs, is_fine))
+                name: _flat(self._programs[name](given, signs, is_fine, sizes and sizes[name]))
                 for name, given in args.items()
             }
 
@@ -143,16 +146,19 @@ def _program(trace, coarsest):
     def plain(args):
         return evaluate(trace, args)
 
-    def perturbed(args, signs, is_fine):
-        return evaluate(trace, args, _Perturbation(signs, is_fine, coarsest))
+    def perturbed(args, signs, is_fine, sizes=None):
+        return evaluate(trace, args, _Perturbation(signs, is_fine, coarsest, sizes))
 
-    if has_loops(trace):
-        # Compiled to be run a few times: quickly rather than well.
-        hurry = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-        plain = jax.jit(plain, compiler_options=hurry)
-        perturbed = jax.jit(perturbed, static_argnums=2, compiler_options=hurry)
-    return lambda args, signs, is_fine: (
-        plain(list(args)) if signs is None else perturbed(list(args), signs, is_fine)
+    if not has_loops(trace):
+        return lambda args, signs, is_fine, sizes: (
+            plain(list(args)) if signs is None else perturbed(list(args), signs, is_fine, sizes)
+        )
+    # Compiled to be run a few times: quickly rather than well. It has nowhere to keep sizes.
+    hurry = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    plain_compiled = jax.jit(plain, compiler_options=hurry)
+    compiled = jax.jit(perturbed, static_argnums=2, compiler_options=hurry)
+    return lambda args, signs, is_fine, sizes: (
+        plain_compiled(list(args)) if signs is None else compiled(list(args), signs, is_fine)
     )
 
 
@@ -181,6 +187,9 @@ def _root_mean_square(deviations):
     """Of each element, over the samples in which it is a number; where it never is, infinity."""
     squares, count = 0.0, 0
     with np.errstate(invalid="ignore", over="ignore"):
+        plain = sum(deviation * deviation for deviation in deviations)
+        if np.isfinite(plain).all():
+            return np.sqrt(plain / len(deviations))
         for deviation in deviations:
             seen = np.isfinite(deviation)
             squares = squares + np.where(seen, deviation, 0.0) ** 2
@@ -196,41 +205,49 @@ def coarsest_unit(traced: Any, leaves: Sequence[Any]) -> float:
 
 
 class _Perturbation:
-    """Moves the results of each equation by (1), with signs drawn beforehand."""
+    """Moves the results of each equation by (1), with signs drawn beforehand.
+
+    How large (1) is hardly differs from one sample to the next, and takes longer than all else: the
+    first sample leaves it in `sizes`, one array for each result, where the others find it.
+    """
 
     OFFSETS = 4096  # each equation starts elsewhere in the signs, so that none has another's
 
-    def __init__(self, signs: Any, is_fine: Any, coarsest: float):
-        self.signs, self.is_fine, self.coarsest, self.count = signs, is_fine, coarsest, 0
+    def __init__(self, signs: Any, is_fine: Any, coarsest: float, sizes: list | None):
+        self.signs, self.is_fine, self.coarsest = signs, is_fine, coarsest
+        self.sizes, self.count = sizes if sizes is not None else [], 0
 
     def __call__(self, equation, operands, results, is_narrow):
         if equation.primitive.name in EXACT:
             return results
         is_fine = self.is_fine and not is_narrow
-        return [
-            self._moved(
-                result,
-                error(equation, operands, result, variable.aval, is_fine, self.coarsest),
-            )
-            if jnp.issubdtype(result.dtype, jnp.inexact)
-            else result
-            for result, variable in zip(results, equation.outvars, strict=True)
-        ]
+        moved = []
+        for result, variable in zip(results, equation.outvars, strict=True):
+            if not jnp.issubdtype(result.dtype, jnp.inexact):
+                moved.append(result)
+                continue
+            if self.count == len(self.sizes):
+                found = error(equation, operands, result, variable.aval, is_fine, self.coarsest)
+                self.sizes.append(_size(result, *found))
+            moved.append(self._moved(result, self.sizes[self.count]))
+            self.count += 1
+        return moved
 
-    def _moved(self, result, error):
+    def _moved(self, result, size):
         start = (1499 * self.count) % self.OFFSETS
-        self.count += 1
         signs = self.signs[start : start + result.size].reshape(result.shape)
         # NumPy takes a tenth of the time for arrays as small as these usually are.
-        numpy = jnp if isinstance(result, Tracer) else np
-        scale, of_result, of_scale, least = error
-        return _moved(numpy, result, scale, of_result, of_scale, least, signs)
+        if not isinstance(result, Tracer):
+            result = np.asarray(result)
+        return result + size * signs
 
 
-def _moved(numpy, result, scale, of_result, of_scale, least, signs):
-    """The result, moved by what (1) makes of its own size and of that of a contraction."""
+def _size(result, scale, of_result, of_scale, least):
+    """What (1) makes of a result's own size and of that of a contraction, for a sign of 1."""
+    numpy = jnp if isinstance(result, Tracer) else np
     magnitude = abs(numpy.asarray(result))
-    scale = numpy.where(scale > magnitude, scale, magnitude)  # also where it is NaN
-    size = of_result * magnitude + of_scale * scale + least
+    size = of_result * magnitude + least
+    if of_scale is not None:  # the magnitude also where the scale is NaN
+        size = size + of_scale * numpy.where(scale > magnitude, scale, magnitude)
     # What is not finite is not moved, lest 0·inf makes a NaN.
-    return result + numpy.where(numpy.isfinite(size), size, 0) * (signs / _UNIT_SIGN)
+    return numpy.where(numpy.isfinite(size), size, 0) / _UNIT_SIGN

@@ -6,41 +6,21 @@ these.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import jax
 import numpy as np
 
-from ._derivatives import Derivatives, Draws
+from ._evidence import Evidence
 from ._interpreter import equations, evaluate
 from ._places import batch_size
-from ._problem import Leaf, Problem, split
-from ._truth import Primal, Truth
+from ._problem import Leaf, split
 
 # A program of no more convolutions and numbers than these has its convolutions tried with other
 # options.
 CONVOLUTIONS = 12
 NUMBERS = 1 << 18
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What slips are made of."""
-
-    problem: Problem
-    primal: Primal
-    derivatives: Derivatives
-    draws: Draws
-    truth: Truth
-
-    def reverse_at(self, point: np.ndarray, w: np.ndarray) -> np.ndarray | None:
-        """The true gradient at another point or for another cotangent; None if it isn't known."""
-        if not self.truth.is_autodiff:
-            return None
-        ws = np.stack([w, *self.draws.cotangents[1:]])
-        return self.derivatives.true_reverse(point, ws)
 
 
 # A slip's name, what the gradient then equals, and that gradient.

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._differences import FEW_STEPS, STEPS, Slopes, slopes, slopes_of
-from ._interpreter import equations, evaluate, has_loops, straight_equations
-from ._operations import FINE
+from ._interpreter import computations, equations, evaluate, has_loops, straight_equations
+from ._operations import FINE, is_smooth
 from ._problem import Leaf, Problem, split
 from ._rounding import MARGIN, Measured, coarsest_unit
 
@@ -104,6 +104,7 @@ class Primal:
             _stops(equations(self.traced)),
         )
         self.stops, self.can_hold = everywhere > 0, 0 < straight == everywhere
+        self.is_smooth = is_smooth(computations(self.traced))
         self._held, self._functions = [], (held, values)
         self._compiled = jax.jit if has_loops(self.traced) else lambda function: function
         self._values = self._compiled(plain)
@@ -127,17 +128,16 @@ class Primal:
     def many(self, points: np.ndarray) -> np.ndarray:
         """The values at each row of `points`."""
         if self._batched is None:
-            with jax.enable_x64(True):
-                self._batched = jax.jit(jax.vmap(self._values, in_axes=(0, None)))
-        size = max(1, min(256, BATCH // (points.shape[1] + self.problem.output_size)))
-        # Batches of one size compile once.
-        filled = -len(points) % size if len(points) > size else 0
-        padded = np.concatenate([points, np.repeat(points[:1], filled, axis=0)])
+            self._batched = self._compiled(jax.vmap(self._values, in_axes=(0, None)))
+        most = max(1, min(256, BATCH // (points.shape[1] + self.problem.output_size)))
+        # Batches of few sizes, which JAX has compiled each primitive for.
+        size = next((size for size in (4, 16, 64) if len(points) <= size <= most), most)
+        padded = np.concatenate([points, np.repeat(points[:1], -len(points) % size, axis=0)])
         try:
             with jax.enable_x64(True):
                 rows = [
                     np.asarray(self._batched(padded[i : i + size], self._held))
-                    for i in range(0, len(padded), min(size, len(padded)))
+                    for i in range(0, len(padded), size)
                 ]
         except NotImplementedError:  # a primitive without a batching rule
             return np.stack([self(point) for point in points])
@@ -285,26 +285,3 @@ def coordinate_slopes(primal: Primal, coordinates: np.ndarray, steps: tuple[floa
         right=found.right / size,
         side_error=found.side_error / size,
     )
-
-
-def linear_rows(
-    primal: Primal, leaf: Leaf, cotangents: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """`Jᵀ w` of an argument in which the function is linear, one coordinate after the other.
-
-    x_bar[i] = <w, f(e_i) - f(0)>,     exact, since no step is small                       (1)
-    """
-    origin = primal.point.copy()
-    origin[leaf.elements] = 0
-    start = primal(origin)
-    values, errors = np.empty((len(cotangents), leaf.size)), np.empty((len(cotangents), leaf.size))
-    chunk = max(1, BATCH // (primal.problem.size + primal.problem.output_size))
-    for first in range(0, leaf.size, chunk):
-        here = np.arange(first, min(first + chunk, leaf.size))
-        points = np.repeat(origin[None], len(here), axis=0)
-        points[np.arange(len(here)), leaf.start + here] = 1.0
-        ahead = primal.many(points)
-        values[:, here] = cotangents @ (ahead - start).T
-        sums = np.abs(cotangents) @ (np.abs(ahead) + np.abs(start)).T
-        errors[:, here] = FINE * primal.problem.output_size * sums
-    return values, errors

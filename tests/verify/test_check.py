@@ -12,13 +12,15 @@ from jaxconv import verify
 
 pytestmark = pytest.mark.usefixtures("float64")
 
+FIRST = ("reverse", "forward")
+
 
 def statuses(report):
     return {mode.name: mode.status for mode in report.modes}
 
 
 def test_every_mode_of_a_right_function(normal):
-    x, kernel = normal((1, 4, 4, 2)), normal((3, 3, 2, 2))
+    x, kernel = normal((1, 3, 4, 1)), normal((2, 2, 1, 2))
     report = verify.check_gradients(conv, (x, kernel), linear_in=(0, 1))
     assert report.ok, str(report)
     found = statuses(report)
@@ -54,13 +56,13 @@ def test_a_mode_that_crashes_is_a_failure(normal):
 
 def test_a_cotangent_of_another_shape_is_named(normal):
     f = with_vjp(lambda x, b: x + b, lambda true, args, y_bar: (true[0], y_bar))
-    report = verify.check_gradients(f, (normal((4, 3)), normal((3,))))
+    report = verify.check_gradients(f, (normal((4, 3)), normal((3,))), modes="reverse")
     (failure, *_) = report.failures
     assert "sum, over the batch, missing" in failure.diagnosis
 
 
 def test_subgradients_are_accepted_and_reported():
-    report = verify.check_gradients(jax.nn.relu, (jnp.array([0.0, 1.0, -1.0]),))
+    report = verify.check_gradients(jax.nn.relu, (jnp.array([0.0, 1.0, -1.0]),), modes=FIRST)
     assert report.ok, str(report)
     (found,) = report.subgradients
     assert (found.argument, found.index, found.reported) == ("x", (0,), 0.0)
@@ -69,14 +71,14 @@ def test_subgradients_are_accepted_and_reported():
 
 def test_what_is_no_subgradient_is_rejected():
     f = with_vjp(jnp.abs, lambda true, args, y_bar: (jnp.where(args[0] == 0, 2 * y_bar, true[0]),))
-    report = verify.check_gradients(f, (jnp.array([0.0, 1.0]),))
+    report = verify.check_gradients(f, (jnp.array([0.0, 1.0]),), modes="reverse")
     assert not report.ok
     assert report.failures[0].worst[0].index == (0,)
 
 
 def test_nan_is_reported_with_its_place(normal):
     f = with_vjp(jnp.sin, lambda true, args, y_bar: (true[0].at[1, 2].set(jnp.nan),))
-    report = verify.check_gradients(f, (normal((2, 3)),))
+    report = verify.check_gradients(f, (normal((2, 3)),), modes="reverse")
     assert report.failures[0].diagnosis == "NaN in the gradient"
     assert report.nonfinite == ("args[0][1, 2]: nan",)
 
@@ -97,7 +99,7 @@ def test_a_reference_is_the_truth(normal):
     assert report.ok, str(report)
     assert "reference" in report.truth
     with pytest.raises(ValueError, match="reference must compute what"):
-        verify.check_gradients(with_loop, (x,), reference=lambda x: 4 * x + 1e-6)
+        verify.check_gradients(with_loop, (x,), reference=lambda x: 4 * x + 1e-6, modes="reverse")
 
 
 def _step(state):
@@ -110,7 +112,6 @@ def test_without_autodiff_differences_are_the_truth(normal):
             1
         ]
 
-    right = with_vjp(loop, lambda true, args, y_bar: true)
     right = jax.custom_vjp(loop)
     right.defvjp(
         lambda x: (loop(x), x), lambda x, y_bar: (y_bar * jnp.cos(jnp.sin(x)) * jnp.cos(x),)
@@ -127,23 +128,24 @@ def test_without_autodiff_differences_are_the_truth(normal):
     assert [element.index for element in report.failures[0].worst] == [(2,)]
 
 
-def test_one_wrong_element_of_a_million_is_found(normal):
-    """In under ten seconds on two cores; the bound is loose, since tests run beside others."""
-    x = normal((1000, 1000), np.float32)
+def test_one_wrong_element_of_a_hundred_thousand_is_found(normal):
+    """In well under a second on two cores; the bound is loose, since tests run beside others."""
+    x = normal((250, 400), np.float32)
 
     def wrong(true, args, y_bar):
-        return (true[0].at[123, 456].multiply(1.01),)
+        return (true[0].at[123, 356].multiply(1.01),)
 
     began = time.process_time()
     report = verify.check_gradients(with_vjp(jnp.tanh, wrong), (x,), modes="reverse", order=1)
     seconds = time.process_time() - began
-    assert [element.index for element in report.failures[0].worst] == [(123, 456)]
-    assert seconds < 40
+    assert [element.index for element in report.failures[0].worst] == [(123, 356)]
+    assert seconds < 10
 
 
 def test_forward_mode_is_not_forgiven_for_its_size(normal):
     zero = with_jvp(conv, lambda y_dot, args, dots: 0 * y_dot)
-    report = verify.check_gradients(zero, (normal((1, 28, 28, 1)), normal((3, 3, 1, 2))), order=1)
+    args = normal((1, 28, 28, 1)), normal((3, 3, 1, 2))
+    report = verify.check_gradients(zero, args, modes="forward", order=1)
     assert not report.ok
     assert statuses(report)["forward"] == "wrong"
 

@@ -1,0 +1,70 @@
+"""What a report says of what was found."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ._diagnosis import diagnose
+from ._evidence import Evidence
+from ._findings import Finding, Findings
+from ._places import where
+from ._problem import split
+from ._report import Element, Failure, Gradient
+from ._rounding import MARGIN
+
+# The worst elements that a failure lists.
+WORST = 5
+
+
+def failures(evidence: Evidence, findings: Findings) -> Iterator[Failure]:
+    """One for each array, of the first mode that is wrong for it."""
+    yield from findings.plain
+    by_leaf: dict[str, list[Finding]] = {}
+    for finding in findings.wrong:
+        by_leaf.setdefault(finding.leaf.name, []).append(finding)
+    for first, *others in by_leaf.values():
+        diagnosis, said = diagnose(first, evidence, findings.ties.get(first.leaf))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            size = np.linalg.norm(first.true)
+            relative = float(np.linalg.norm(first.reported - first.true) / size)
+        yield Failure(
+            argument=first.leaf.name,
+            mode=first.mode,
+            also=tuple(dict.fromkeys(other.mode for other in others)),
+            diagnosis=diagnosis,
+            evidence=said,
+            where=where(first.is_wrong, first.leaf, evidence.problem),
+            worst=_worst(first),
+            relative_error=relative,
+        )
+
+
+def _worst(finding):
+    gap = np.abs(finding.reported - finding.true)
+    excess = np.where(finding.is_wrong, np.where(np.isnan(gap), np.inf, gap), -1.0)
+    order = np.argsort(-excess, kind="stable")[:WORST]
+    return tuple(
+        Element(
+            tuple(int(i) for i in np.unravel_index(i, finding.leaf.shape)),
+            float(finding.reported[i]),
+            float(finding.true[i]),
+            float(finding.bound[i]),
+        )
+        for i in order
+        if finding.is_wrong[i]
+    )
+
+
+def gradients(evidence: Evidence) -> dict[str, Gradient]:
+    """True and reported gradients of the first cotangent, in the arrays' shapes."""
+    truth, leaves = evidence.truth, evidence.problem.leaves
+    if "reverse" not in evidence.measured or truth.reverse is None:
+        return {}
+    rows, rounding = evidence.rows("reverse")
+    assert truth.reverse_error is not None
+    arrays = truth.reverse[0], rows[0], MARGIN * rounding[0] + truth.reverse_error[0]
+    true, reported, bound = (split(leaves, a) for a in arrays)
+    return {
+        leaf.name: Gradient(*found)
+        for leaf, *found in zip(leaves, true, reported, bound, strict=True)
+    }

@@ -1,0 +1,112 @@
+"""What is found wrong, collected mode by mode."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._problem import Leaf, Problem, first_line
+from ._report import Failure, Mode, Subgradient
+
+# Perturbed evaluations before a rule is called wrong for the rounding of its own dtype alone: near
+# a tie the choice may fall either way, which eight evaluations can miss.
+SECOND_LOOK = 64
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A wrong gradient of one array, all of it flat."""
+
+    leaf: Leaf
+    mode: str
+    reported: np.ndarray
+    true: np.ndarray
+    bound: np.ndarray
+    is_wrong: np.ndarray
+    row: int = 0
+    note: str = ""
+
+
+class Findings:
+    """What was found so far.
+
+    Attributes:
+      wrong: The wrong gradients, in the order in which they were found.
+      plain: Failures that are no wrong numbers.
+      modes: What became of each mode.
+      subgradients: Values between the two slopes of a kink.
+      nonfinite: Where a gradient is NaN or infinite.
+      ties: Arguments with kinks whose elements' gradients don't fit together, and those kinks.
+    """
+
+    def __init__(self, problem: Problem):
+        self.wrong: list[Finding] = []
+        self.plain: list[Failure] = []
+        self.modes: list[Mode] = []
+        self.subgradients: list[Subgradient] = []
+        self.nonfinite: list[str] = []
+        self.ties: dict[Leaf, Any] = {}
+        self._names = ", ".join(leaf.name for leaf in problem.leaves)
+
+    def fail(self, mode: str, diagnosis: str, evidence: str = "") -> None:
+        """Record a failure of the function as a whole."""
+        self.plain.append(Failure(self._names, mode, diagnosis, evidence))
+
+    def absent(self, mode: str, why: str) -> None:
+        """Record a mode that the function doesn't have."""
+        self.modes.append(Mode(mode, "absent", why))
+
+    def crashed(self, mode: str, error: Exception) -> None:
+        """Record a mode that raises."""
+        self.modes.append(Mode(mode, "crashed", f"{type(error).__name__}: {first_line(error)}"))
+        self.fail(mode, *_diagnosis_of_error(error))
+
+    def complain(self, mode: str, complaints: Sequence[str]) -> None:
+        """Record what a mode does wrong in words, or that it does nothing wrong."""
+        self.modes.append(Mode(mode, "wrong" if complaints else "ok", "; ".join(complaints)))
+        if complaints and not self.is_wrong_in("reverse"):
+            self.fail(mode, complaints[0], "; ".join(complaints[1:]))
+
+    def settle(self, mode: str, before: int) -> None:
+        """Record whether a mode is right: whether more is wrong than `before` it was judged."""
+        names = dict.fromkeys(finding.leaf.name for finding in self.wrong[before:])
+        detail = f"wrong for {', '.join(names)}" if names else ""
+        self.modes.append(Mode(mode, "wrong" if names else "ok", detail))
+
+    def is_wrong_in(self, mode: str) -> bool:
+        """Whether a mode has a wrong gradient."""
+        return any(finding.mode == mode for finding in self.wrong)
+
+
+def beyond(reported: np.ndarray, true: np.ndarray, bound: np.ndarray) -> np.ndarray:
+    """Where two numbers are further apart than the bound; NaN is nowhere near."""
+    with np.errstate(invalid="ignore"):
+        near = np.abs(reported - true) <= bound
+        same = (reported == true) | (np.isnan(reported) & np.isnan(true))
+    return ~(near | same)
+
+
+def differing(
+    leaves: Sequence[Leaf], mode: str, values: np.ndarray, expected: np.ndarray, bound: np.ndarray
+) -> list[Finding]:
+    """A finding for each leaf with values beyond the bound."""
+    found = []
+    for leaf in leaves:
+        here = leaf.elements
+        arrays = values[here], expected[here], bound[here]
+        is_wrong = beyond(*arrays)
+        if is_wrong.any():
+            found.append(Finding(leaf, mode, *arrays, is_wrong))
+    return found
+
+
+def _diagnosis_of_error(error):
+    """What an exception says of a rule."""
+    text = first_line(error)
+    if "shapes do not match" in text or "bwd rule produced an output of type" in text:
+        return (
+            "a cotangent of another shape than its argument: is a sum, over the batch, missing?",
+            text,
+        )
+    return f"the rule raises {type(error).__name__}", text

@@ -1,0 +1,243 @@
+"""The first derivative compared with the truth, in reverse and in forward mode."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from . import _kinks
+from ._differences import slopes
+from ._evidence import Evidence
+from ._findings import SECOND_LOOK, Finding, Findings, beyond, differing
+from ._operations import FINE
+from ._report import Mode, Subgradient
+from ._rounding import MARGIN
+from ._search import worst_by_halves
+from ._truth import ERRORS, dot_gap, step_sizes
+
+# Elements that are NaN or infinite, of which so many are named.
+NAMED = 5
+
+
+class FirstOrder:
+    """Compares reverse and forward mode: as formulas, and as they are."""
+
+    def __init__(self, evidence: Evidence, findings: Findings):
+        self.evidence, self.findings = evidence, findings
+        self.problem, self.draws = evidence.problem, evidence.draws
+        self.primal, self.truth = evidence.primal, evidence.truth
+
+    def judge(self, names: Sequence[str]) -> None:
+        """Judge those of the modes that are asked for."""
+        findings, called, measured = self.findings, self.evidence.called, self.evidence.measured
+        missing = self.evidence.derivatives.missing
+        if "reverse" in missing and "forward" in missing:
+            findings.fail("reverse, forward", "there is no derivative", missing["reverse"])
+        if "reverse" in names and self._exists("reverse", called.error):
+            self._reverse()
+        if "forward" in names and self._exists("forward", None):
+            self._forward()
+        if "reverse" in measured and "forward" in measured:
+            self._dot_test()
+        if called.rows is None:
+            return
+        if "cotangent_dtype" in names:
+            findings.complain("cotangent_dtype", called.wrong_types)
+        if "determinism" in names:
+            different = [] if called.repeats else ["the same call returned different numbers"]
+            findings.complain("determinism", different)
+        if "cotangent_linearity" in names and "reverse" in measured:
+            self._linearity()
+        if "second_point" in names and "reverse" in measured:
+            self._second_point()
+
+    def _exists(self, name, call_error):
+        """Whether a mode can be judged; one that is absent or crashes is recorded."""
+        derivatives = self.evidence.derivatives
+        if name in derivatives.missing:
+            self.findings.absent(name, derivatives.missing[name])
+            return False
+        error = derivatives.crashed.get(name) or call_error
+        if error is not None:
+            self.findings.crashed(name, error)
+        return error is None
+
+    # Reverse mode
+
+    def _reverse(self):
+        rows, rounding = self.evidence.rows("reverse")
+        before = len(self.findings.wrong)
+        for leaf in self.problem.leaves:
+            here = leaf.elements
+            self._nonfinite(leaf, rows[:, here])
+            if self.truth.reverse is None:
+                self._along_directions(leaf, rows, rounding)
+                continue
+            assert self.truth.reverse_error is not None
+            true, error = self.truth.reverse[:, here], self.truth.reverse_error[:, here]
+            bound = MARGIN * rounding[:, here] + error + 4 * FINE * np.abs(true)
+            self._compare(leaf, rows[:, here], true, bound)
+        if len(self.findings.wrong) == before and self.evidence.called.rows is not None:
+            self._as_it_is(rows)
+        self.findings.settle("reverse", before)
+
+    def _compare(self, leaf, rows, true, bound):
+        """Compare the rows of a leaf; kinks excuse what lies between their slopes."""
+        for row in range(len(rows)):
+            is_wrong = beyond(rows[row], true[row], bound[row])
+            if is_wrong.any():
+                is_wrong = self._not_excused(leaf, is_wrong, row)
+            if is_wrong.any():
+                arrays = rows[row], true[row], bound[row], is_wrong
+                self.findings.wrong.append(Finding(leaf, "reverse", *arrays, row))
+                return
+
+    def _not_excused(self, leaf, is_wrong, row):
+        """Those of the elements that are no subgradients either."""
+        if self.primal.is_smooth:
+            return is_wrong
+        elements = np.flatnonzero(is_wrong)
+        w, gradient = self.draws.cotangents[row], self.evidence.rows("reverse")[0][row]
+        kinks = _kinks.look(self.primal, leaf, elements, gradient, w, self.evidence.seed)
+        reported = gradient[leaf.elements]
+        accepted = elements[kinks.is_subgradient]
+        if not len(accepted):
+            return is_wrong
+        if _kinks.misfit(kinks):
+            self.findings.ties[leaf] = kinks
+            return is_wrong
+        if row == 0:
+            for element, low, high in zip(
+                accepted, *(a[kinks.is_subgradient] for a in (kinks.low, kinks.high)), strict=True
+            ):
+                index = tuple(int(i) for i in np.unravel_index(element, leaf.shape))
+                values = float(reported[element]), float(low), float(high)
+                self.findings.subgradients.append(Subgradient(leaf.name, index, *values))
+        is_wrong = is_wrong.copy()
+        is_wrong[accepted] = False
+        return is_wrong
+
+    def _as_it_is(self, rows):
+        """The rule in its own dtype differs from its formula by rounding, and no more."""
+        called = self.evidence.called.rows
+        assert called is not None
+        bound = self.evidence.own_bound(self.primal.point)
+        for row, formula in enumerate(rows):
+            wrong = beyond(called[row], formula, bound[row])
+            if wrong.any():
+                bound = self.evidence.own_bound(self.primal.point, SECOND_LOOK)
+                wrong = beyond(called[row], formula, bound[row])
+            for leaf in self.problem.leaves:
+                here = leaf.elements
+                if wrong[here].any():
+                    note = f"off by more than {leaf.dtype} rounding explains"
+                    values = called[row][here], formula[here], bound[row][here], wrong[here]
+                    self.findings.wrong.append(Finding(leaf, "reverse", *values, row, note))
+            if wrong.any():
+                return
+
+    def _along_directions(self, leaf, rows, rounding):
+        """Where no element's truth is known: the slope along directions of this argument alone."""
+        steps, cotangents = step_sizes(self.primal), self.draws.cotangents
+        for v in self.draws.directions:
+            alone = np.zeros_like(v)
+            alone[leaf.elements] = v[leaf.elements]
+            line = slopes(self.primal, self.primal.point, alone, steps)
+            gap, bound = dot_gap(
+                line.central[None], ERRORS * line.error[None], rows, MARGIN * rounding,
+                cotangents, alone[None],
+            )  # fmt: skip
+            bad = np.abs(gap[:, 0]) > bound[:, 0]
+            if bad.any():
+                row = int(bad.argmax())
+                note = f"the slope along a random direction is off by {abs(gap[row, 0]):.3g}"
+                self.findings.wrong.append(self._by_halves(leaf, rows[row], row, note))
+                return
+
+    def _by_halves(self, leaf, gradient, row, note):
+        """The finding of the element that a search finds, all others taken to be right."""
+        found = worst_by_halves(
+            self.primal, leaf, gradient, self.draws.cotangents[row], self.evidence.seed
+        )
+        reported = gradient[leaf.elements]
+        is_wrong, true, bound = np.zeros(leaf.size, bool), reported.copy(), np.zeros(leaf.size)
+        for element, slope, error in found:
+            is_wrong[element], true[element], bound[element] = True, slope, error
+        return Finding(leaf, "reverse", reported, true, bound, is_wrong, row, note)
+
+    def _nonfinite(self, leaf, rows):
+        bad = ~np.isfinite(rows).all(axis=0)
+        for element in np.flatnonzero(bad)[:NAMED]:
+            index = [int(i) for i in np.unravel_index(element, leaf.shape)]
+            value = rows[:, element][~np.isfinite(rows[:, element])][0]
+            self.findings.nonfinite.append(f"{leaf.name}{index}: {value}")
+
+    # Forward mode, and both together
+
+    def _forward(self):
+        rows, rounding = self.evidence.rows("forward")
+        before = len(self.findings.wrong)
+        for leaf in self.problem.outputs:
+            here = leaf.elements
+            for row, line in enumerate(self.truth.slopes):
+                true, error = self.truth.forward[row][here], self.truth.forward_error[row][here]
+                bound = MARGIN * rounding[row][here] + error + 4 * FINE * np.abs(true)
+                reported = rows[row][here]
+                slack = bound + ERRORS * line.side_error[here]
+                low = np.minimum(line.left, line.right)[here] - slack
+                high = np.maximum(line.left, line.right)[here] + slack
+                between = line.is_kink[here] & (low <= reported) & (reported <= high)
+                is_wrong = beyond(reported, true, bound) & ~between
+                if is_wrong.any():
+                    arrays = reported, true, bound, is_wrong
+                    self.findings.wrong.append(Finding(leaf, "forward", *arrays, row))
+                    break
+        self.findings.settle("forward", before)
+
+    def _dot_test(self):
+        cotangents, directions = self.draws.cotangents, self.draws.directions
+        forward, forward_rounding = self.evidence.rows("forward")
+        reverse, reverse_rounding = self.evidence.rows("reverse")
+        gap, bound = dot_gap(
+            forward, MARGIN * forward_rounding, reverse, MARGIN * reverse_rounding,
+            cotangents, directions,
+        )  # fmt: skip
+        sums = np.abs(cotangents) @ np.abs(forward).T
+        worst = float(np.max(np.abs(gap) / np.maximum(sums, np.finfo(float).tiny), initial=0.0))
+        said = f"<w, J v> and <Jᵀ w, v> differ by {worst:.1e} of their size"
+        is_off = bool(np.any(np.abs(gap) > bound))
+        self.findings.modes.append(Mode("dot_test", "wrong" if is_off else "ok", said))
+        if is_off and not self.findings.wrong and not self.findings.subgradients:
+            self.findings.fail("dot_test", "forward and reverse disagree", said)
+
+    # What a rule must not depend on
+
+    def _linearity(self):
+        rows, rounding = self.evidence.rows("reverse")
+        a, b, both = rows
+        bound = MARGIN * rounding.sum(axis=0) + 4 * FINE * (np.abs(a) + np.abs(b))
+        off = differing(self.problem.leaves, "cotangent_linearity", a + b, both, bound)
+        self.findings.complain(
+            "cotangent_linearity",
+            [f"the gradient of {found.leaf.name} is not linear in the cotangent" for found in off],
+        )
+
+    def _second_point(self):
+        """At another point the rule, called after the first, is as right as there."""
+        before, size, point = len(self.findings.wrong), self.problem.size, self.draws.second_point
+        if not self.findings.is_wrong_in("reverse"):
+            expected = self.evidence.own("reverse", point)[0][0]
+            if self.truth.is_autodiff:
+                # The formula is known to be right at the first point only.
+                expected = self.evidence.derivatives.true_reverse(point, self.draws.cotangents)
+            assert len(expected) == size
+            found: list[Finding] = []
+            for more in (0, SECOND_LOOK):
+                # Twice: the truth is rounded, too.
+                bound = 2 * self.evidence.own_bound(point, more)[0] + 4 * FINE * np.abs(expected)
+                values = self.evidence.called.elsewhere
+                assert values is not None
+                found = differing(self.problem.leaves, "second_point", values, expected, bound)
+                if not found:
+                    break
+            self.findings.wrong += found
+        self.findings.settle("second_point", before)

@@ -1,0 +1,79 @@
+"""The second derivative of `<w, f>` along a direction, by each composition of the modes."""
+
+import jax
+import numpy as np
+
+from . import _modes
+from ._derivatives import FEW_SAMPLES
+from ._differences import slopes
+from ._evidence import Evidence
+from ._findings import Findings, differing
+from ._operations import FINE
+from ._problem import Leaf, join, split
+from ._rounding import MARGIN, Measurement
+from ._truth import ERRORS, step_sizes
+
+
+def judge_second_order(evidence: Evidence, findings: Findings) -> None:
+    """Compare each composition with how the true gradient moves along the first direction."""
+    if not evidence.truth.is_autodiff or "true_reverse" not in evidence.measured:
+        findings.absent("second_order", "its truth isn't known")
+        return
+    problem, primal, draws = evidence.problem, evidence.primal, evidence.draws
+    point = draws.xs, tuple(draws.ws[0]), tuple(draws.vs[0])
+    traces = _traces(problem.function, point, findings)
+    if not traces or findings.wrong:
+        return
+    traces = {"value": primal.traced, **traces}
+    measurement = Measurement(traces, primal.coarsest, evidence.seed, FEW_SAMPLES)
+    flat = jax.tree.leaves(point)
+    found = measurement({name: flat for name in _modes.SECOND_ORDER if name in traces})
+    true, error = _curvature(evidence)
+    for name, result in found.items():
+        expected, slack, leaves = true, error, problem.leaves
+        if name == "forward over forward":
+            v = draws.directions[0]
+            expected, slack = np.array([true @ v]), np.array([error @ np.abs(v)])
+            leaves = [Leaf("v H v", -1, (), np.float64, 0)]
+        bound = 2 * MARGIN * result.rounding + slack + 4 * FINE * np.abs(expected)
+        before = len(findings.wrong)
+        findings.wrong += differing(leaves, name, result.value, expected, bound)
+        findings.settle(name, before)
+
+
+def _traces(function, point, findings):
+    """The compositions that exist."""
+    traces = {}
+    for name, mode in _modes.SECOND_ORDER.items():
+
+        def call(xs, w, v, mode=mode):
+            return mode(function, xs, w, v)
+
+        try:
+            traces[name] = _modes.trace(call, *point)
+        except _modes.Absent as why:
+            findings.absent(name, str(why))
+        except Exception as error:
+            findings.crashed(name, error)
+    return traces
+
+
+def _curvature(evidence):
+    """How the true gradient moves along the first direction, and how far that may be off."""
+    problem, primal, draws = evidence.problem, evidence.primal, evidence.draws
+    v = draws.directions[0]
+    if primal.stops:  # differences would move what is meant to stand still
+        with jax.enable_x64(True):
+            point = tuple(split(problem.leaves, primal.point))
+            w = tuple(split(problem.outputs, draws.cotangents[0]))
+            along = tuple(split(problem.leaves, v))
+            true = join(_modes.forward_over_reverse(primal.function64, point, w, along))
+        return true, FINE * (problem.size + problem.output_size) * np.abs(true)
+
+    def gradient(point):
+        return evidence.derivatives.true_reverse(point, draws.cotangents)
+
+    line = slopes(gradient, primal.point, v, step_sizes(primal))
+    # Where the gradient itself has a kink, any curvature between those of its sides will do.
+    sides = np.abs(line.right - line.left) / 2 + ERRORS * line.side_error
+    return line.central, ERRORS * line.error + np.where(line.is_kink, sides, 0)
