@@ -34,7 +34,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from ._typing import Array
+from ._typing import AnyArray, Array
 
 # A corner's definition or one of its lowerings: operands in slot order, static keyword parameters.
 Map: TypeAlias = Callable[..., Array]
@@ -56,13 +56,13 @@ class Operation:
         for platform, lowering in lowerings.items():
             mlir.register_lowering(self.primitive, _lowering_rule(lowering), platform=platform)
 
-    def __call__(self, *operands: Array, **params: Any) -> Array:
+    def __call__(self, *operands: AnyArray, **params: Any) -> Array:
         return self.primitive.bind(*_vary_alike(operands), **params)
 
     def __repr__(self) -> str:
         return f"<jaxconv operation {self.name}>"
 
-    def _run_now(self, *operands: Array, **params: Any) -> Array:
+    def _run_now(self, *operands: AnyArray, **params: Any) -> Array:
         # Outside jit: compile this one operation, for whatever device its operands are on.
         return _compiled(self.primitive, tuple(sorted(params.items())))(*operands)
 
@@ -286,7 +286,7 @@ def _zero_tangent(out: Array) -> ad.Zero:
     return ad.Zero(jax.typeof(out).to_tangent_aval())
 
 
-def _vary_alike(operands: Sequence[Array]) -> Sequence[Array]:
+def _vary_alike(operands: Sequence[AnyArray]) -> Sequence[AnyArray]:
     """Bring operands to the same varying axes, as `shard_map` with its replication check asks.
 
     An operand that is replicated over a mesh axis, met by one that varies over it, counts as
