@@ -152,7 +152,7 @@ def _scatter_by_shifts(y: Array, index: Array, geometry: Geometry) -> Array:
 
     x = add_up(term(shifts) for shifts in itertools.product(*tables))
     whole = [end * s for end, s in zip(ends, geometry.strides, strict=True)]
-    x = x.reshape(len(y), *whole, y.shape[-1])
+    x = x.reshape(y.shape[0], *whole, y.shape[-1])
     for axis, (size, (lo, _)) in enumerate(zip(geometry.input_size, geometry.padding, strict=True)):
         x = pad(x, axis, -lo, lo + size - whole[axis])
     return x
