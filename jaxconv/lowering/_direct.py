@@ -8,7 +8,7 @@ transposes cost one pass over an operand.
 Cost: 2·n·|P|·|R|·c·o/g operations for P output positions and R taps, in every corner.
 """
 
-import numpy as np
+import jax.numpy as jnp
 from jax import lax
 
 from .._geometry import Geometry
@@ -41,7 +41,7 @@ def direct_kernel_vjp(
     if not geometry.rank and groups == 1:
         x, y = to_common_dtype(x, y)
         over_examples = (((0,), (0,)), ((), ()))
-        wide = accumulator(np.promote_types(x.dtype, dtypes[1]))
+        wide = accumulator(jnp.promote_types(x.dtype, dtypes[1]))
         k = lax.dot_general(x, y, over_examples, precision=precision, preferred_element_type=wide)
         return k.astype(dtypes[1])
     taps = examples_as_channels(x, groups)  # (c/g, *input, g·n)
@@ -53,7 +53,7 @@ def direct_kernel_vjp(
 
 def _convolve(x, kernel, geometry, precision, dtype):
     x, kernel = to_common_dtype(x, kernel)
-    sum_dtype = accumulator(np.promote_types(x.dtype, dtype))
+    sum_dtype = accumulator(jnp.promote_types(x.dtype, dtype))
     if not geometry.rank:
         return _dense(x, kernel, geometry.groups, precision, sum_dtype).astype(dtype)
     sides, geometry = cropped(geometry)  # XLA of JAX 0.10 gets some negative padding wrong
