@@ -1,7 +1,8 @@
 """`jax.lax.conv_general_dilated` with jaxconv's derivatives: same arguments, same order."""
 
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,37 @@ Integers: TypeAlias = Sequence[int] | np.ndarray
 Sides: TypeAlias = str | Sequence[Sequence[int]] | np.ndarray
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _with_errors_of_lax(function: Callable[P, R]) -> Callable[P, R]:
+    """Raise our message in an error of the class that lax raises, for whoever catches that."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except (TypeError, ValueError) as error:
+            raise _class_of_lax(error, args, kwargs)(str(error)) from None
+
+    return call
+
+
+def _class_of_lax(error: Exception, args: tuple, kwargs: dict[str, Any]) -> type[Exception]:
+    try:
+        with np.errstate(all="ignore"):  # lax divides by strides before it looks at them
+            jax.eval_shape(lambda: lax.conv_general_dilated(*args, **kwargs))
+    except TypeError:
+        return TypeError
+    except ValueError:
+        return ValueError
+    except Exception:  # lax does not look for this mistake, it breaks somewhere inside
+        pass
+    return TypeError if isinstance(error, TypeError) else ValueError
+
+
+@_with_errors_of_lax
 def conv_general_dilated(
     lhs: AnyArray,
     rhs: AnyArray,
@@ -71,41 +103,24 @@ def conv_general_dilated(
     >>> conv_general_dilated(x, kernel, (1, 1), "SAME").shape
     (2, 4, 8, 8)
     """
-    arguments: tuple[Any, ...] = (
-        listed(window_strides),
-        listed(padding),
-        listed(lhs_dilation),
-        listed(rhs_dilation),
-        dimension_numbers,
-        feature_group_count,
-        batch_group_count,
-        precision,
-        preferred_element_type,
-        out_sharding,
-    )
+    window_strides, padding = listed(window_strides), listed(padding)
+    lhs_dilation, rhs_dilation = listed(lhs_dilation), listed(rhs_dilation)
     if {getattr(operand, "dtype", None) for operand in (lhs, rhs)} == {np.dtype(bool)}:
-        # Of booleans there is no derivative to have a rule for.
-        return lax.conv_general_dilated(jnp.asarray(lhs), jnp.asarray(rhs), *arguments)
-    try:
-        return _convolve(lhs, rhs, *arguments)
-    except (TypeError, ValueError) as error:
-        raise _of_class_of_lax(error, lhs, rhs, *arguments) from None
-
-
-def _convolve(
-    lhs,
-    rhs,
-    window_strides,
-    padding,
-    lhs_dilation,
-    rhs_dilation,
-    dimension_numbers,
-    feature_group_count,
-    batch_group_count,
-    precision,
-    preferred_element_type,
-    out_sharding,
-) -> Array:
+        of_lax: Any = lax.conv_general_dilated  # there is no derivative to have a rule for
+        return of_lax(
+            lhs,
+            rhs,
+            window_strides,
+            padding,
+            lhs_dilation,
+            rhs_dilation,
+            dimension_numbers,
+            feature_group_count,
+            batch_group_count,
+            precision,
+            preferred_element_type,
+            out_sharding,
+        )
     lhs, rhs = as_array(f"{_NAME}: lhs", lhs), as_array(f"{_NAME}: rhs", rhs)
     if lhs.ndim != rhs.ndim or lhs.ndim < 2:
         raise ValueError(
@@ -138,21 +153,6 @@ def _convolve(
     x, kernel = call.input("lhs", lhs), call.kernel("rhs", rhs)
     y = convolve(call, x, kernel, (window_strides, padding, e, d, groups))
     return y if out_sharding is None else jax.sharding.reshard(y, out_sharding)
-
-
-def _of_class_of_lax(error: Exception, *arguments: Any) -> Exception:
-    """Our message in an error of the class that lax raises, for whoever catches that."""
-    lhs, rhs, *options = arguments
-    try:
-        with np.errstate(all="ignore"):  # lax divides by strides before it looks at them
-            jax.eval_shape(lambda x, k: lax.conv_general_dilated(x, k, *options), lhs, rhs)
-    except TypeError:
-        return TypeError(str(error))
-    except ValueError:
-        return ValueError(str(error))
-    except Exception:  # lax has no message of its own for this mistake, it breaks somewhere inside
-        return error
-    return error  # a mistake that lax lets pass
 
 
 def _batch_groups_as_features(lhs, rhs, numbers: lax.ConvDimensionNumbers, count: int) -> Array:
