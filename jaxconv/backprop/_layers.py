@@ -4,6 +4,7 @@ Every layer computes z = map(a) + b from the activations a of the layer before i
 hand-written transposes of the map carry errors back and find gradients; none is left to autodiff.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -37,7 +38,7 @@ ACTIVATIONS = {
 
 
 @dataclass(frozen=True)
-class Layer:
+class Layer(ABC):
     """What all layers share: a name, an activation, and where the input comes from.
 
     Attributes:
@@ -51,13 +52,13 @@ class Layer:
     activation: str | None = field(default=None, kw_only=True)
     after: str | tuple[str, ...] | None = field(default=None, kw_only=True)
 
+    @abstractmethod
     def forward(self, weights: Weights, a: Any) -> tuple[Array, Any]:
         """z of the layer, and what else the way back needs to know."""
-        raise NotImplementedError
 
+    @abstractmethod
     def back(self, weights: Weights, a: Any, memory: Any, delta: Array) -> Any:
         """The transpose of the map: the error of the incoming activations."""
-        raise NotImplementedError
 
     def gradients(self, weights: Weights, a: Any, delta: Array) -> dict[str, Array]:
         """The derivatives of the cost by the layer's weights; by default it has none."""

@@ -1,5 +1,6 @@
 """Layers with weights: dense ones, convolutions and transposed convolutions."""
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -26,9 +27,9 @@ class Weighted(Layer):
         """The name of the layer under which the kernel is found."""
         return self.name
 
+    @abstractmethod
     def kernel_shape(self, shape: Shape) -> Shape:
         """The shape of the kernel for incoming activations of a given shape."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -44,18 +44,7 @@ def max_pool_error(
     """
     options = (window_shape, strides, padding, window_dilation)
     chain = (
-        (
-            r"\frac{\partial C}{\partial x_{i,c}}",
-            "Definition.",
-            lambda x, delta, geometry: derivative(lambda x: np.sum(delta * maxima(x, geometry)), x),
-        ),
-        (
-            r"\sum_p \delta_{p,c} \, \frac{\partial y_{p,c}}{\partial x_{i,c}}",
-            "Chain rule; channels don't mix.",
-            lambda x, delta, geometry: np.tensordot(
-                delta, derivative(lambda x: maxima(x, geometry), x), delta.ndim
-            ),
-        ),
+        *_chain_rule(maxima),
         (
             r"\sum_p \delta_{p,c} \, [s p + d m_{p,c} - \mathrm{lo} = i]",
             "Let $m_p$ be the tap of the largest element of window p, so that "
@@ -106,18 +95,7 @@ def avg_pool_error(
     """
     options = (window_shape, strides, padding, window_dilation)
     chain = (
-        (
-            r"\frac{\partial C}{\partial x_{i,c}}",
-            "Definition.",
-            lambda x, delta, geometry: derivative(lambda x: np.sum(delta * _means(x, geometry)), x),
-        ),
-        (
-            r"\sum_p \delta_{p,c} \, \frac{\partial y_{p,c}}{\partial x_{i,c}}",
-            "Chain rule; channels don't mix.",
-            lambda x, delta, geometry: np.tensordot(
-                delta, derivative(lambda x: _means(x, geometry), x), delta.ndim
-            ),
-        ),
+        *_chain_rule(_means),
         (
             r"\frac{1}{R} \sum_p \delta_{p,c} \sum_r [s p + d r - \mathrm{lo} = i]",
             "$y_p$ is the sum of its window's R elements over R: it has slope 1/R in each of them.",
@@ -213,6 +191,24 @@ def _largest_scale(x, delta, geometry):
 
 def _mean_scale(x, delta, geometry):
     return _shares(x, np.abs(delta), geometry), int(np.prod(geometry.window)) + 1
+
+
+def _chain_rule(pool):
+    """How both derivations begin, for `pool(x, geometry)`."""
+    return (
+        (
+            r"\frac{\partial C}{\partial x_{i,c}}",
+            "Definition.",
+            lambda x, delta, geometry: derivative(lambda x: np.sum(delta * pool(x, geometry)), x),
+        ),
+        (
+            r"\sum_p \delta_{p,c} \, \frac{\partial y_{p,c}}{\partial x_{i,c}}",
+            "Chain rule; channels don't mix.",
+            lambda x, delta, geometry: np.tensordot(
+                delta, derivative(lambda x: pool(x, geometry), x), delta.ndim
+            ),
+        ),
+    )
 
 
 def _derivation(title, chain, options, scale):
