@@ -111,7 +111,7 @@ def _function(name: str) -> Any:
         sys.path.insert(0, os.getcwd())
     try:
         found: Any = importlib.import_module(module)
-    except Exception as error:
+    except Exception as error:  # a user's module runs when imported, and may raise anything
         raise _Misuse(f"cannot import {module}: {type(error).__name__}: {error}.") from error
     for part in path.split("."):
         if not hasattr(found, part):

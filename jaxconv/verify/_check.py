@@ -214,7 +214,7 @@ def _linear_leaves(problem: Problem, linear_in: Any, count: int) -> list:
 def _primal(problem: Problem) -> Primal:
     try:
         return Primal(problem)
-    except Exception as error:
+    except Exception as error:  # tracing runs the user's function
         raise ValueError(
             f"{DOOR}: JAX can't trace {problem.name}: {type(error).__name__}: "
             f"{' '.join(str(error).split())[:300]}"

@@ -46,7 +46,7 @@ class Derivatives:
             self.traces[name] = _modes.trace(function, *args)
         except _modes.Absent as why:
             self.missing[name] = str(why)
-        except Exception as error:
+        except Exception as error:  # the user's rule runs, and what it raises is a finding
             self.crashed[name] = error
 
     def __call__(

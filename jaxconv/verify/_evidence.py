@@ -42,7 +42,7 @@ def call_rule(problem: Problem, draws: Draws) -> Called:
         rows = pull_back(draws.xs, draws.ws)
         again = pull_back(draws.xs, draws.ws[:1])
         elsewhere = pull_back(typed(problem.leaves, draws.second_point), draws.ws[:1])
-    except Exception as error:
+    except Exception as error:  # the user's rule runs, and what it raises is a finding
         return Called(error=error)
     wrong_types = tuple(
         f"{leaf.name}: {leaf.dtype}{list(leaf.shape)} got {bar.dtype}{list(bar.shape)}"
