@@ -83,7 +83,8 @@ def verdict(compute: Callable[[], Any] | None, expected: np.ndarray) -> str:
 def table(verdicts: Mapping[str, Mapping[str, Mapping[str, str]]], names: list[str]) -> str:
     """The verdicts in Markdown, in each cell a mark for each mode."""
     legend = (
-        f"In each cell: {', '.join(modes.MODES)}. ✓ equals the definition, ✗ differs, – raises."
+        f"In each cell: {', '.join(modes.MODES)}. ✓ equals the definition, ✗ differs, – raises; "
+        "blank is not tried, most often for want of such an option."
     )
     lines = [legend, "", f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for row, cells in verdicts.items():

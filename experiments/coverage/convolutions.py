@@ -181,8 +181,7 @@ def _in_kernel(x: np.ndarray, kernel: np.ndarray, **options: Any) -> Row:
         images = torch.tensor(np.moveaxis(x, -1, 1).copy())
 
         def torch_of_kernel(k):  # moved as a feature map is: (kh, o, kw, c)
-            call = _torch(k.permute(1, 3, 0, 2), **options)
-            return call(images)
+            return _library("torch", k.permute(1, 3, 0, 2), **options)(images)
 
         libraries["torch"] = torch_of_kernel
     return Row("convolution, in its kernel", of_kernel(_definition), kernel, libraries)
@@ -296,13 +295,11 @@ def _library(
 
 def _flax(kernel: np.ndarray, *, transpose: bool = False, **options: Any) -> Function:
     *window, c, o = kernel.shape
+    options |= {"use_bias": False, "param_dtype": kernel.dtype, "rngs": nnx.Rngs(0)}
     if transpose:
-        layer: Any = nnx.ConvTranspose(
-            o, c, window, **options, transpose_kernel=True, use_bias=False, rngs=nnx.Rngs(0)
-        )
+        layer: Any = nnx.ConvTranspose(o, c, window, **options, transpose_kernel=True)
     else:
-        groups = options.get("feature_group_count", 1)
-        layer = nnx.Conv(c * groups, o, window, **options, use_bias=False, rngs=nnx.Rngs(0))
+        layer = nnx.Conv(c * options.get("feature_group_count", 1), o, window, **options)
     layer.kernel[...] = jnp.asarray(kernel)
     return layer
 

@@ -165,10 +165,10 @@ def _cut(x, w):
     geometry = _WINDOW.geometry(x, w)
     weights = toeplitz(w, x.shape[1:-1])
     pixels = flat(x, 1)[:, :, 0]
+    windows = np.any(meets(geometry), axis=1).T  # (unit, pixel)
     units = []
-    for p, seen in enumerate(meets(geometry).any(axis=1).T):
-        window = np.flatnonzero(seen)
-        units.append(np.einsum("nic,oic->no", pixels[:, window], weights[p][:, window]))
+    for row, window in zip(weights, windows, strict=True):
+        units.append(np.einsum("nic,oic->no", pixels[:, window], row[:, window]))
     return np.stack(units, axis=1).reshape(len(x), *geometry.output_size, w.shape[-1])
 
 
