@@ -10,6 +10,7 @@ import pytest
 
 from experiments import data
 from experiments._user_error import UserError
+from experiments.data.dataset import stratified
 
 
 def tfds_folder_of(name: str) -> Path:
@@ -31,18 +32,18 @@ def mnist(tmp_path_factory):
 
 def test_digits_has_disjoint_splits_of_all_classes():
     digits = data.load("digits")
-    assert [split.size for split in digits] == [1_200, 297, 300]
-    for split in digits:
+    assert [split.size for split in digits.splits] == [1_200, 297, 300]
+    for split in digits.splits:
         assert split.images.shape == (split.size, 28, 28, 1)
         assert (split.images.dtype, split.labels.dtype) == (np.uint8, np.int32)
         assert set(split.labels) == set(range(10))
-    every = np.concatenate([split.images for split in digits]).reshape(1_797, -1)
+    every = np.concatenate([split.images for split in digits.splits]).reshape(1_797, -1)
     assert len(np.unique(every, axis=0)) == 1_797
 
 
 def test_digits_are_the_same_each_time():
     first, second = data.load("digits"), data.load("digits")
-    for a, b in zip(first, second, strict=True):
+    for a, b in zip(first.splits, second.splits, strict=True):
         np.testing.assert_array_equal(a.images, b.images)
         np.testing.assert_array_equal(a.labels, b.labels)
 
@@ -59,6 +60,55 @@ def test_enlarge_digits_keeps_pixel_centres_and_interpolates_between():
     assert not large[:, border].any()
 
 
+# ---- what a dataset is -----------------------------------------------------------------------
+
+
+def test_dataset_names_its_classes_and_shape():
+    digits = data.load("digits")
+    assert digits.class_names == tuple("0123456789")
+    assert (digits.num_classes, digits.image_shape) == (10, (28, 28, 1))
+    assert digits.splits == (digits.train, digits.validation, digits.test)
+
+
+def test_map_splits_keeps_the_names():
+    def first(split):
+        return data.Split(split.images[:2], split.labels[:2])
+
+    whole = data.load("digits")._replace(class_names=tuple("abcdefghij"))
+    few = whole.map_splits(first)
+    assert few.class_names == whole.class_names
+    for a, b in zip(few.splits, whole.splits, strict=True):
+        np.testing.assert_array_equal(a.images, b.images[:2])
+
+
+@pytest.mark.parametrize("held_out", [0, 1, 2])
+def test_stratified_deals_each_class_by_its_shares(held_out):
+    counts = np.array([3, 4, 10, 33, 100])
+    labels = np.random.default_rng(1).permutation(np.repeat(np.arange(5), counts))
+    parts = stratified(labels, held_out, class_names=tuple("abcde"), source="here")
+    assert sorted(np.concatenate(parts)) == list(range(150))  # each row once
+    shares = np.array([1, 1, 2, 5, 15])  # 15 %, rounded, at least 1
+    for part in parts[1:]:
+        np.testing.assert_array_equal(np.bincount(labels[part]), shares)
+    np.testing.assert_array_equal(np.bincount(labels[parts[0]]), counts - held_out * shares)
+    again = stratified(labels, held_out, class_names=tuple("abcde"), source="here")
+    for a, b in zip(parts, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "message"),
+    [
+        (1, "here: class b has 1 image, and training and validation need one each: add 1."),
+        (2, "here: class b has 1 image, and training, validation and test need one each: add 2."),
+    ],
+)
+def test_stratified_refuses_a_class_that_is_too_small(held_out, message):
+    with pytest.raises(UserError) as error:
+        stratified(np.array([0, 0, 0, 1]), held_out, class_names=("a", "b"), source="here")
+    assert str(error.value) == message
+
+
 # ---- where things are ------------------------------------------------------------------------
 
 
@@ -67,9 +117,28 @@ def test_cache_dir_respects_xdg(monkeypatch):
     assert data.default_cache_dir() == Path("some", "where", "jaxconv")
 
 
-def test_unknown_dataset():
-    with pytest.raises(UserError, match="unknown dataset 'cifar': expected one of digits, mnist"):
-        data.load("cifar")
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("cifar", None),
+        ("minst", "mnist"),
+        ("Fashion-MNIST", "fashion_mnist"),
+        ("floder:photos", "folder:photos"),
+        ("NPZ:a.npz", "npz:a.npz"),
+        ("photos", "folder:photos"),
+        ("a.npz", "npz:a.npz"),
+    ],
+)
+def test_unknown_dataset_suggests_the_near_one(tmp_path, monkeypatch, name, meant):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "a.npz").touch()
+    with pytest.raises(UserError) as error:
+        data.load(name)
+    assert str(error.value) == (
+        f"unknown dataset {name!r}: expected one of digits, mnist, fashion_mnist, folder:PATH, "
+        "npz:PATH" + (f" (did you mean {meant}?)" if meant else ".")
+    )
 
 
 def test_missing_data_says_how_to_prepare_it(tmp_path):
@@ -85,7 +154,7 @@ def test_newest_version_wins_and_cut_preparations_do_not_count(tmp_path):
     for version in ("3.0.9", "3.0.10", "incomplete.abc_4.0.0"):
         (tmp_path / "mnist" / version).mkdir(parents=True)
         (tmp_path / "mnist" / version / "dataset_info.json").write_text("{}")
-    found = data._find_prepared("mnist", tmp_path)
+    found = data.tfds._find_prepared("mnist", tmp_path)
     assert found is not None
     assert found.name == "3.0.10"
 
@@ -120,7 +189,7 @@ def fake_mnist(tmp_path, monkeypatch):
             "test_labels": labels[:7],
         }
 
-    monkeypatch.setattr(data, "_decode", decode)
+    monkeypatch.setattr(data.tfds, "_decode", decode)
 
     def load():
         return data.load("mnist", data_dir=tmp_path / "tfds", cache_dir=tmp_path / "cache")
@@ -132,8 +201,8 @@ def test_decodes_once(fake_mnist):
     load, decodings, folder = fake_mnist
     first, second = load(), load()
     assert len(decodings) == 1
-    assert [split.size for split in first] == [50, 10_000, 7]
-    for a, b in zip(first, second, strict=True):
+    assert [split.size for split in first.splits] == [50, 10_000, 7]
+    for a, b in zip(first.splits, second.splits, strict=True):
         np.testing.assert_array_equal(a.images, b.images)
         np.testing.assert_array_equal(a.labels, b.labels)
     assert [file.name for file in (folder / "cache").iterdir()] == ["mnist-3.0.1.npz"]
@@ -161,6 +230,21 @@ def test_damaged_cache_is_decoded_again(fake_mnist, damage):
     assert len(decodings) == 2  # once more, and then the cache is whole again
 
 
+def test_cache_with_any_bit_flipped_is_none_or_whole(tmp_path):
+    file = tmp_path / "a.npz"
+    arrays = {"a": np.arange(5), "b": np.eye(2)}
+    data.cache.write(file, arrays)
+    content, found = file.read_bytes(), 0
+    for place in range(len(content)):
+        flipped = content[place] ^ 1 << place % 8
+        file.write_bytes(content[:place] + bytes([flipped]) + content[place + 1 :])
+        read = data.cache.read(file, {"a", "b"})
+        if read is not None:  # it hit a date, say
+            found += 1
+            assert all(np.array_equal(read[key], arrays[key]) for key in arrays)
+    assert found < len(content) / 2
+
+
 def test_cache_alone_is_enough(fake_mnist, monkeypatch):
     load, _, folder = fake_mnist
     expected = load()
@@ -183,8 +267,8 @@ def test_cache_that_cannot_be_written_costs_only_time(fake_mnist, capsys):
 
 def test_mnist_has_the_sizes_of_the_protocol(mnist):
     dataset, _, _ = mnist
-    assert [split.size for split in dataset] == [50_000, 10_000, 10_000]
-    for split in dataset:
+    assert [split.size for split in dataset.splits] == [50_000, 10_000, 10_000]
+    for split in dataset.splits:
         assert split.images.shape[1:] == (28, 28, 1)
         assert split.images.dtype == np.uint8
         assert split.labels.min() == 0

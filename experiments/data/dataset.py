@@ -1,0 +1,96 @@
+"""What every source of images gives: three splits and the names of the classes."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from .._user_error import UserError
+
+PARTS = ("train", "validation", "test")
+DIGITS = tuple("0123456789")
+
+_HELD_OUT = 0.15  # of each class, for validation and as much again for testing
+
+
+class Split(NamedTuple):
+    """Labelled images: `images` is uint8 `(n, h, w, c)`, `labels` is int32 `(n,)`.
+
+    All splits of a dataset have the same h, w and c; c is 1 for grey and 3 for red, green, blue.
+    A label is an index into the dataset's `class_names`.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def size(self) -> int:
+        return len(self.labels)
+
+
+class Dataset(NamedTuple):
+    """Three splits, which don't depend on a run's seed, and the names that the labels stand for.
+
+    Each class has images in `train`. Where the splits come from its maker, a class may have none
+    in `validation` or `test`.
+    """
+
+    train: Split
+    validation: Split
+    test: Split
+    class_names: tuple[str, ...] = DIGITS
+
+    @property
+    def splits(self) -> tuple[Split, Split, Split]:
+        return self.train, self.validation, self.test
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(h, w, c)` of every image."""
+        h, w, c = self.train.images.shape[1:]
+        return h, w, c
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def map_splits(self, function: Callable[[Split], Split]) -> "Dataset":
+        """The dataset with `function` applied to each split, such as to move it to a device."""
+        return Dataset(*map(function, self.splits), self.class_names)
+
+
+def stratified(
+    labels: np.ndarray, held_out: int, *, class_names: tuple[str, ...], source: object
+) -> list[np.ndarray]:
+    """Deal the rows out: into training rows, and `held_out` more parts of 15 % of each class.
+
+    A part gets at least one row of each class. The rows come shuffled, and the same ones each
+    time: they depend on `labels` alone. (scikit-learn's stratified splits leave classes of few
+    images out of a part, or refuse them, and may change with its version.)
+
+    Args:
+      labels: Integers `(n,)`, indices into `class_names`.
+      held_out: How many parts to hold out: 2 for validation and test, 1 for validation, or 0.
+      class_names: The classes' names, for the error.
+      source: Where the images are from, for the error.
+
+    Returns:
+      `held_out + 1` arrays of rows, those for training first.
+
+    Raises:
+      UserError: A class has too few images to be in every part.
+    """
+    order = np.random.default_rng(0).permutation(len(labels))
+    part = np.zeros(len(labels), np.int64)
+    for label, name in enumerate(class_names):
+        rows = order[labels[order] == label]
+        if 0 < held_out >= len(rows):
+            parts = "training and validation" if held_out == 1 else "training, validation and test"
+            raise UserError(
+                f"{source}: class {name} has {len(rows)} image{'s' * (len(rows) != 1)}, and "
+                f"{parts} need one each: add {held_out + 1 - len(rows)}."
+            )
+        share = max(1, round(_HELD_OUT * len(rows)))
+        for number in range(held_out):
+            part[rows[number * share : (number + 1) * share]] = number + 1
+    return [order[part[order] == number] for number in range(held_out + 1)]

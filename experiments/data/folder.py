@@ -1,0 +1,190 @@
+"""Image files in folders: `folder:PATH`.
+
+A folder a class, which gives the class its name, in either of two layouts:
+
+    PATH/cat/1.png …  PATH/dog/a.jpg …       70 % train, 15 % validation, 15 % test of each class
+
+    PATH/train/cat/1.png …                   the splits as they are; without `validation` (or
+    PATH/validation/cat/7.png …              `val`), it is 15 % of each class of `train`
+    PATH/test/cat/9.png …
+
+Classes are sorted by name. Every file in a class's folder must be an image, see `read_images`.
+Passed over are hidden files and folders, and what is no image beside the folders of the classes,
+such as a README. Links are followed.
+"""
+
+import hashlib
+import mimetypes
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .._user_error import UserError
+from . import cache
+from .dataset import PARTS, Dataset, Split, stratified
+from .images import read_images
+
+FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+_EXPECTED = "expected PATH/CLASS/image files, or the same under PATH/train and PATH/test"
+_HIDDEN_ON_WINDOWS = {"desktop.ini", "Thumbs.db"}
+_VERSION = 1  # of what `read_images` makes of a file: a change makes the cached arrays useless
+
+
+class File(NamedTuple):
+    """A file in a class's folder, and what changes when its content does."""
+
+    path: Path
+    bytes: int
+    modified: int  # in nanoseconds
+
+
+Classes = dict[str, list[File]]
+
+
+def load(root: Path, *, cache_dir: Path, image_size: tuple[int, int] | None) -> Dataset:
+    """Read a folder's images, once: from then on, until a file changes, the cache is read.
+
+    Args:
+      root: The folder.
+      cache_dir: Where decoded arrays are kept.
+      image_size: `(height, width)`, or None for the images' own, see `read_images`.
+
+    Raises:
+      UserError: The folder is missing or in neither layout, a file is no image, or a class has too
+        few images.
+    """
+    listed = _list_splits(root)
+    class_names = tuple(listed["train"])
+    dealt = _deal(listed, class_names, root)
+    files = [file for part in PARTS for file in dealt[part][0]]
+    images = _read_once(files, root, cache_dir, image_size)
+    stops = np.cumsum([len(dealt[part][0]) for part in PARTS])[:-1]
+    train, validation, test = (
+        Split(part_images, dealt[part][1])
+        for part, part_images in zip(PARTS, np.split(images, stops), strict=True)
+    )
+    return Dataset(train, validation, test, class_names)
+
+
+def _deal(listed: dict[str, Classes], class_names: tuple[str, ...], root: Path):
+    """For each of `PARTS` its files and their labels; what isn't listed is held out of train."""
+    missing = [part for part in PARTS if part not in listed]
+    dealt = {}
+    for split, classes in listed.items():
+        files = [file for of_class in classes.values() for file in of_class]
+        labels = [class_names.index(name) for name, of_class in classes.items() for _ in of_class]
+        labels = np.array(labels, np.int32)
+        into = [split, *missing] if split == "train" else [split]
+        # Shuffled even where nothing is held out, so that the first images are of many classes.
+        rows = stratified(labels, len(into) - 1, class_names=class_names, source=root)
+        for part, of_part in zip(into, rows, strict=True):
+            dealt[part] = [files[row] for row in of_part], labels[of_part]
+    return dealt
+
+
+def _read_once(files: list[File], root: Path, cache_dir: Path, size: tuple[int, int] | None):
+    place = hashlib.sha256(f"{root.resolve()} {size}".encode(errors="surrogateescape"))
+    cached = cache_dir / f"folder-{place.hexdigest()[:16]}.npz"
+    content = hashlib.sha256(str(_VERSION).encode())
+    for file in files:
+        name = os.fsencode(file.path.relative_to(root))
+        content.update(b"%b\0%d %d\0" % (name, file.bytes, file.modified))
+    fingerprint = np.frombuffer(content.digest(), np.uint8)
+
+    arrays = cache.read(cached, {"images", "fingerprint"})
+    if arrays is not None and np.array_equal(arrays["fingerprint"], fingerprint):
+        return arrays["images"]
+    print(f"note: reading the {len(files):,} images of {root}, this once", file=sys.stderr)
+    images = read_images([file.path for file in files], size=size)
+    cache.write(cached, {"images": images, "fingerprint": fingerprint})
+    return images
+
+
+# ---- what the folder holds -------------------------------------------------------------------
+
+
+def _list_splits(root: Path) -> dict[str, Classes]:
+    """The files of each class of each split; all in `train`, unless PATH has a train and a test."""
+    if not root.is_dir():
+        found = "is a file" if root.exists() else "does not exist"
+        raise UserError(f"dataset folder:{root}: this path {found}, expected a folder of images.")
+    names = {entry.name for entry in _folders(root)}
+    if {"train", "test"} <= names or (names and names <= FOLDERS.keys()):
+        if wrong := _what_is_wrong(names):
+            raise UserError(
+                f"{root} {wrong}: expected a folder for each class, or train, test and perhaps "
+                "validation (or val) with such folders inside."
+            )
+        listed = {FOLDERS[name]: _list_classes(root / name) for name in sorted(names)}
+    else:
+        listed = {"train": _list_classes(root)}
+    if len(listed["train"]) < 2:
+        (only,) = listed["train"]
+        raise UserError(f"{root} has one class only, {only}: expected at least 2.")
+    for split, classes in listed.items():
+        if unknown := classes.keys() - listed["train"].keys():
+            raise UserError(f"{root}: class {min(unknown)} is in {split}, but not in train.")
+    return listed
+
+
+def _what_is_wrong(names: set[str]) -> str | None:
+    """With folders that are to be splits."""
+    if lacking := {"train", "test"} - names:
+        return f"has {' and '.join(sorted(names))}, but no {max(lacking)}"
+    if {"val", "validation"} <= names:
+        return "has both val and validation"
+    if others := names - FOLDERS.keys():
+        return f"has train and test, and beside them {min(others)}"
+    return None
+
+
+def _list_classes(folder: Path) -> Classes:
+    classes = {entry.name: _list_files(Path(entry.path)) for entry in _folders(folder)}
+    if not classes:
+        raise UserError(f"{folder} holds no folders: {_EXPECTED}.")
+    return classes
+
+
+def _list_files(folder: Path) -> list[File]:
+    files = []
+    for entry in _visible(folder):
+        try:
+            status = entry.stat()
+        except OSError as error:
+            raise UserError(f"cannot read the image {entry.path}: {error.strerror}.") from error
+        if stat.S_ISDIR(status.st_mode):
+            raise UserError(f"class folder {folder} holds the folder {entry.name}: {_EXPECTED}.")
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+            raise UserError(f"{entry.path} is no file: {_EXPECTED}.")
+        files.append(File(Path(entry.path), status.st_size, status.st_mtime_ns))
+    if not files:
+        raise UserError(f"class folder {folder} holds no image.")
+    return files
+
+
+def _folders(folder: Path) -> list[os.DirEntry[str]]:
+    """The folders in a folder that is to hold nothing else but, say, a README."""
+    entries = _visible(folder)
+    for entry in entries:
+        kind, _ = mimetypes.guess_type(entry.name)
+        if kind is not None and kind.startswith("image/") and not entry.is_dir():
+            raise UserError(f"image {entry.path} lies in no class's folder: {_EXPECTED}.")
+    return [entry for entry in entries if entry.is_dir()]
+
+
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    """What lies in a folder, sorted by name."""
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"cannot read the folder {folder}: {error.strerror}.") from error
+    return [
+        entry
+        for entry in found
+        if not entry.name.startswith(".") and entry.name not in _HIDDEN_ON_WINDOWS
+    ]

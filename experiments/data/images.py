@@ -1,0 +1,117 @@
+"""Image files of any kind that Pillow reads, as arrays of 8 bits."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from .._user_error import UserError
+
+# Without a size to bring them to, all images are held as they are. Past this, one is asked for.
+MAX_BYTES = 4 * 2**30
+
+
+def read_images(
+    files: Sequence[Path], *, size: tuple[int, int] | None = None, channels: int | None = None
+) -> np.ndarray:
+    """Read image files and bring them to one size and one number of channels.
+
+    Each picture is turned as its EXIF orientation says. What is transparent lies over white. 16
+    bits become 8 by rounding, where black and white stay such. Palette, CMYK and whatever else
+    Pillow converts become red, green and blue.
+
+    Args:
+      files: At least one, of any format that Pillow reads but EPS, which is a program to run.
+      size: `(height, width)`; by default the one that all share, or else the median of their
+        heights and the median of their widths, rounded. The aspect ratio is not kept.
+      channels: 1 or 3; by default 1 where every pixel of every image is grey, else 3.
+
+    Returns:
+      uint8 `(n, h, w, c)`.
+
+    Raises:
+      UserError: A file is unreadable, no image or more than one, or has pixels whose range is not
+        known; or the images are too many to be held without a `size`.
+    """
+    Image.init()
+    grey_or_colour, held = [], 0
+    with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes outside Python's lock
+        for pixels in pool.map(partial(_read, size=size, grey=channels == 1), files):
+            grey_or_colour.append(pixels)
+            held += pixels.nbytes
+            if size is None and held > MAX_BYTES:
+                pool.shutdown(cancel_futures=True)
+                raise UserError(
+                    f"{len(files):,} images, {files[0]} among them, take more than "
+                    f"{MAX_BYTES / 2**30:.0f} GiB as they are: set --image-size."
+                )
+    if channels is None:
+        channels = 1 if all(pixels.ndim == 2 for pixels in grey_or_colour) else 3
+    shapes = np.array([pixels.shape[:2] for pixels in grey_or_colour])
+    height, width = np.rint(np.median(shapes, axis=0)).astype(int).tolist()
+    images = np.empty((len(files), height, width, channels), np.uint8)
+    for image, pixels in zip(images, grey_or_colour, strict=True):
+        if pixels.shape[:2] != (height, width):
+            pixels = _resized(Image.fromarray(pixels), (height, width))
+        image[:] = pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
+    return images
+
+
+def resize(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bring images `(n, h, w, c)` to `(n, *size, c)`, as `read_images` does; c is any number."""
+    if images.shape[1:3] == size:
+        return images
+    resized = np.empty((len(images), *size, images.shape[3]), np.uint8)
+    for image, source in zip(resized, images, strict=True):
+        for channel in range(images.shape[3]):
+            image[..., channel] = _resized(Image.fromarray(source[..., channel]), size)
+    return resized
+
+
+def _resized(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    height, width = size
+    # Pillow's bilinear filter widens with the factor, so that shrinking averages.
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _read(file: Path, *, size: tuple[int, int] | None, grey: bool) -> np.ndarray:
+    """The pixels of a file, `(h, w)` if all are grey (or shall be), else `(h, w, 3)`."""
+    try:
+        # Pillow runs Ghostscript to draw EPS.
+        with Image.open(file, formats=[name for name in Image.ID if name != "EPS"]) as opened:
+            frames = getattr(opened, "n_frames", 1)
+            if frames > 1 and opened.format != "MPO":  # a camera's JPEG, with previews behind
+                raise UserError(f"{file} holds {frames} pictures, as frames or pages: expected 1.")
+            image = _to_8_bits(ImageOps.exif_transpose(opened), file, format=opened.format)
+    except UserError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise UserError(f"{file} is no image that can be read.") from error
+    except Exception as error:  # Pillow's readers raise many kinds; all mean: unreadable
+        reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+        raise UserError(f"cannot read the image {file}: {reason.splitlines()[0]}.") from error
+    if grey:
+        image = image.convert("L")
+    pixels = np.asarray(image) if size is None else _resized(image, size)
+    if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
+        return pixels[..., 0].copy()  # not a view, which would keep the two other channels
+    return pixels
+
+
+def _to_8_bits(image: Image.Image, file: Path, *, format: str | None) -> Image.Image:
+    """An image of mode L or RGB."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and format in ("PNG", "PPM")):
+        values = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 65535 = 257·255
+    if image.mode in ("I", "F"):
+        raise UserError(
+            f"{file} has 32 bits a pixel, and nothing says which values are black and white: "
+            "expected 8 or 16 bits."
+        )
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")

@@ -1,0 +1,360 @@
+"""Folders of image files: layouts, the split, the cache, and what is refused."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import data
+from experiments._user_error import UserError
+
+CLASSES = {"cat": 20, "ant": 7, "dog": 3}  # and how many images
+
+
+def picture(number: int, seed: int) -> np.ndarray:
+    """A grey picture of 4×5 pixels that tells which one it is."""
+    pixels = np.random.default_rng([number, seed]).integers(0, 256, (4, 5), np.uint8)
+    pixels[0, :2] = number, seed
+    return pixels
+
+
+def write(folder: Path, number: int, seed: int = 0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{number}.png"
+    Image.fromarray(picture(number, seed)).save(file)
+    return file
+
+
+def write_classes(root: Path, classes=CLASSES) -> Path:
+    for seed, (name, count) in enumerate(sorted(classes.items())):
+        for number in range(count):
+            write(root / name, number, seed)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def cache_here(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def animals(tmp_path):
+    return write_classes(tmp_path / "animals")
+
+
+def load(root, **options):
+    return data.load(f"folder:{root}", **options)
+
+
+def contents(dataset) -> list[list[tuple[int, int]]]:
+    """(number, seed) of each image of each split; the seed must be the label."""
+    for split in dataset.splits:
+        np.testing.assert_array_equal(split.images[:, 0, 1, 0], split.labels)
+    return [list(map(tuple, split.images[:, 0, :2, 0].tolist())) for split in dataset.splits]
+
+
+@pytest.fixture
+def decodings(monkeypatch):
+    """The lists of files that were decoded."""
+    lists, read_images = [], data.folder.read_images
+
+    def counted(files, **options):
+        lists.append(files)
+        return read_images(files, **options)
+
+    monkeypatch.setattr(data.folder, "read_images", counted)
+    return lists
+
+
+# ---- what is loaded --------------------------------------------------------------------------
+
+
+def test_folder_a_class_is_split_by_class(animals):
+    dataset = load(animals)
+    assert dataset.class_names == ("ant", "cat", "dog")
+    assert (dataset.num_classes, dataset.image_shape) == (3, (4, 5, 1))
+    for split in dataset.splits:
+        assert (split.images.dtype, split.labels.dtype) == (np.uint8, np.int32)
+    counts = [np.bincount(split.labels).tolist() for split in dataset.splits]
+    assert counts == [[5, 14, 1], [1, 3, 1], [1, 3, 1]]  # 15 % of 7, 20 and 3, but at least 1
+
+
+def test_folder_keeps_each_image_once(animals):
+    dataset = load(animals)
+    found = [image for split in contents(dataset) for image in split]
+    assert sorted(found) == sorted(
+        (number, seed)
+        for seed, name in enumerate(sorted(CLASSES))
+        for number in range(CLASSES[name])
+    )
+    for split in dataset.splits:
+        for image, label in zip(split.images[..., 0], split.labels, strict=True):
+            np.testing.assert_array_equal(image, picture(image[0, 0], label))
+
+
+def test_folder_split_depends_on_the_names_alone(animals, tmp_path):
+    before = load(animals)
+    moved = animals.rename(tmp_path / "elsewhere")
+    for file in moved.rglob("*.png"):
+        os.utime(file, (0, 0))
+    after = load(moved, cache_dir=tmp_path / "another cache")
+    for a, b in zip(before.splits, after.splits, strict=True):
+        np.testing.assert_array_equal(a.images, b.images)
+        np.testing.assert_array_equal(a.labels, b.labels)
+
+
+def test_folder_is_shuffled(animals):
+    labels = load(animals).train.labels
+    assert (np.diff(labels) < 0).sum() > 1  # in the order of the files it would never fall
+
+
+@pytest.mark.parametrize("validation", ["val", "validation"])
+def test_folder_with_splits_keeps_them(tmp_path, validation):
+    root = tmp_path / "split"
+    for split, classes in {
+        "train": {"a": 4, "b": 3},
+        validation: {"a": 1, "b": 2},
+        "test": {"b": 5},  # a class may be missing where nothing is learned
+    }.items():
+        write_classes(root / split, classes)
+    write(root / "test" / "b", 9, 1)
+    dataset = load(root)
+    assert dataset.class_names == ("a", "b")
+    assert [np.bincount(split.labels).tolist() for split in dataset.splits[:2]] == [[4, 3], [1, 2]]
+    assert dataset.test.labels.tolist() == [1] * 6
+    assert 9 in dataset.test.images[:, 0, 0, 0]
+
+
+def test_folder_without_validation_takes_it_from_train(tmp_path):
+    root = tmp_path / "split"
+    write_classes(root / "train", {"a": 20, "b": 7})
+    write_classes(root / "test", {"a": 2, "b": 2})
+    dataset = load(root)
+    counts = [np.bincount(split.labels).tolist() for split in dataset.splits]
+    assert counts == [[17, 6], [3, 1], [2, 2]]
+    train, validation, _ = contents(dataset)
+    assert sorted(train + validation) == sorted(
+        [(number, 0) for number in range(20)] + [(number, 1) for number in range(7)]
+    )
+
+
+def test_folder_follows_links_and_passes_over_what_is_hidden(animals, tmp_path):
+    (animals / "dog").rename(tmp_path / "kennel")
+    (animals / "dog").symlink_to(tmp_path / "kennel", target_is_directory=True)
+    file = animals / "cat" / "0.png"
+    file.rename(tmp_path / "a cat")  # Pillow looks at the content
+    file.symlink_to(tmp_path / "a cat")
+    (animals / "cat" / ".DS_Store").write_text("not an image")
+    (animals / "ant" / "Thumbs.db").write_text("not an image")
+    (animals / ".cache").mkdir()
+    (animals / "README.md").write_text("not an image")
+    dataset = load(animals)
+    assert sum(split.size for split in dataset.splits) == sum(CLASSES.values())
+
+
+@pytest.mark.parametrize("train", ["train", "val"])
+def test_a_class_may_have_the_name_of_a_split(tmp_path, train):
+    root = write_classes(tmp_path / "vehicles", {train: 3, "car": 3})
+    assert load(root).class_names == ("car", train)
+
+
+def test_folder_in_the_home_folder(animals, monkeypatch):
+    monkeypatch.setenv("USERPROFILE" if sys.platform == "win32" else "HOME", str(animals.parent))
+    assert load("~/animals").class_names == ("ant", "cat", "dog")
+
+
+def test_folder_resizes(animals):
+    Image.new("RGB", (50, 40), "red").save(animals / "cat" / "large.png")
+    dataset = load(animals)
+    assert dataset.image_shape == (4, 5, 3)  # the median, and one image has colours
+    assert load(animals, image_size=(6, 3)).image_shape == (6, 3, 3)
+    images = np.concatenate([split.images for split in dataset.splits])
+    assert (images == (255, 0, 0)).all(axis=(1, 2, 3)).sum() == 1
+    assert (images == images[..., :1]).all(axis=(1, 2, 3)).sum() == sum(CLASSES.values())
+
+
+# ---- the cache -------------------------------------------------------------------------------
+
+
+def test_folder_is_decoded_once(animals, decodings, capsys):
+    first, second = load(animals), load(animals)
+    assert len(decodings) == 1
+    assert capsys.readouterr().err == f"note: reading the 30 images of {animals}, this once\n"
+    assert first.class_names == second.class_names
+    for a, b in zip(first.splits, second.splits, strict=True):
+        np.testing.assert_array_equal(a.images, b.images)
+        np.testing.assert_array_equal(a.labels, b.labels)
+
+
+@pytest.mark.parametrize("change", ["modified", "added", "removed", "renamed", "truncated cache"])
+def test_folder_is_decoded_again_after_a_change(animals, tmp_path, decodings, change):
+    load(animals)
+    file = animals / "cat" / "3.png"
+    if change == "modified":
+        Image.fromarray(255 - picture(3, 1)).save(file)
+        os.utime(file, (1, 1))
+    elif change == "added":
+        write(animals / "cat", 40, 1)
+    elif change == "removed":
+        file.unlink()
+    elif change == "renamed":
+        (animals / "cat").rename(animals / "zebra")
+    else:
+        (cached,) = (tmp_path / "cache" / "jaxconv").iterdir()
+        cached.write_bytes(cached.read_bytes()[:-30])
+    first = load(animals)
+    assert len(decodings) == 2
+    fresh = load(animals, cache_dir=tmp_path / "fresh")
+    second = load(animals)
+    assert len(decodings) == 3  # the one of the fresh cache
+    for a, b, c in zip(first.splits, second.splits, fresh.splits, strict=True):
+        np.testing.assert_array_equal(a.images, b.images)
+        np.testing.assert_array_equal(a.images, c.images)
+    assert len(list((tmp_path / "cache" / "jaxconv").iterdir())) == 1  # old ones don't pile up
+
+
+def test_each_size_has_a_cache_of_its_own(animals, decodings):
+    for size in ((6, 6), None, (6, 6), None):
+        assert load(animals, image_size=size).image_shape == ((*size, 1) if size else (4, 5, 1))
+    assert len(decodings) == 2
+
+
+# ---- what is refused -------------------------------------------------------------------------
+
+
+def stray_image(root):
+    write(root, 1)
+
+
+def text_in_class(root):
+    (root / "cat" / "notes.txt").write_text("a cat")
+
+
+def folder_in_class(root):
+    write(root / "cat" / "young", 1)
+
+
+def empty_class(root):
+    (root / "bee").mkdir()
+
+
+def one_class(root):
+    for name in ("ant", "cat"):
+        (root / name).rename(root.parent / name)
+
+
+def no_class(root):
+    one_class(root)
+    (root / "dog").rename(root.parent / "dog")
+
+
+def too_few(root):
+    (root / "dog" / "0.png").unlink()
+
+
+def truncated(root):
+    file = root / "cat" / "1.png"
+    file.write_bytes(file.read_bytes()[:-25])
+
+
+def empty_file(root):
+    (root / "cat" / "1.png").write_bytes(b"")
+
+
+def dangling_link(root):
+    (root / "cat" / "x.png").symlink_to(root / "nowhere.png")
+
+
+def pipe(root):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("needs named pipes")
+    os.mkfifo(root / "cat" / "x.png")
+
+
+def split_without_test(root):
+    classes = [folder.rename(root.parent / folder.name) for folder in root.iterdir()]
+    (root / "train").mkdir()
+    (root / "val").mkdir()
+    for folder in classes:
+        folder.rename(root / "train" / folder.name)
+
+
+def more_than_splits(root):
+    for split in ("train", "test"):
+        write_classes(root / split)
+
+
+def two_validations(root):
+    for name in CLASSES:
+        (root / name).rename(root.parent / name)
+    for split in ("train", "test", "val", "validation"):
+        write_classes(root / split)
+
+
+def unknown_class_in_test(root):
+    for name in CLASSES:
+        (root / name).rename(root.parent / name)
+    write_classes(root / "train")
+    write_classes(root / "test", {"cat": 1, "cats": 1})
+
+
+def no_class_in_train(root):
+    unknown_class_in_test(root)
+    for name in CLASSES:
+        (root / "train" / name).rename(root.parent / f"old {name}")
+
+
+EXPECTED = "expected PATH/CLASS/image files, or the same under PATH/train and PATH/test."
+SPLIT = (
+    "expected a folder for each class, or train, test and perhaps validation (or val) with such "
+    "folders inside."
+)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (stray_image, "image {root}/1.png lies in no class's folder: " + EXPECTED),
+        (text_in_class, "{root}/cat/notes.txt is no image that can be read."),
+        (folder_in_class, "class folder {root}/cat holds the folder young: " + EXPECTED),
+        (empty_class, "class folder {root}/bee holds no image."),
+        (one_class, "{root} has one class only, dog: expected at least 2."),
+        (no_class, "{root} holds no folders: " + EXPECTED),
+        (
+            too_few,
+            "{root}: class dog has 2 images, and training, validation and test need one each: "
+            "add 1.",
+        ),
+        (truncated, "cannot read the image {root}/cat/1.png: "),
+        (empty_file, "{root}/cat/1.png is no image that can be read."),
+        (dangling_link, "cannot read the image {root}/cat/x.png: No such file or directory."),
+        (pipe, "{root}/cat/x.png is no file: " + EXPECTED),
+        (split_without_test, "{root} has train and val, but no test: " + SPLIT),
+        (more_than_splits, "{root} has train and test, and beside them ant: " + SPLIT),
+        (two_validations, "{root} has both val and validation: " + SPLIT),
+        (unknown_class_in_test, "{root}: class cats is in test, but not in train."),
+        (no_class_in_train, "{root}/train holds no folders: " + EXPECTED),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_folder_refuses(animals, tmp_path, break_it, message):
+    break_it(animals)
+    with pytest.raises(UserError) as error:
+        load(animals)
+    expected = message.format(root=animals).replace("/", os.sep)
+    assert str(error.value).startswith(expected)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_folder_that_is_missing_or_a_file(tmp_path):
+    with pytest.raises(UserError, match="nowhere: this path does not exist, expected a folder"):
+        load(tmp_path / "nowhere")
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(UserError, match="png: this path is a file, expected a folder of images"):
+        load(tmp_path / "a.png")
+    with pytest.raises(UserError, match="dataset 'folder:' names no path: expected folder:PATH"):
+        data.load("folder:")
