@@ -56,7 +56,7 @@ class Dataset(NamedTuple):
 
     def map_splits(self, function: Callable[[Split], Split]) -> "Dataset":
         """The dataset with `function` applied to each split, such as to move it to a device."""
-        return Dataset(*map(function, self.splits), self.class_names)
+        return self._replace(**{part: function(getattr(self, part)) for part in PARTS})
 
 
 def stratified(

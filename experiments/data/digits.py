@@ -16,8 +16,10 @@ def load() -> Dataset:
     labels = digits.target.astype(np.int32)
     # scikit-learn's rows come in runs of one writer; a fixed shuffle spreads the writers.
     order = np.random.default_rng(0).permutation(len(labels))
-    splits = np.split(order, [1_200, 1_497])
-    return Dataset(*(Split(images[rows], labels[rows]) for rows in splits))
+    train, validation, test = (
+        Split(images[rows], labels[rows]) for rows in np.split(order, [1_200, 1_497])
+    )
+    return Dataset(train, validation, test)
 
 
 def enlarge_digits(images: np.ndarray) -> np.ndarray:

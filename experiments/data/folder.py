@@ -76,8 +76,10 @@ def _deal(listed: dict[str, Classes], class_names: tuple[str, ...], root: Path):
     dealt = {}
     for split, classes in listed.items():
         files = [file for of_class in classes.values() for file in of_class]
-        labels = [class_names.index(name) for name, of_class in classes.items() for _ in of_class]
-        labels = np.array(labels, np.int32)
+        labels = np.repeat(
+            np.array([class_names.index(name) for name in classes], np.int32),
+            [len(of_class) for of_class in classes.values()],
+        )
         into = [split, *missing] if split == "train" else [split]
         # Shuffled even where nothing is held out, so that the first images are of many classes.
         rows = stratified(labels, len(into) - 1, class_names=class_names, source=root)
@@ -112,7 +114,7 @@ def _list_splits(root: Path) -> dict[str, Classes]:
     if not root.is_dir():
         found = "is a file" if root.exists() else "does not exist"
         raise UserError(f"dataset folder:{root}: this path {found}, expected a folder of images.")
-    names = {entry.name for entry in _folders(root)}
+    names = {folder.name for folder in _folders(root)}
     if {"train", "test"} <= names or (names and names <= FOLDERS.keys()):
         if wrong := _what_is_wrong(names):
             raise UserError(
@@ -143,7 +145,7 @@ def _what_is_wrong(names: set[str]) -> str | None:
 
 
 def _list_classes(folder: Path) -> Classes:
-    classes = {entry.name: _list_files(Path(entry.path)) for entry in _folders(folder)}
+    classes = {inner.name: _list_files(inner) for inner in _folders(folder)}
     if not classes:
         raise UserError(f"{folder} holds no folders: {_EXPECTED}.")
     return classes
@@ -151,40 +153,43 @@ def _list_classes(folder: Path) -> Classes:
 
 def _list_files(folder: Path) -> list[File]:
     files = []
-    for entry in _visible(folder):
+    for path in _visible(folder):
         try:
-            status = entry.stat()
+            status = path.stat()
         except OSError as error:
-            raise UserError(f"cannot read the image {entry.path}: {error.strerror}.") from error
+            raise UserError(f"cannot read the image {path}: {error.strerror}.") from error
         if stat.S_ISDIR(status.st_mode):
-            raise UserError(f"class folder {folder} holds the folder {entry.name}: {_EXPECTED}.")
+            raise UserError(f"class folder {folder} holds the folder {path.name}: {_EXPECTED}.")
         if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
-            raise UserError(f"{entry.path} is no file: {_EXPECTED}.")
-        files.append(File(Path(entry.path), status.st_size, status.st_mtime_ns))
+            raise UserError(f"{path} is no file: {_EXPECTED}.")
+        files.append(File(path, status.st_size, status.st_mtime_ns))
     if not files:
         raise UserError(f"class folder {folder} holds no image.")
     return files
 
 
-def _folders(folder: Path) -> list[os.DirEntry[str]]:
+def _folders(folder: Path) -> list[Path]:
     """The folders in a folder that is to hold nothing else but, say, a README."""
-    entries = _visible(folder)
-    for entry in entries:
-        kind, _ = mimetypes.guess_type(entry.name)
-        if kind is not None and kind.startswith("image/") and not entry.is_dir():
-            raise UserError(f"image {entry.path} lies in no class's folder: {_EXPECTED}.")
-    return [entry for entry in entries if entry.is_dir()]
+    folders = []
+    for path in _visible(folder):
+        kind, _ = mimetypes.guess_type(path.name)
+        if path.is_dir():
+            folders.append(path)
+        elif not path.exists():
+            raise UserError(f"link {path} leads nowhere.")
+        elif kind is not None and kind.startswith("image/"):
+            raise UserError(f"image {path} lies in no class's folder: {_EXPECTED}.")
+    return folders
 
 
-def _visible(folder: Path) -> list[os.DirEntry[str]]:
+def _visible(folder: Path) -> list[Path]:
     """What lies in a folder, sorted by name."""
     try:
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
+        paths = sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:
         raise UserError(f"cannot read the folder {folder}: {error.strerror}.") from error
     return [
-        entry
-        for entry in found
-        if not entry.name.startswith(".") and entry.name not in _HIDDEN_ON_WINDOWS
+        path
+        for path in paths
+        if not path.name.startswith(".") and path.name not in _HIDDEN_ON_WINDOWS
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,7 @@ def read_images(
       UserError: A file is unreadable, no image or more than one, or has pixels whose range is not
         known; or the images are too many to be held without a `size`.
     """
-    Image.init()
+    _formats()  # loads Pillow's readers, once and before there are threads
     grey_or_colour, held = [], 0
     with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes outside Python's lock
         for pixels in pool.map(partial(_read, size=size, grey=channels == 1), files):
@@ -77,11 +77,18 @@ def _resized(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
+@cache
+def _formats() -> tuple[str, ...]:
+    """All that Pillow reads, the most frequent first, but not EPS: it runs Ghostscript for that."""
+    Image.init()
+    frequent = ("PNG", "JPEG")
+    return frequent + tuple(name for name in Image.ID if name not in (*frequent, "EPS"))
+
+
 def _read(file: Path, *, size: tuple[int, int] | None, grey: bool) -> np.ndarray:
     """The pixels of a file, `(h, w)` if all are grey (or shall be), else `(h, w, 3)`."""
     try:
-        # Pillow runs Ghostscript to draw EPS.
-        with Image.open(file, formats=[name for name in Image.ID if name != "EPS"]) as opened:
+        with Image.open(file, formats=_formats()) as opened:
             frames = getattr(opened, "n_frames", 1)
             if frames > 1 and opened.format != "MPO":  # a camera's JPEG, with previews behind
                 raise UserError(f"{file} holds {frames} pictures, as frames or pages: expected 1.")

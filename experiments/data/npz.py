@@ -62,7 +62,7 @@ def load(path: Path) -> Dataset:
         dealt = stratified(whole.labels, len(missing), class_names=class_names, source=path)
         for part, rows in zip(["train", *missing], dealt, strict=True):
             splits[part] = Split(whole.images[rows], whole.labels[rows])
-    return Dataset(*(splits[part] for part in PARTS), class_names)
+    return Dataset(**splits, class_names=class_names)
 
 
 # ---- the file --------------------------------------------------------------------------------

@@ -235,14 +235,14 @@ def test_cache_with_any_bit_flipped_is_none_or_whole(tmp_path):
     arrays = {"a": np.arange(5), "b": np.eye(2)}
     data.cache.write(file, arrays)
     content, found = file.read_bytes(), 0
-    for place in range(len(content)):
+    for place in range(0, len(content), 3):
         flipped = content[place] ^ 1 << place % 8
         file.write_bytes(content[:place] + bytes([flipped]) + content[place + 1 :])
         read = data.cache.read(file, {"a", "b"})
         if read is not None:  # it hit a date, say
             found += 1
             assert all(np.array_equal(read[key], arrays[key]) for key in arrays)
-    assert found < len(content) / 2
+    assert found < len(content) / 6
 
 
 def test_cache_alone_is_enough(fake_mnist, monkeypatch):

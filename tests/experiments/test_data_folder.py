@@ -268,6 +268,14 @@ def dangling_link(root):
     (root / "cat" / "x.png").symlink_to(root / "nowhere.png")
 
 
+def dangling_class(root):
+    (root / "eel").symlink_to(root / "nowhere")
+
+
+def link_to_itself(root):
+    (root / "eel").symlink_to(root / "eel")
+
+
 def pipe(root):
     if not hasattr(os, "mkfifo"):
         pytest.skip("needs named pipes")
@@ -331,6 +339,8 @@ SPLIT = (
         (truncated, "cannot read the image {root}/cat/1.png: "),
         (empty_file, "{root}/cat/1.png is no image that can be read."),
         (dangling_link, "cannot read the image {root}/cat/x.png: No such file or directory."),
+        (dangling_class, "link {root}/eel leads nowhere."),
+        (link_to_itself, "link {root}/eel leads nowhere."),
         (pipe, "{root}/cat/x.png is no file: " + EXPECTED),
         (split_without_test, "{root} has train and val, but no test: " + SPLIT),
         (more_than_splits, "{root} has train and test, and beside them ant: " + SPLIT),

@@ -63,7 +63,8 @@ def test_splits_are_kept_as_they_are(load, names):
     for split, rows in zip(dataset.splits, ranges.values(), strict=True):
         np.testing.assert_array_equal(split.labels, LABELS[rows])
 
-    del arrays[for_images.replace("test", "val")], arrays[for_labels.replace("test", "val")]
+    for name in names.format("val").split():
+        del arrays[name]
     train, validation, test = rows_of(load(**arrays))
     assert sorted(train + validation) == list(range(12))
     assert sorted(LABELS[validation]) == [0, 1, 2, 3]
@@ -272,6 +273,6 @@ def test_damage_is_noticed_or_harmless(tmp_path, save):
     assert {check(content[:length]) for length in range(0, len(content), 7)} == {"noticed"}
     flipped = [
         check(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
-        for place in range(len(content))
+        for place in range(0, len(content), 3)
     ]
     assert flipped.count("noticed") > len(flipped) / 2
