@@ -58,6 +58,12 @@ class Geometry:
         """Number of spatial axes."""
         return len(self.window)
 
+    @property
+    def crops_all(self) -> bool:
+        """Whether negative padding leaves nothing of an axis: windows see padding alone."""
+        axes = zip(self.input_size, self.input_dilation, self.padding, strict=True)
+        return any(i > 0 and -min(pads) >= e * (i - 1) + 1 for i, e, pads in axes)
+
     def with_groups(self, groups: int) -> "Geometry":
         """The same geometry with another number of feature groups."""
         return replace(self, groups=groups)

@@ -288,6 +288,8 @@ def why_not(name: str, problem: Problem) -> str:
     algorithm = _ALL[name]
     if problem.slot not in algorithm.corners:
         return "it has no such corner"
+    if problem.geometry.crops_all and name != "direct":
+        return "nothing of the input is left to compute with"
     return algorithm.why_not(problem)
 
 

@@ -156,11 +156,14 @@ def test_transposed_convolutions_equal_torch():
 
     def channels_first(a):
         axes = (0, a.ndim - 1, *range(1, a.ndim - 1))
-        return torch.tensor(np.asarray(a).transpose(axes), requires_grad=True)
+        a = np.ascontiguousarray(np.asarray(a).transpose(axes))
+        return torch.tensor(a, requires_grad=True)
 
     def kernel_first(k):
         axes = (k.ndim - 1, k.ndim - 2, *range(k.ndim - 2))
-        return torch.tensor(np.asarray(k).transpose(axes), requires_grad=True)
+        # Contiguous: torch's gradient of a 1-channel kernel that is not raises an error.
+        k = np.ascontiguousarray(np.asarray(k).transpose(axes))
+        return torch.tensor(k, requires_grad=True)
 
     def channels_last(a):
         return a.detach().numpy().transpose(0, *range(2, a.ndim), 1)
