@@ -79,5 +79,5 @@ def _nearest(name: str) -> str | None:
         return f"folder:{name}" if Path(name).expanduser().is_dir() else f"npz:{name}"
     kind, colon, path = name.partition(":")
     known = ("folder", "npz") if colon else DATASETS
-    near = difflib.get_close_matches(kind.lower().replace("-", "_"), known, n=1)
+    near = difflib.get_close_matches(kind.lower(), known, n=1)
     return near[0] + colon + path if near else None

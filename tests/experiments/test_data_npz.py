@@ -192,6 +192,11 @@ def without(name):
             "and 1.",
         ),
         (
+            changed(images=IMAGES / 255 - 0.5),
+            ": images is float64 between -0.5 and 0.5: expected uint8, or floating point between 0 "
+            "and 1.",
+        ),
+        (
             changed(images=np.where(IMAGES == 255, np.nan, IMAGES / 255)),
             ": images is float64 between nan and nan: expected uint8, or floating point between 0 "
             "and 1.",
@@ -238,6 +243,11 @@ def test_file_that_is_missing_or_of_another_kind(tmp_path):
         (tmp_path / "a.npz").write_text(content)
         with pytest.raises(UserError, match=r"a\.npz is no \.npz file, or is cut short"):
             data.load(f"npz:{tmp_path / 'a.npz'}")
+    np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS)
+    content = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(b"\0" + content[1:])  # NumPy would call it a pickle
+    with pytest.raises(UserError, match=r"a\.npz is no \.npz file, or is cut short"):
+        data.load(f"npz:{tmp_path / 'a.npz'}")
     np.save(tmp_path / "a.npy", IMAGES)
     with pytest.raises(UserError, match=r"a\.npy is no \.npz file, or is cut short"):
         data.load(f"npz:{tmp_path / 'a.npy'}")
