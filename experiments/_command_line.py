@@ -1,30 +1,40 @@
 """From a command line to a checked `Config`, and from a user's mistake to one line."""
 
+import argparse
 import contextlib
 import io
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ._user_error import UserError
+from ._user_error import Interrupted, UserError
 
 Config = TypeVar("Config")
 
 
-def run(main: Callable[[Config], Any], config: type[Config], args: Sequence[str] | None = None):
+def run(
+    main: Callable[[Config], Any],
+    config: type[Config],
+    args: Sequence[str] | None = None,
+    *,
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+):
     """Call `main` with a config read from the command line.
 
-    The fields of the dataclass `config` are the options, the comments beside them the help. A
-    mistake of the user's ends the process with one line on standard error and exit status 2.
+    The fields of the dataclass `config` are the options, the comments beside them the help. Under
+    `--preset NAME` they begin at that preset's values, which other options still change. A mistake
+    of the user's ends the process with one line on standard error and exit status 2.
     """
     import tyro
 
+    args = list(sys.argv[1:] if args is None else args)
     errors = io.StringIO()
     try:
+        default = config(**_take_preset(args, presets, _program(main)))
         with contextlib.redirect_stderr(errors):
-            parsed = tyro.cli(config, args=args, prog=_program(main))
+            parsed = tyro.cli(config, args=args, prog=_program(main), default=default)
     except SystemExit as end:
         if end.code:
             _fail(_program(main), _one_line(errors.getvalue()))
@@ -33,9 +43,26 @@ def run(main: Callable[[Config], Any], config: type[Config], args: Sequence[str]
         main(parsed)
     except UserError as error:
         _fail(_program(main), str(error))
+    except Interrupted as end:
+        print(end, file=sys.stderr)
+        sys.exit(130)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _take_preset(args: list[str], presets, program) -> Mapping[str, Any]:
+    """Remove `--preset NAME` from the arguments; the values it stands for."""
+    if presets is None:
+        return {}
+    parser = argparse.ArgumentParser(prog=program, add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset")
+    found, args[:] = parser.parse_known_args(args)
+    if found.preset is None:
+        return {}
+    if found.preset not in presets:
+        _fail(program, f"--preset must be one of {', '.join(presets)}, got {found.preset!r}.")
+    return presets[found.preset]
 
 
 def _fail(program: str, message: str):
@@ -64,22 +91,6 @@ def require(condition: bool, message: str) -> None:
     """Raise `UserError(message)` unless the condition holds."""
     if not condition:
         raise UserError(message)
-
-
-def require_training_options(config) -> None:
-    """Check what both experiments train by, before anything slow starts."""
-    require(config.epochs >= 1, f"--epochs must be at least 1, got {config.epochs}.")
-    require(
-        config.batch_size is None or config.batch_size >= 1,
-        f"--batch-size must be at least 1, got {config.batch_size}.",
-    )
-    require(
-        0 < config.learning_rate < float("inf"),
-        f"--learning-rate must be positive and finite, got {config.learning_rate}.",
-    )
-    require(0 <= config.momentum < 1, f"--momentum must be in [0, 1), got {config.momentum}.")
-    require(0 <= config.seed < 2**31, f"--seed must be in 0..2^31 - 1, got {config.seed}.")
-    require(config.seeds >= 1, f"--seeds must be at least 1, got {config.seeds}.")
 
 
 def make_output_dir(folder: Path) -> None:

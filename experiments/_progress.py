@@ -5,8 +5,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(title: str, total: int, *, waiting: str = "") -> Iterator[Callable[[str], None]]:
+def progress(
+    title: str, total: int, *, waiting: str = "", done: int = 0
+) -> Iterator[Callable[[str], None]]:
     """Yield `report(text)`, to be called after each of `total` steps; `waiting` stands till then.
+
+    `done` of them were taken before.
 
     A terminal shows a bar; a log file gets a line a step.
     """
@@ -32,8 +36,7 @@ def progress(title: str, total: int, *, waiting: str = "") -> Iterator[Callable[
         disable=not console.is_terminal,
     )
     with bar:
-        task = bar.add_task(title, total=total, text=waiting)
-        done = 0
+        task = bar.add_task(title, total=total, completed=done, text=waiting)
 
         def report(text: str) -> None:
             nonlocal done

@@ -1,274 +1,327 @@
-"""A convolutional autoencoder of 28×28 images, trained through jaxconv's own derivatives.
+"""Convolutional autoencoders: plain, denoising and variational, through jaxconv's derivatives.
 
     python -m experiments.autoencoder
-    python -m experiments.autoencoder --dataset mnist --data-dir FOLDER
-    python -m experiments.autoencoder --dataset mnist --data-dir FOLDER --untied
+    python -m experiments.autoencoder --dataset mnist --data-dir FOLDER --decoder both
+    python -m experiments.autoencoder --preset best --dataset mnist
+    python -m experiments.autoencoder --preset denoising --noise salt_and_pepper
+    python -m experiments.autoencoder --preset variational --dataset mnist --code-size 2
 
-The decoder's transposed convolutions are the adjoints of the encoder's convolutions: they share its
-kernels. `--untied` also trains one whose decoder has kernels of its own. Prints the reconstruction
-error per pixel on the test images beside that of principal component analysis (PCA) with a code of
-the same size, and saves a figure: the original left, its reconstructions right.
+The decoder's transposed convolutions are the adjoints of the encoder's convolutions: tied, they
+share its kernels. Prints errors on the test images beside those of a classical method in the same
+run: principal component analysis (PCA) with a code of the same size, or the best of three noise
+filters. Saves figures: reconstructions, and of the variational one samples and its codes.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 
-from jaxconv import nn, relu, squared_error, tanh
+from . import _malloc, data, rivals
+from ._command_line import require, run
+from .autoencoders import (
+    NOISES,
+    Autoencoder,
+    denoising_score,
+    importance_weighted_nats,
+    posterior,
+    score,
+    variational_score,
+)
+from .data import Dataset, Split
+from .options import TrainingOptions, as_json
+from .records import Entry, write_json
+from .runs import run as run_to_its_end
+from .training import Trainer, to_device, to_unit_interval
 
-from . import _malloc, data
-from ._command_line import make_output_dir, require, require_training_options, run
-from .data import NUM_CLASSES, Dataset, Split
-from .training import Metrics, Trainer, progress_bar, to_device, to_unit_interval
 
+@dataclass(frozen=True, kw_only=True)
+class Config(TrainingOptions):
+    """Train autoencoders and print their table. Presets: original, best, denoising, variational."""
 
-@dataclass(frozen=True)
-class Config:
-    """Train the autoencoder and compare its reconstructions with those of PCA."""
-
-    untied: bool = False  # also train a decoder with kernels of its own, for comparison
-    dataset: Literal["digits", "mnist", "fashion_mnist"] = "digits"  # needs no download
-    data_dir: Path | None = None  # folder of TFDS; default: TFDS_DATA_DIR, ~/tensorflow_datasets
-    cache_dir: Path | None = None  # of decoded images; default: the platform's cache folder
-    output_dir: Path = Path("results")  # for autoencoder.json and autoencoder.png
-    epochs: int = 30  # as many as the classifier
-    batch_size: int | None = None  # default 100; 25 on digits, for more steps from few images
+    kind: Literal["plain", "denoising", "variational"] = "plain"  # repeat, clean, or generate
+    decoder: Literal["tied", "untied", "both"] = "tied"  # its kernels: the encoder's or its own
+    batch_size: int | None = None  # images of a step; default 100, or 1/48 of few
     learning_rate: float = 0.001  # of an error summed over pixels; see also clip_norm
-    momentum: float = 0.9  # Nesterov's, as in the original
-    clip_norm: float = 30.0  # of the gradient: the first ones are hundreds, and one step along them
-    # takes the last relu below zero at every pixel, where it has no gradient to come back by
+    clip_norm: float | None = 30.0  # of the gradient: the first ones are hundreds, and one step
+    # along them takes the last relu below zero at every pixel, where no gradient comes back
     code_size: int = 256  # width of the innermost dense layer, the original's
     dropout: float = 0.5  # before each of the two inner dense layers, the original's; 0: none
-    seed: int = 0  # of the initial parameters, the order of images and dropout
-    seeds: int = 1  # runs, from --seed upwards; the table has their mean and standard deviation
-    malloc_tuning: bool = True  # keep freed memory, which spares page faults; see _malloc.py
+    noise: Literal["gaussian", "masking", "salt_and_pepper"] = "gaussian"  # of denoising
+    noise_level: float = 0.5  # its standard deviation, or the fraction of pixels hit
+    beta: float = 1.0  # weight of the divergence in the variational loss
+    binarise: bool = False  # variational: draw black or white pixels anew in each step
+    draws: int = 50  # of the importance-weighted bound, evaluated after training
 
 
-class Autoencoder(nnx.Module):
-    """28×28×1 -> 4×4×32 = 512 -> code -> 512 = 4×4×32 -> 28×28×1.
-
-    Args:
-      code_size: Width of the innermost dense layer.
-      dropout: Rate before each of the two inner dense layers.
-      tied: The decoder's transposed convolutions share the encoder's kernels.
-      brightness: Mean pixel of the training images. The output's bias starts there: the last relu
-        starts alive at every pixel, whatever the sign of the first kernels' contribution.
-      rngs: Streams `params` and `dropout`.
-      nn, relu, tanh: Where the layers come from: jaxconv, or the plain Flax of baseline.py, which
-        has tied ones only.
-    """
-
-    def __init__(
-        self,
-        *,
-        code_size: int,
-        dropout: float,
-        tied: bool,
-        brightness: float,
-        rngs: nnx.Rngs,
-        nn=nn,
-        relu=relu,
-        tanh=tanh,
-    ):
-        options = {"flip_kernel": True, "rngs": rngs}  # true convolution, the original's default
-        pooled = {"activation": "tanh", "window_shape": (2, 2)}
-        first = nn.ConvBlock(1, 32, (5, 5), **pooled, **options)
-        second = nn.ConvBlock(32, 32, (5, 5), **pooled, **options)
-        to_brightness = nnx.initializers.constant(brightness)
-        if tied:
-            second_transposed = nn.ConvTranspose.tied(second)
-            first_transposed = nn.ConvTranspose.tied(first, bias_init=to_brightness)
-        else:
-            second_transposed = nn.ConvTranspose(32, 32, (5, 5), **options)
-            first_transposed = nn.ConvTranspose(32, 1, (5, 5), bias_init=to_brightness, **options)
-        self.encode = nnx.Sequential(
-            first,  # 28 -> 24 -> 12
-            second,  # 12 -> 8 -> 4
-            nn.Flatten(),
-            nn.Dropout(dropout, rngs=rngs),
-            nn.Linear(512, code_size, rngs=rngs),
-            tanh,
-        )
-        self.decode = nnx.Sequential(
-            nn.Dropout(dropout, rngs=rngs),
-            nn.Linear(code_size, 512, rngs=rngs),
-            tanh,
-            unflatten,
-            nn.Upscale((2, 2)),  # 4 -> 8
-            second_transposed,  # -> 12
-            relu,
-            nn.Upscale((2, 2)),  # -> 24
-            first_transposed,  # -> 28
-            relu,
-        )
-
-    def __call__(self, images: jax.Array) -> jax.Array:
-        return self.decode(self.encode(images))
-
-
-def unflatten(x: jax.Array) -> jax.Array:
-    return x.reshape(-1, 4, 4, 32)
-
-
-def score(model, images, labels, squared_error=squared_error):
-    """Squared error summed over an image's pixels, which training minimises, and its mean."""
-    errors = squared_error(model(images), images)
-    return {"loss": errors.sum(axis=(1, 2, 3)), "mse": errors.mean(axis=(1, 2, 3))}
+_ADAM = {"optimiser": "adam", "schedule": "one_cycle", "clip_norm": None, "dropout": 0.0}
+PRESETS: dict[str, dict[str, Any]] = {
+    "original": {},  # the published network and protocol
+    "best": _ADAM | {"code_size": 32, "decoder": "untied", "learning_rate": 0.003, "epochs": 20},
+    "denoising": _ADAM | {"kind": "denoising", "decoder": "untied", "epochs": 10}
+    | {"learning_rate": 0.003},
+    "variational": _ADAM | {"kind": "variational", "decoder": "untied", "epochs": 20}
+    | {"learning_rate": 0.002, "code_size": 32},
+}  # fmt: skip
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Train, print errors beside PCA's, write `autoencoder.json` and `.png`; returns the metrics.
+    """Train, print errors beside a rival's, write `autoencoder.json` and figures; the metrics.
 
     Raises:
       UserError: An option can't be followed.
     """
-    require_training_options(config)
-    require(config.code_size >= 1, f"--code-size must be at least 1, got {config.code_size}.")
-    require(config.clip_norm > 0, f"--clip-norm must be positive, got {config.clip_norm}.")
-    require(0 <= config.dropout < 1, f"--dropout must be in [0, 1), got {config.dropout}.")
-    make_output_dir(config.output_dir)
+    check(config)
+    folder = config.folder("autoencoder")
     if config.malloc_tuning:
         _malloc.keep_freed_memory()
-    dataset = data.load(config.dataset, data_dir=config.data_dir, cache_dir=config.cache_dir)
-    batch_size = config.batch_size or (25 if config.dataset == "digits" else 100)
-    require(
-        batch_size <= dataset.train.size,
-        f"--batch-size {batch_size} exceeds the {dataset.train.size} training images of "
-        f"{config.dataset}.",
+    dataset = data.load(
+        config.dataset,
+        data_dir=config.data_dir,
+        cache_dir=config.cache_dir,
+        image_size=config.image_size,
     )
     shown = one_of_each_class(dataset.test)
-    pca_errors, pca_images = pca(dataset, sorted({32, 64, config.code_size}), shown)
-    on_device = Dataset(*map(to_device, dataset))
-
-    histories, columns = {}, {}
-    seeds = range(config.seed, config.seed + config.seeds)
-    for name in ["tied", "untied"] if config.untied else ["tied"]:
-        histories[name], model = train(name, config, on_device, batch_size, seeds)
-        columns[name] = np.asarray(autoencode(model, shown.images))[..., 0]
-    metrics = {
-        "config": asdict(config) | {"batch_size": batch_size},
-        "histories": histories,
-        "pca_mse": pca_errors,
-    }
-    print(table(metrics))
-    columns[f"PCA {config.code_size}"] = pca_images
-    save(metrics, shown.images[..., 0] / 255, columns, config.output_dir)
+    rival = RIVALS[config.kind](config, dataset, shown)
+    names = ["tied", "untied"] if config.decoder == "both" else [config.decoder]
+    histories, models = {}, {}
+    for name in names:
+        histories[name], models[name] = train(name, config, dataset, folder=folder / name)
+    metrics = {"config": as_json(config), "histories": histories} | rival.metrics
+    if config.kind == "variational":
+        metrics["importance_weighted_nats"] = {
+            name: evaluate_bound(model, dataset.test, config) for name, model in models.items()
+        }
+    print(table(metrics, rival.rows))
+    save(metrics, models, shown, rival, dataset, folder)
     return metrics
 
 
-def train(name, config, dataset, batch_size, seeds) -> tuple[list[list[Metrics]], nnx.Module]:
-    """Train from each seed; for each seed an entry an epoch, and the last trained model."""
-    optimiser = optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.sgd(config.learning_rate, config.momentum, nesterov=True),
+def check(config: Config) -> None:
+    """See that the options make sense before anything slow starts."""
+    config.check()
+    require(config.code_size >= 1, f"--code-size must be at least 1, got {config.code_size}.")
+    require(config.draws >= 1, f"--draws must be at least 1, got {config.draws}.")
+    require(0 <= config.dropout < 1, f"--dropout must be in [0, 1), got {config.dropout}.")
+    require(config.beta >= 0, f"--beta must not be negative, got {config.beta}.")
+    highest = float("inf") if config.noise == "gaussian" else 1
+    require(
+        0 < config.noise_level <= highest,
+        "--noise-level must be positive, and at most 1 where it is a fraction of the pixels, got "
+        f"{config.noise_level}.",
     )
-    trainer = Trainer(score, optimiser, dataset.train, batch_size=batch_size)
-    brightness = float(to_unit_interval(dataset.train.images).mean())
-    histories = []
-    for seed in seeds:
-        model = Autoencoder(
+
+
+def score_of(config: Config):
+    """What the kind of autoencoder is trained and evaluated by."""
+    if config.kind == "denoising":
+        corrupt = partial(NOISES[config.noise], level=config.noise_level)
+        return partial(denoising_score, corrupt=corrupt)
+    if config.kind == "variational":
+        return partial(variational_score, beta=config.beta, binarise=config.binarise)
+    return score
+
+
+def train(name, config, dataset: Dataset, folder=None) -> tuple[list[list[Entry]], Any]:
+    """Train from each seed; for each seed an entry an epoch, and the first trained model."""
+    batch_size = config.batch_size_of(dataset.train.size, usual=100)
+    mesh = config.make_mesh()
+    on_device = dataset.map_splits(partial(to_device, mesh=mesh))
+    trainer = Trainer(
+        score_of(config),
+        config.make_optimiser(config.epochs * (dataset.train.size // batch_size)),
+        on_device.train,
+        batch_size=batch_size,
+        average=config.average,
+        dtype=config.dtype,
+        mesh=mesh,
+    )
+    brightness = float(dataset.train.images.mean() / 255)
+    seeds = range(config.seed, config.seed + config.seeds)
+    models = [
+        Autoencoder(
             code_size=config.code_size,
             dropout=config.dropout,
             tied=name == "tied",
             brightness=brightness,
             rngs=nnx.Rngs(seed),
+            shape=dataset.image_shape,
+            variational=config.kind == "variational",
         )
-        history = []
-        with progress_bar(f"{name}, seed {seed}", config.epochs) as report:
-            trainer.start(model, seed=seed)
-            for epoch in range(1, config.epochs + 1):
-                training = trainer.epoch()
-                history.append(
-                    {
-                        "epoch": epoch,
-                        "seconds": training["seconds"],
-                        "train_mse": training["mse"],
-                        "validation_mse": trainer.evaluate(dataset.validation)["mse"],
-                        "test_mse": trainer.evaluate(dataset.test)["mse"],
-                    }
-                )
-                report(
-                    {
-                        "loss": training["loss"],
-                        "mse": history[-1]["validation_mse"],
-                        "images/s": trainer.images_per_epoch / training["seconds"],
-                    }
-                )
-        histories.append(history)
-    return histories, trainer.model
+        for seed in seeds
+    ]
+    trainer.start(*(models, seeds) if len(seeds) > 1 else (models[0], seeds[0]))
+    return run_to_its_end(name, trainer, on_device, config, folder), trainer.model
 
 
-@nnx.jit
-def autoencode(model: Autoencoder, images: jax.Array) -> jax.Array:
-    return model(to_unit_interval(images))
+def evaluate_bound(model, split: Split, config: Config) -> float:
+    """The importance-weighted bound on the test images, in nats."""
+
+    @nnx.jit
+    def bound(model, images, key):
+        images = to_unit_interval(images)
+        return importance_weighted_nats(
+            model, images, key=key, draws=config.draws, binarise=config.binarise
+        ).sum()
+
+    key, total = jax.random.key(config.seed), 0.0
+    for start in range(0, split.size, 500):
+        images = jnp.asarray(split.images[start : start + 500])
+        total += float(bound(model, images, jax.random.fold_in(key, start)))
+    return total / split.size
 
 
-def pca(dataset: Dataset, sizes: list[int], shown: Split) -> tuple[dict[int, float], np.ndarray]:
-    """PCA fitted to the training images: the best *linear* code of each size.
+# ---- what it is compared with ----------------------------------------------------------------
 
-    Returns:
-      For each size the mean squared error per pixel on the test images, and the reconstructions
-      `(n, 28, 28)` of the shown images from a code of the last size.
-    """
-    from sklearn.decomposition import PCA  # slow to import
 
-    train, test, few = (
-        split.images.reshape(split.size, -1).astype(np.float64) / 255
-        for split in (dataset.train, dataset.test, shown)
-    )
-    # No code can be larger than the images, nor than the number of them.
-    largest = min(max(sizes), *train.shape)
-    fitted: Any = PCA(largest, svd_solver="covariance_eigh").fit(train)
+class Rival:
+    """A classical method on the same task: rows of the table, metrics, a column of the figure."""
 
-    def reconstruct(images, size):
-        axes = fitted.components_[:size]
-        centred = images - fitted.mean_
-        return centred @ axes.T @ axes + fitted.mean_
+    def __init__(self, config: Config, dataset: Dataset, shown: Split):
+        self.inputs = shown.images / 255
+        self.rows: list[tuple[str, str, float]] = []
+        self.metrics: dict[str, Any] = {}
+        self.columns: dict[str, np.ndarray] = {}
 
-    errors = {size: float(np.mean((test - reconstruct(test, size)) ** 2)) for size in sizes}
-    return errors, reconstruct(few, sizes[-1]).reshape(-1, 28, 28)
+
+class PCA(Rival):
+    """The best linear code."""
+
+    def __init__(self, config, dataset, shown):
+        super().__init__(config, dataset, shown)
+        sizes = sorted({32, 64, config.code_size})
+        errors, images = rivals.pca(dataset, sizes, shown)
+        self.rows = [("PCA", str(size), error) for size, error in errors.items()]
+        self.metrics = {"pca_mse": errors}
+        self.columns = {f"PCA {config.code_size}": images}
+
+
+class Filters(Rival):
+    """Median, Wiener and Gaussian filters, the strength of each chosen on validation images."""
+
+    def __init__(self, config, dataset, shown):
+        super().__init__(config, dataset, shown)
+        corrupt = jax.jit(partial(NOISES[config.noise], level=config.noise_level))
+
+        def noisy(images, seed):
+            clean = np.asarray(images[:2_000] / 255, np.float32)
+            return np.asarray(corrupt(jax.random.key(seed), clean)), clean
+
+        chosen = rivals.best_filters(*noisy(dataset.validation.images, 1))
+        test, clean = noisy(dataset.test.images, 2)
+        self.inputs, _ = noisy(shown.images, 3)
+        errors = {"nothing": float(np.mean((test - clean) ** 2))}
+        self.rows = [("noisy", "", errors["nothing"])]
+        for name, (strength, filtered) in chosen.items():
+            errors[name] = float(np.mean((filtered(test) - clean) ** 2))
+            self.rows.append((f"{name} {strength:g}", "", errors[name]))
+        best = min(chosen, key=lambda name: errors[name])
+        self.metrics = {"filter_mse": errors}
+        self.columns = {best: chosen[best][1](self.inputs)}
+
+
+RIVALS = {"plain": PCA, "denoising": Filters, "variational": Rival}
 
 
 def one_of_each_class(split: Split) -> Split:
     """The first image of each class: chosen by no one."""
     labels = np.asarray(split.labels)
-    rows = np.array([np.flatnonzero(labels == label)[0] for label in range(NUM_CLASSES)])
+    rows = np.array([np.flatnonzero(labels == label)[0] for label in np.unique(labels)])
     return Split(split.images[rows], split.labels[rows])
 
 
-def table(metrics) -> str:
-    """Test error per pixel of each method."""
-    code_size = metrics["config"]["code_size"]
-    lines = [f"{'Method':<11} | {'Code':>4} | {'Epoch':>5} | {'MSE per pixel':>18} | {'Time':>9}"]
+# ---- what is printed and saved ---------------------------------------------------------------
+
+
+def table(metrics, rivals_rows) -> str:
+    """Test error of each method."""
+    variational = metrics["config"]["kind"] == "variational"
+    measure, title = ("nats", "Nats per image") if variational else ("mse", "MSE per pixel")
+    digits, code_size = (2 if variational else 5), metrics["config"]["code_size"]
+    lines = [f"{'Method':<12} | {'Code':>4} | {'Epoch':>5} | {title:>18} | {'Time':>9}"]
+
+    def add(method, code, epoch, values, seconds=""):
+        shown = f"{np.mean(values):.{digits}f}"
+        if len(values) > 1:
+            shown += f" ± {np.std(values, ddof=1):.{digits}f}"
+        lines.append(f"{method:<12} | {code:>4} | {epoch:>5} | {shown:>18} | {seconds:>9}".rstrip())
+
     for name, runs in metrics["histories"].items():
         seconds = np.median([entry["seconds"] for run in runs for entry in run])
         for index in dict.fromkeys((0, len(runs[0]) - 1)):
-            values = [run[index]["test_mse"] for run in runs]
-            error = f"{np.mean(values):.5f}"
-            if len(values) > 1:
-                error += f" ± {np.std(values, ddof=1):.5f}"
-            epoch = runs[0][index]["epoch"]
-            lines.append(
-                f"{name:<11} | {code_size:>4} | {epoch:>5} | {error:>18} | {seconds:>7.2f} s"
-            )
-    for size, error in metrics["pca_mse"].items():
-        lines.append(f"{'PCA':<11} | {size:>4} | {'':>5} | {error:>18.5f} |")
+            values = [run[index][f"test_{measure}"] for run in runs]
+            add(name, code_size, runs[0][index]["epoch"], values, f"{seconds:.2f} s")
+        if variational:
+            bound = metrics["importance_weighted_nats"][name]
+            add(f"{name}, IW-{metrics['config']['draws']}", code_size, len(runs[0]), [bound])
+    for name, code, error in rivals_rows:
+        add(name, code, "", [error])
     return "\n".join(lines)
 
 
-def save(metrics, originals: np.ndarray, columns: dict[str, np.ndarray], folder: Path) -> None:
-    from .figures import reconstructions  # matplotlib is slow to import
+def save(metrics, models, shown: Split, rival: Rival, dataset: Dataset, folder: Path) -> None:
+    from . import figures  # matplotlib is slow to import
 
-    text = json.dumps(metrics, indent=2, default=str)
-    (folder / "autoencoder.json").write_text(text + "\n", encoding="utf-8")
-    reconstructions(originals, columns).savefig(folder / "autoencoder.png", dpi=150)
+    clean, kind = shown.images / 255, metrics["config"]["kind"]
+    write_json(folder / "autoencoder.json", metrics)
+    columns = {"noisy": rival.inputs} if kind == "denoising" else {}
+    for name, model in models.items():
+        columns[name] = np.asarray(reconstruct(model, jnp.asarray(rival.inputs, jnp.float32)))
+    drawn = figures.reconstructions(clean, columns | rival.columns)
+    drawn.savefig(folder / "autoencoder.png", dpi=150)
+    for name, model in models.items():
+        figures.filters(np.asarray(model.encode.layers[0].kernel[...])).savefig(
+            folder / f"filters-{name}.png", dpi=150
+        )
+        if kind == "variational":
+            _save_codes(model, shown, dataset, folder, name)
+
+
+def _save_codes(model, shown, dataset, folder: Path, name):
+    from . import figures
+
+    size = model.code_size
+    decode = jax.jit(lambda z: jax.nn.sigmoid(model.decode(z)))
+    z = jax.random.normal(jax.random.key(0), (64, size))
+    figures.grid(np.asarray(decode(z)), columns=8).savefig(folder / f"samples-{name}.png", dpi=150)
+
+    images = to_unit_interval(jnp.asarray(shown.images))
+    ends, _ = posterior(model, images)
+    between = jnp.linspace(0, 1, 9)[:, None, None]
+    line = (1 - between) * ends + between * jnp.roll(ends, -1, axis=0)  # (9, n, code)
+    pictures = decode(line.swapaxes(0, 1).reshape(-1, size))
+    figures.grid(np.asarray(pictures), columns=9).savefig(
+        folder / f"interpolation-{name}.png", dpi=150
+    )
+
+    few = slice(0, 2_000)
+    codes, _ = jax.jit(partial(posterior, model))(
+        to_unit_interval(jnp.asarray(dataset.test.images[few]))
+    )
+    figures.latent_map(
+        np.asarray(codes), np.asarray(dataset.test.labels[few]), dataset.class_names
+    ).savefig(folder / f"codes-{name}.png", dpi=150)
+    if size == 2:
+        side = jnp.linspace(-2.5, 2.5, 15)
+        places = jnp.stack(jnp.meshgrid(side, -side), axis=-1).reshape(-1, 2)
+        figures.grid(np.asarray(decode(places)), columns=15).savefig(
+            folder / f"latent-plane-{name}.png", dpi=150
+        )
+
+
+@nnx.jit
+def reconstruct(model: Autoencoder, images: jax.Array) -> jax.Array:
+    """What an autoencoder of any kind makes of images in [0, 1]."""
+    if model.is_variational:
+        mean, _ = posterior(model, images)
+        return jax.nn.sigmoid(model.decode(mean))
+    return model(images)
 
 
 if __name__ == "__main__":
-    run(main, Config)
+    run(main, Config, presets=PRESETS)

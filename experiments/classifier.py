@@ -1,54 +1,56 @@
-"""Two convolutional classifiers of 28×28 images, trained through jaxconv's own derivatives.
+"""Convolutional classifiers, trained through jaxconv's own derivatives.
 
     python -m experiments.classifier
-    python -m experiments.classifier --dataset mnist --data-dir FOLDER --seeds 3
-    python -m experiments.classifier --model standard --epochs 3 --gradients autodiff
+    python -m experiments.classifier --preset fast --dataset mnist --data-dir FOLDER
+    python -m experiments.classifier --dataset folder:PATH --seeds 3 --output-dir runs/mine
+    python -m experiments.classifier --resume --output-dir runs/mine
 
-The first and the last need no download. Prints `Type | Epoch | Accuracy | Time`,
-saves metrics and learning curves.
+The first and the last need no download. Prints `Type | Epoch | Accuracy | Time`, and leaves in the
+output folder a table, learning curves and, for each network, its metrics and checkpoints.
 
 The original study found that a branch of large windows, from the image straight to the last layer,
 helps in the first epoch and then learns slower. Run both networks to see whether that holds.
 """
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 
 import jaxconv.nn as ours
 from jaxconv import relu, softmax_cross_entropy
 
 from . import _malloc, baseline, data
-from ._command_line import make_output_dir, require, require_training_options, run
+from ._command_line import run
+from ._user_error import UserError
+from .augmentation import AUGMENTATIONS
 from .data import Dataset
-from .training import Metrics, Trainer, progress_bar, to_device
+from .options import TrainingOptions, as_json
+from .records import Entry, write_json
+from .runs import run as run_to_its_end
+from .training import Trainer, to_device
 
 
-@dataclass(frozen=True)
-class Config:
-    """Train the standard and the modified classifier and print their table."""
+@dataclass(frozen=True, kw_only=True)
+class Config(TrainingOptions):
+    """Train classifiers and print their table. Presets: original, fast, best."""
 
-    model: Literal["standard", "modified", "both"] = "both"  # the point is to compare them
-    dataset: Literal["digits", "mnist", "fashion_mnist"] = "digits"  # needs no download
-    data_dir: Path | None = None  # folder of TFDS; default: TFDS_DATA_DIR, ~/tensorflow_datasets
-    cache_dir: Path | None = None  # of decoded images; default: the platform's cache folder
-    output_dir: Path = Path("results")  # for classifier.json and classifier.png
-    epochs: int = 30  # the original's protocol, as are the next three
-    batch_size: int | None = None  # default 500; 25 on digits, whose epoch would have 2 steps
-    learning_rate: float = 0.01
-    momentum: float = 0.9  # Nesterov's
-    seed: int = 0  # of the initial parameters, the order of images and dropout
-    seeds: int = 1  # runs, from --seed upwards; the table has their mean and standard deviation
+    model: Literal["standard", "modified", "both", "small", "large"] = "both"  # to compare the two
+    batch_size: int | None = None  # images of a step; default 500, or 1/48 of few
+    augment: Literal["none", "shift", "affine"] = "none"  # of the training images, anew each time
     gradients: Literal["jaxconv", "autodiff"] = "jaxconv"  # autodiff: plain Flax, to compare times
-    malloc_tuning: bool = True  # keep freed memory, which spares page faults; see _malloc.py
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "original": {},  # the published protocol: 30 epochs of 500 images, Nesterov, a constant rate
+    "fast": {},
+    "best": {},
+}
 
 
 # ---- the two networks ------------------------------------------------------------------------
@@ -60,43 +62,54 @@ def pooled_by(window):
     return {"flip_kernel": True, "window_shape": (window, window)}
 
 
-def trunk(rngs, nn, relu):
+def trunk(rngs, nn, relu, shape):
+    h, w, c = shape
     return nnx.Sequential(
-        nn.ConvBlock(1, 32, (5, 5), **pooled_by(2), rngs=rngs),  # 28 -> 24 -> 12
+        nn.ConvBlock(c, 32, (5, 5), **pooled_by(2), rngs=rngs),  # 28 -> 24 -> 12
         nn.ConvBlock(32, 32, (5, 5), **pooled_by(2), rngs=rngs),  # 12 -> 8 -> 4
         nn.Flatten(),
         nn.Dropout(0.5, rngs=rngs),
-        nn.Linear(512, 256, rngs=rngs),
+        nn.Linear(32 * _side(h, 5, 2, 5, 2) * _side(w, 5, 2, 5, 2), 256, rngs=rngs),
         relu,
     )
 
 
-def standard(rngs, nn=ours, relu=relu):
+def standard(rngs, nn=ours, relu=relu, shape=(28, 28, 1), classes=10):
     return nnx.Sequential(
-        trunk(rngs, nn, relu),
+        trunk(rngs, nn, relu, shape),
         nn.Dropout(0.5, rngs=rngs),
-        nn.Linear(256, 10, rngs=rngs),
+        nn.Linear(256, classes, rngs=rngs),
     )
 
 
-def modified(rngs, nn=ours, relu=relu):
+def modified(rngs, nn=ours, relu=relu, shape=(28, 28, 1), classes=10):
+    h, w, c = shape
     branch = nnx.Sequential(
         # 28 -> 19 -> 3: the last 4 rows and columns fill no window
-        nn.ConvBlock(1, 32, (10, 10), **pooled_by(5), rngs=rngs),
+        nn.ConvBlock(c, 32, (10, 10), **pooled_by(5), rngs=rngs),
         nn.Flatten(),
     )
     return nnx.Sequential(
-        nn.Concat(trunk(rngs, nn, relu), branch),
+        nn.Concat(trunk(rngs, nn, relu, shape), branch),
         nn.Dropout(0.5, rngs=rngs),
-        nn.Linear(256 + 288, 10, rngs=rngs),
+        nn.Linear(256 + 32 * _side(h, 10, 5) * _side(w, 10, 5), classes, rngs=rngs),
     )
+
+
+def _side(size, *windows):
+    """What windows of convolutions and pools, in turn, leave of a side."""
+    for window, pool in zip(windows[::2], windows[1::2], strict=True):
+        size = (size - window + 1) // pool
+    if size < 1:
+        raise UserError("the images are too small for the network's windows; see --image-size.")
+    return size
 
 
 NETWORKS: dict[str, Callable[..., nnx.Module]] = {"standard": standard, "modified": modified}
 
 
 def score(model, images, labels, cross_entropy=softmax_cross_entropy):
-    logits = model(images)
+    logits = model(images).astype(jnp.float32)
     correct = jnp.argmax(logits, axis=-1) == labels
     return {"loss": cross_entropy(logits, labels), "accuracy": correct.astype(jnp.float32)}
 
@@ -110,72 +123,53 @@ def main(config: Config) -> dict[str, Any]:
     Raises:
       UserError: An option can't be followed.
     """
-    require_training_options(config)
-    make_output_dir(config.output_dir)
+    config.check()
+    folder = config.folder("classifier")
     if config.malloc_tuning:
         _malloc.keep_freed_memory()
-    dataset = data.load(config.dataset, data_dir=config.data_dir, cache_dir=config.cache_dir)
-    batch_size = config.batch_size or (25 if config.dataset == "digits" else 500)
-    require(
-        batch_size <= dataset.train.size,
-        f"--batch-size {batch_size} exceeds the {dataset.train.size} training images of "
-        f"{config.dataset}.",
+    dataset = data.load(
+        config.dataset,
+        data_dir=config.data_dir,
+        cache_dir=config.cache_dir,
+        image_size=config.image_size,
     )
-    dataset = Dataset(*map(to_device, dataset))
-
-    names = list(NETWORKS) if config.model == "both" else [config.model]
-    seeds = range(config.seed, config.seed + config.seeds)
-    histories = {name: train(name, config, dataset, batch_size, seeds) for name in names}
-    metrics = {"config": asdict(config) | {"batch_size": batch_size}, "histories": histories}
+    names = ["standard", "modified"] if config.model == "both" else [config.model]
+    histories = {name: train(name, config, dataset, folder=folder / name) for name in names}
+    metrics = {"config": as_json(config), "histories": histories}
     print(table(histories))
     if len(names) == 2:
         print(finding(histories))
-    save(metrics, config.output_dir)
+    save(metrics, folder)
     return metrics
 
 
-def train(name, config, dataset, batch_size, seeds) -> list[list[Metrics]]:
-    """Train a network from each seed; for each seed an entry an epoch."""
-    if config.gradients == "jaxconv":
-        network, network_score = NETWORKS[name], score
-    else:
-        network = partial(NETWORKS[name], nn=baseline, relu=baseline.relu)
+def train(name, config, dataset: Dataset, folder=None) -> list[list[Entry]]:
+    """Train a network from each seed, all at once; for each seed an entry an epoch."""
+    options = {"shape": dataset.image_shape, "classes": dataset.num_classes}
+    network, network_score = partial(NETWORKS[name], **options), score
+    if config.gradients == "autodiff":
+        network = partial(network, nn=baseline, relu=baseline.relu)
         network_score = baseline.with_optax_loss(score)
-    optimiser = optax.sgd(config.learning_rate, config.momentum, nesterov=True)
-    trainer = Trainer(network_score, optimiser, dataset.train, batch_size=batch_size)
-    histories = []
-    for seed in seeds:
-        history = []
-        with progress_bar(f"{name}, seed {seed}", config.epochs) as report:
-            trainer.start(network(nnx.Rngs(seed)), seed=seed)
-            for epoch in range(1, config.epochs + 1):
-                training = trainer.epoch()
-                validation = trainer.evaluate(dataset.validation)
-                test = trainer.evaluate(dataset.test)
-                history.append(
-                    {
-                        "epoch": epoch,
-                        "seconds": training["seconds"],
-                        "train_loss": training["loss"],
-                        "train_accuracy": training["accuracy"],
-                        "validation_loss": validation["loss"],
-                        "validation_accuracy": validation["accuracy"],
-                        "test_loss": test["loss"],
-                        "test_accuracy": test["accuracy"],
-                    }
-                )
-                report(
-                    {
-                        "loss": training["loss"],
-                        "accuracy": validation["accuracy"],
-                        "images/s": trainer.images_per_epoch / training["seconds"],
-                    }
-                )
-        histories.append(history)
-    return histories
+    batch_size = config.batch_size_of(dataset.train.size, usual=500)
+    mesh = config.make_mesh()
+    dataset = dataset.map_splits(partial(to_device, mesh=mesh))
+    trainer = Trainer(
+        network_score,
+        config.make_optimiser(config.epochs * (dataset.train.size // batch_size)),
+        dataset.train,
+        batch_size=batch_size,
+        average=config.average,
+        dtype=config.dtype,
+        augment=AUGMENTATIONS[config.augment],
+        mesh=mesh,
+    )
+    seeds = range(config.seed, config.seed + config.seeds)
+    models = [network(nnx.Rngs(seed)) for seed in seeds]
+    trainer.start(*(models, seeds) if len(seeds) > 1 else (models[0], seeds[0]))
+    return run_to_its_end(name, trainer, dataset, config, folder)
 
 
-def table(histories: dict[str, list[list[Metrics]]]) -> str:
+def table(histories: dict[str, list[list[Entry]]]) -> str:
     """Test accuracy after the first and the last epoch, and the time of an epoch."""
     lines = [f"{'Type':<10} | {'Epoch':>5} | {'Accuracy':>16} | {'Time':>9}"]
     for name, runs in histories.items():
@@ -210,8 +204,7 @@ def finding(histories) -> str:
 def save(metrics, folder: Path) -> None:
     from .figures import learning_curves  # matplotlib is slow to import
 
-    text = json.dumps(metrics, indent=2, default=str)
-    (folder / "classifier.json").write_text(text + "\n", encoding="utf-8")
+    write_json(folder / "classifier.json", metrics)
     curves = {
         name: [[1 - entry["test_accuracy"] for entry in run] for run in runs]
         for name, runs in metrics["histories"].items()
@@ -220,4 +213,4 @@ def save(metrics, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(main, Config)
+    run(main, Config, presets=PRESETS)

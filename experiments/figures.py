@@ -39,17 +39,71 @@ def reconstructions(originals: np.ndarray, by: Mapping[str, np.ndarray]) -> Figu
     """Images on the left, each with its reconstructions to the right of it.
 
     Args:
-      originals: Images `(n, h, w)` in [0, 1].
+      originals: Images `(n, h, w, c)` in [0, 1].
       by: For each method its reconstructions, of the same shape.
     """
     columns = {"original": originals, **by}
     rows = len(originals)
     figure = Figure(figsize=(1.1 * len(columns), 0.95 * rows + 0.4), layout="constrained")
-    grid = figure.subplots(rows, len(columns), squeeze=False)
+    places = figure.subplots(rows, len(columns), squeeze=False)
     for column, (title, images) in enumerate(columns.items()):
-        grid[0, column].set_title(title, fontsize=9)
+        places[0, column].set_title(title, fontsize=9)
         for row, image in enumerate(images):
-            axes = grid[row, column]
-            axes.imshow(np.clip(image, 0, 1), cmap="gray_r", vmin=0, vmax=1)
-            axes.set_axis_off()
+            _show(places[row, column], image)
     return figure
+
+
+def grid(images: np.ndarray, *, columns: int) -> Figure:
+    """Images `(n, h, w, c)` side by side, row by row."""
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(0.6 * columns, 0.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for place in axes.flat:
+        place.set_axis_off()
+    for place, image in zip(axes.flat, images, strict=False):
+        _show(place, image)
+    return figure
+
+
+def filters(kernel: np.ndarray) -> Figure:
+    """The windows of a first layer `(h, w, c, o)`: blue is negative, red positive, white 0."""
+    *_, channels, features = kernel.shape
+    columns = min(features, 8)
+    rows = -(-features // columns)
+    figure = Figure(figsize=(0.8 * columns, 0.8 * rows), layout="constrained")
+    limit = np.abs(kernel).max() or 1
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for place in axes.flat:
+        place.set_axis_off()
+    for place, window in zip(axes.flat, np.moveaxis(kernel, -1, 0), strict=False):
+        place.imshow(window.mean(axis=-1), cmap="RdBu_r", vmin=-limit, vmax=limit)
+    return figure
+
+
+def latent_map(codes: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Figure:
+    """Codes `(n, size)` in the plane, coloured by class; larger ones by their two main axes."""
+    title = "code"
+    if codes.shape[1] > 2:
+        from sklearn.decomposition import PCA
+
+        codes, title = PCA(2).fit_transform(codes), "principal axis of the codes"
+    if codes.shape[1] == 1:
+        codes = np.stack([codes[:, 0], np.zeros(len(codes))], axis=1)
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.subplots()
+    for label, name in enumerate(names):
+        x, y = codes[labels == label].T
+        axes.scatter(x, y, s=6, color=f"C{label % 10}", label=name)
+    axes.set(xlabel=f"{title} 1", ylabel=f"{title} 2")
+    axes.legend(markerscale=2, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def _show(axes, image):
+    """An image `(h, w, c)` in [0, 1]; grey as ink on paper."""
+    image = np.clip(image, 0, 1)
+    if image.shape[-1] == 1:
+        axes.imshow(image[..., 0], cmap="gray_r", vmin=0, vmax=1)
+    else:
+        axes.imshow(image)
+    axes.set_axis_off()

@@ -1,13 +1,13 @@
-"""The training loop that the experiments share: one compiled call an epoch.
+"""The training core that the experiments share: compiled steps, from one device to many.
 
-All images lie on the device as uint8. An epoch is one jit-compiled call: it draws a permutation,
-scans over its batches, turns each batch into floats and takes an optimiser step; nothing comes back
-to Python in between. Same seed, same bits.
+All images lie on the devices as uint8. A call of the compiled program takes as many steps as asked
+for: each cuts its batch from the epoch's permutation, turns it into floats and takes an optimiser
+step; nothing comes back to Python in between. Where a run stands is its `State`, one pytree: the
+same state gives the same bits, however the steps are shared out over calls.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from ._progress import progress
 from ._user_error import UserError
 from .data import Split
 
@@ -24,24 +25,38 @@ Metrics = dict[str, float]
 # Score of a batch: `score(model, images, labels)` has one value an example under each name.
 # Training minimises the mean of "loss"; the others are reported.
 Score = Callable[[nnx.Module, jax.Array, jax.Array], dict[str, jax.Array]]
+Augmentation = Callable[[jax.Array, jax.Array], jax.Array]  # of a key and images in [0, 1]
+
+DATA = "data"  # the mesh axis over which the examples of a batch are split
 
 
 class State(NamedTuple):
-    """What a training step changes. A pure pytree: the model's graph definition stays outside."""
+    """Where a run stands but for the number of steps taken. A pure pytree of arrays.
+
+    Of several seeds, every array has a leading axis over them.
+    """
 
     params: Any
     others: Any  # of the model, for example the counters of its random streams
     optimiser: optax.OptState
+    average: Any  # moving average of the params; None where none is kept
+    key: jax.Array  # of the permutations and augmentations
+    sums: dict[str, jax.Array]  # of the batches' mean scores since the epoch began
+    taken: jax.Array  # steps; the first one that is not finite is not taken, nor any after it
 
 
 class Trainer:
-    """A score, an optimiser and a training set, compiled into one call an epoch.
+    """A score, an optimiser and a training set, compiled into one program that takes steps.
 
         trainer = Trainer(score, optimiser, dataset.train, batch_size=500)
         trainer.start(model, seed=0)
         trainer.epoch(), trainer.evaluate(dataset.test), trainer.model
 
     Starting again with a model of the same structure, say of another seed, compiles nothing.
+    Models of several seeds train at once: `trainer.start(models, seed=seeds)`; then metrics are
+    arrays `(seeds,)`, and `.models` has them all.
+
+    A step whose loss or gradient is not finite is not taken, nor is any after it; see `.is_finite`.
 
     Args:
       score: Values of a batch, see `Score`; its images are floats in [0, 1].
@@ -49,9 +64,14 @@ class Trainer:
       train: The training set.
       batch_size: Images of a step. Where it does not divide the training set, an epoch leaves out
         the rest of its permutation, other images each time: all steps weigh the same.
+      average: Decay a step of the moving average of the parameters, which evaluation then uses; 0
+        keeps none. It begins faster, at (1 + step) / (10 + step), to forget the initial values.
+      dtype: What the model computes in; its parameters and their updates are float32.
+      augment: What happens to the training images on the way.
+      mesh: Devices along an axis "data", over which each batch is split; None: one device.
 
     Raises:
-      UserError: The batch is larger than the training set.
+      UserError: The batch is larger than the training set, or the devices don't divide it.
     """
 
     def __init__(
@@ -61,62 +81,155 @@ class Trainer:
         train: Split,
         *,
         batch_size: int,
+        average: float = 0.0,
+        dtype: Any = jnp.float32,
+        augment: Augmentation | None = None,
+        mesh: Mesh | None = None,
     ):
         if not 1 <= batch_size <= train.size:
             raise UserError(
                 f"batch size {batch_size} is not within 1 and the {train.size} training images."
             )
-        self.images_per_epoch = train.size // batch_size * batch_size
-        self._optimiser, self._train = optimiser, to_device(train)
-        self._epoch = partial(_epoch, score=score, optimiser=optimiser, batch_size=batch_size)
-        self._evaluate = partial(_evaluate, score=score, batch_size=batch_size)
-        self._definition: Any = None
+        if mesh is not None and batch_size % mesh.shape[DATA]:
+            raise UserError(
+                f"batch size {batch_size} is no multiple of the mesh's {mesh.shape[DATA]} devices."
+            )
+        self.steps_per_epoch = train.size // batch_size
+        self.images_per_epoch = self.steps_per_epoch * batch_size
+        self.mesh, self._train = mesh, to_device(train, mesh)
+        self.score, self._optimiser, self._keeps_average = score, optimiser, average > 0
+        shared = {"score": score, "dtype": dtype, "mesh": mesh, "batch_size": batch_size}
+        training = {"optimiser": optimiser, "average": average, "augment": augment}
+        self._advance = partial(_advance, **training, **shared)
+        self._evaluate = partial(_evaluate, **shared)
+        self._compiled_for: Any = None
+        self.compile_seconds = 0.0
 
-    def start(self, model: nnx.Module, *, seed: int) -> None:
+    def start(self, model: nnx.Module | Sequence[nnx.Module], seed: int | Sequence[int]) -> None:
         """Begin with a new model, compiling where its structure is new.
 
-        Takes the model over: its arrays are donated to the first epoch; see `.model`.
+        Takes the model over: its arrays are donated to the first step; see `.model`.
 
         Args:
-          model: Called by the score. Its random streams, as for dropout, come with it.
-          seed: Of the order of the images.
+          model: Called by the score. Its random streams, as for dropout, come with it. Several
+            models of one structure train at once.
+          seed: Of the order of the images and of their augmentation; one a model.
         """
+        self._many = not isinstance(model, nnx.Module)
+        models: Any = model if self._many else [model]
+        seeds: Any = seed if self._many else [seed]
+        self._definition = nnx.graphdef(models[0])
+        states = [self._begin(*pair) for pair in zip(models, seeds, strict=True)]
+        state = jax.tree.map(lambda *a: jnp.stack(a), *states) if self._many else states[0]
+        self.state = state if self.mesh is None else jax.device_put(state, _whole(self.mesh))
+        self.steps_done = 0
+        structure = self._definition, self._many and len(states)
+        if structure != self._compiled_for:
+            self._compiled_for = structure
+            self._compile()
+
+    def _begin(self, model, seed) -> State:
         definition, params, others = nnx.split(model, nnx.Param, ...)
-        self._state = State(params, others, self._optimiser.init(params))
-        self._key, self._epochs_done = jax.random.key(seed), 0
-        if definition != self._definition:
-            self._definition = definition
-            # Compiled now, so that the first epoch's time is that of an epoch.
-            epoch = jax.jit(partial(self._epoch, definition=definition), donate_argnums=0)
-            self._run_epoch = epoch.lower(self._state, self._train, self._key).compile()
-            self._run_evaluation = jax.jit(partial(self._evaluate, definition=definition))
+
+        def scores(params, others):
+            images = to_unit_interval(self._train.images[:1])
+            return self.score(nnx.merge(definition, params, others), images, self._train.labels[:1])
+
+        sums = {name: jnp.zeros(()) for name in jax.eval_shape(scores, params, others)}
+        average = jax.tree.map(jnp.copy, params) if self._keeps_average else None
+        memory, key = self._optimiser.init(params), jax.random.key(seed)
+        return State(params, others, memory, average, key, sums, jnp.int32(0))
+
+    def _compile(self):
+        def over_seeds(function, *others):
+            function = partial(function, definition=self._definition)
+            return jax.vmap(function, (0, *others)) if self._many else function
+
+        start = time.perf_counter()
+        # Compiled now, so that the first epoch's time is that of an epoch.
+        advance = jax.jit(over_seeds(self._advance, None, None, None), donate_argnums=0)
+        steps = jnp.int32(0), jnp.int32(0)
+        self._take_steps = advance.lower(self.state, self._train, *steps).compile()
+        self._run_evaluation = jax.jit(over_seeds(self._evaluate, None))
+        self.compile_seconds = time.perf_counter() - start
+
+    def resume(self, state: State, steps_done: int) -> None:
+        """Go on from where another run stood; the state is taken over."""
+        self.state, self.steps_done = state, steps_done
+
+    def advance(self, steps: int) -> None:
+        """Take steps, no further than to the end of the epoch, and wait for the last."""
+        stop = min(self.steps_done + steps, (self.epochs_done + 1) * self.steps_per_epoch)
+        between = jnp.int32(self.steps_done), jnp.int32(stop)
+        self.state = jax.block_until_ready(self._take_steps(self.state, self._train, *between))
+        self.steps_done = stop
 
     def epoch(self) -> Metrics:
-        """Train for an epoch; the means of the score while training, and the `seconds` it took."""
-        key = jax.random.fold_in(self._key, self._epochs_done)
+        """Take the rest of an epoch's steps; `means` of the score, and the `seconds` they took."""
         start = time.perf_counter()
-        self._state, means = self._run_epoch(self._state, self._train, key)
-        metrics = _to_floats(means)  # waits for the device
-        metrics["seconds"] = time.perf_counter() - start
-        self._epochs_done += 1
-        return metrics
+        self.advance(self.steps_per_epoch)
+        return self.means() | {"seconds": time.perf_counter() - start}
+
+    @property
+    def epochs_done(self) -> int:
+        """Whole epochs."""
+        return self.steps_done // self.steps_per_epoch
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every step so far could be taken."""
+        return bool((jax.device_get(self.state.taken) == self.steps_done).all())
+
+    def means(self) -> Metrics:
+        """The means of the score over the steps of the epoch, so far or of the one just ended."""
+        steps = (self.steps_done - 1) % self.steps_per_epoch + 1
+        return {name: total / steps for name, total in _to_host(self.state.sums).items()}
 
     def evaluate(self, split: Split) -> Metrics:
         """The means of the score over a split, without dropout."""
-        return _to_floats(self._run_evaluation(self._state, to_device(split)))
+        return _to_host(self._run_evaluation(self.state, to_device(split, self.mesh)))
+
+    def refused(self) -> tuple[int, int, nnx.Module, Split]:
+        """The first step that was not finite: (seed's place, step, the model before it, its batch).
+
+        Without the augmentation of the images.
+        """
+        taken = jnp.atleast_1d(self.state.taken)
+        place = int(jnp.argmin(taken))
+        step, key = int(taken[place]), jnp.atleast_1d(self.state.key)[place]
+        order = _order(key, step // self.steps_per_epoch, self._train.size)
+        size = self.images_per_epoch // self.steps_per_epoch
+        rows = order[step % self.steps_per_epoch * size :][:size]
+        model = self._unstack(self.state.params)[place]
+        model.train()
+        return place, step, model, Split(self._train.images[rows], self._train.labels[rows])
 
     @property
     def model(self) -> nnx.Module:
-        """A copy of the model as trained so far, set to evaluation."""
-        params, others = jax.tree.map(jnp.copy, (self._state.params, self._state.others))
-        model = nnx.merge(self._definition, params, others)
-        model.eval()
-        return model
+        """A copy of the model as evaluated so far, set to evaluation; of the first seed."""
+        return self.models[0]
+
+    @property
+    def models(self) -> list[nnx.Module]:
+        """A copy for each seed."""
+        state = self.state
+        models = self._unstack(state.params if state.average is None else state.average)
+        for model in models:
+            model.eval()
+        return models
+
+    def _unstack(self, params) -> list[nnx.Module]:
+        parts = jax.tree.map(jnp.copy, (params, self.state.others))
+        if not self._many:
+            return [nnx.merge(self._definition, *parts)]
+        seeds = range(len(self.state.taken))
+        by_seed = [jax.tree.map(lambda array, s=s: array[s], parts) for s in seeds]
+        return [nnx.merge(self._definition, *parts) for parts in by_seed]
 
 
-def to_device(split: Split) -> Split:
-    """The split on the default device; free for one that is there already."""
-    return Split(*jax.device_put(tuple(split)))
+def to_device(split: Split, mesh: Mesh | None = None) -> Split:
+    """The split on the default device, or whole on each of a mesh's; free if it is there."""
+    return Split(*jax.device_put(tuple(split), None if mesh is None else _whole(mesh)))
 
 
 def to_unit_interval(images: jax.Array) -> jax.Array:
@@ -124,38 +237,66 @@ def to_unit_interval(images: jax.Array) -> jax.Array:
     return images.astype(jnp.float32) / 255
 
 
-def _epoch(state, train, key, *, definition, score, optimiser, batch_size):
-    num_steps = len(train.labels) // batch_size
-    order = jax.random.permutation(key, len(train.labels))
-    batches = order[: num_steps * batch_size].reshape(num_steps, batch_size)
+def _whole(mesh):
+    return NamedSharding(mesh, P())
+
+
+def _order(key, epoch, size):
+    return jax.random.permutation(jax.random.fold_in(key, epoch), size)
+
+
+def _advance(
+    state, train, start, stop,
+    *, definition, score, optimiser, average, augment, dtype, mesh, batch_size,
+):  # fmt: skip
+    steps_per_epoch = len(train.labels) // batch_size
+    order = _order(state.key, start // steps_per_epoch, len(train.labels))
 
     def loss(params, others, images, labels):
         # A copy, whose variables belong to this trace and may change in it.
-        model = nnx.merge(definition, params, others, copy=True)
+        model = nnx.merge(definition, _cast(params, dtype), others, copy=True)
         model.train()
-        values = score(model, images, labels)
+        values = _cast(score(model, images.astype(dtype), labels), jnp.float32)
         # The model's streams have moved on: hand their counters to the next step.
         _, _, others = nnx.split(model, nnx.Param, ...)
         return values["loss"].mean(), (values, others)
 
-    def step(state, rows):
-        images, labels = to_unit_interval(train.images[rows]), train.labels[rows]
+    def step(number, state):
+        first = number % steps_per_epoch * batch_size
+        rows = jax.lax.dynamic_slice(order, (first,), (batch_size,))
+        images, labels = _split_over(mesh, (train.images[rows], train.labels[rows]))
+        images = to_unit_interval(images)
+        if augment is not None:
+            # Epochs have keys from 0 upwards; these come from the other end.
+            images = augment(jax.random.fold_in(state.key, 2**32 - 1 - number), images)
         grads, (values, others) = jax.grad(loss, has_aux=True)(
             state.params, state.others, images, labels
         )
         updates, memory = optimiser.update(grads, state.optimiser, state.params)
         params = optax.apply_updates(state.params, updates)
-        return State(params, others, memory), jax.tree.map(jnp.mean, values)
+        means = jax.tree.map(jnp.mean, values)
+        is_taken = (state.taken == number) & _all_finite((means["loss"], grads))
+        averaged = None
+        if state.average is not None:
+            decay = jnp.minimum(average, (1 + number) / (10 + number))
+            averaged = optax.incremental_update(params, state.average, 1 - decay)
+        sums = jax.tree.map(jnp.add, state.sums, means)
+        new = State(params, others, memory, averaged, state.key, sums, state.taken + 1)
+        return jax.tree.map(partial(jnp.where, is_taken), new, state)
 
-    state, means = jax.lax.scan(step, state, batches)
-    return state, jax.tree.map(jnp.mean, means)  # all steps have the same number of images
+    begins = start % steps_per_epoch == 0
+    sums = jax.tree.map(lambda total: jnp.where(begins, 0, total), state.sums)
+    return jax.lax.fori_loop(start, stop, step, state._replace(sums=sums))
 
 
-def _evaluate(state, split, *, definition, score, batch_size):
+def _evaluate(state, split, *, definition, score, dtype, mesh, batch_size):
+    best = state.params if state.average is None else state.average
+
     def sums(images, labels):
-        model = nnx.merge(definition, state.params, state.others)
+        model = nnx.merge(definition, _cast(best, dtype), state.others)
         model.eval()
-        return jax.tree.map(jnp.sum, score(model, to_unit_interval(images), labels))
+        values = score(model, to_unit_interval(images).astype(dtype), labels)
+        return jax.tree.map(jnp.sum, _cast(values, jnp.float32))
 
     size = len(split.labels)
     whole = size // batch_size * batch_size
@@ -164,27 +305,29 @@ def _evaluate(state, split, *, definition, score, batch_size):
     )
     totals = []
     if whole:
-        by_batch = jax.lax.map(lambda batch: sums(*batch), batches)
+        by_batch = jax.lax.map(lambda batch: sums(*_split_over(mesh, batch)), batches)
         totals.append(jax.tree.map(partial(jnp.sum, axis=0), by_batch))
     if whole < size:  # no image of a test set is left out
         totals.append(sums(split.images[whole:], split.labels[whole:]))
     return jax.tree.map(lambda *parts: sum(parts) / size, *totals)
 
 
-def _to_floats(values) -> Metrics:
-    return {name: float(value) for name, value in jax.device_get(values).items()}
+def _split_over(mesh, batch):
+    if mesh is None:
+        return batch
+    return jax.lax.with_sharding_constraint(batch, NamedSharding(mesh, P(DATA)))
 
 
-@contextmanager
-def progress_bar(title: str, epochs: int) -> Iterator[Callable[[Metrics], None]]:
-    """A progress bar over epochs; yields `report(metrics)`, to be called after each of them."""
-    with progress(title, epochs, waiting="compiling") as report:
-        yield lambda metrics: report("  ".join(_format(*metric) for metric in metrics.items()))
+def _cast(tree, dtype):
+    """Floating arrays in another dtype, the others as they are."""
+    floating = partial(jnp.issubdtype, arg2=jnp.floating)
+    return jax.tree.map(lambda a: a.astype(dtype) if floating(a.dtype) else a, tree)
 
 
-def _format(name: str, value: float) -> str:
-    if name == "accuracy":
-        return f"accuracy {value:.2%}"
-    if name == "images/s":
-        return f"{value:,.0f} images/s"
-    return f"{name} {value:.4f}"
+def _all_finite(tree):
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+def _to_host(values) -> Metrics:
+    values = jax.device_get(values)
+    return {name: value if value.ndim else float(value) for name, value in values.items()}

@@ -1,0 +1,179 @@
+"""Checkpoints of a run, written by Orbax: the newest few and the best, each whole or not at all."""
+
+import shutil
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from ._user_error import UserError
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    A checkpoint is a folder named for its step, which holds the arrays of a pytree and a record in
+    JSON. It is written beside and renamed, so a run that is killed leaves the earlier ones as they
+    were. Arrays and JSON are data: loading runs no code from the files.
+
+    Args:
+      folder: Where they lie; made if need be.
+      keep: How many of the newest are kept, beside the one of the lowest `loss`.
+    """
+
+    def __init__(self, folder: Path, *, keep: int = 2):
+        import orbax.checkpoint as ocp  # seconds to import, which only runs that save spend
+        from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+        self.folder = folder.absolute()
+        self._ocp = ocp
+        best = BestN(get_metric_fn=_loss, reverse=True, n=1, keep_checkpoints_without_metrics=False)
+        options = ocp.CheckpointManagerOptions(
+            best_fn=_loss,
+            best_mode="min",
+            preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=False,
+        )
+        for cut_short in sorted(self.folder.glob("*.orbax-checkpoint-tmp*")):
+            _note(f"{cut_short.name} in {folder} was not written to its end and is not used")
+        try:
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        except OSError as error:
+            raise UserError(f"cannot keep checkpoints in {folder}: {error.strerror}.") from error
+
+    def save(self, step: int, tree: Any, record: dict[str, Any], *, loss: float | None) -> bool:
+        """Save a pytree of arrays and a record; whether it could be: a failure is a note.
+
+        Training goes on where the disk is full: the arrays in memory are the better copy. Without
+        a loss, the checkpoint is kept as long as it is among the newest.
+        """
+        if step in self._manager.all_steps():
+            return True
+        arrays = _as_dict(tree)
+        checksums = {name: _checksum(array) for name, array in arrays.items()}
+        record = record | {"shapes": _shapes(arrays), "checksums": checksums}
+        save = self._ocp.args
+        try:
+            self._manager.save(
+                step,
+                args=save.Composite(arrays=save.StandardSave(arrays), record=save.JsonSave(record)),
+                metrics=None if loss is None else {"loss": loss},
+                force=True,
+            )
+            self._manager.wait_until_finished()
+        except Exception as error:  # Orbax and TensorStore raise many kinds
+            reason = getattr(error, "strerror", None) or _first_line(error)
+            _note(f"checkpoint {step} could not be saved in {self.folder}: {reason}")
+            for remains in self.folder.glob(f"{step}.orbax-checkpoint-tmp*"):
+                shutil.rmtree(remains, ignore_errors=True)
+            self._manager.reload()
+            return False
+        return True
+
+    def restore(self, like: Any, step: int | None = None) -> tuple[Any, dict[str, Any]] | None:
+        """The newest checkpoint that is whole, or None where there is none.
+
+        A damaged one is named, put aside as `damaged-STEP`, and the one before it is used.
+
+        Args:
+          like: A pytree of the same structure, shapes, dtypes and shardings.
+          step: Of the checkpoint wanted; by default the newest.
+
+        Raises:
+          UserError: The newest whole checkpoint is of another structure.
+        """
+        arrays = _as_dict(like)
+        restore = self._ocp.args
+        for found in sorted(self.steps if step is None else [step], reverse=True):
+            try:
+                record = self._manager.restore(
+                    found, args=restore.Composite(record=restore.JsonRestore())
+                ).record
+            except Exception as error:  # as above
+                self._put_aside(found, error)
+                continue
+            if record["shapes"] != _shapes(arrays):
+                raise UserError(f"checkpoint {found} in {self.folder} is of another model.")
+            try:
+                loaded = self._manager.restore(
+                    found, args=restore.Composite(arrays=restore.StandardRestore(arrays))
+                ).arrays
+                for name, checksum in record["checksums"].items():
+                    if _checksum(loaded[name]) != checksum:
+                        raise ValueError(f"{name} is not what was saved")
+            except Exception as error:  # as above
+                self._put_aside(found, error)
+                continue
+            return _from_dict(loaded, like), record
+        return None
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps of which there are checkpoints, in order."""
+        return sorted(self._manager.all_steps())
+
+    @property
+    def best(self) -> int | None:
+        """The step of the lowest loss."""
+        return self._manager.best_step()
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        self._manager.close()
+
+    def _put_aside(self, step, error):
+        _note(f"checkpoint {step} in {self.folder} is damaged ({_first_line(error)}): put aside")
+        aside = self.folder / f"damaged-{step}"
+        shutil.rmtree(aside, ignore_errors=True)
+        (self.folder / str(step)).rename(aside)
+        self._manager.reload()
+
+
+def _loss(metrics):
+    return metrics["loss"]
+
+
+def _as_dict(tree):
+    """The arrays by their place in the pytree; random keys as the integers they are made of."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): _raw(leaf) for path, leaf in leaves
+    }
+
+
+def _from_dict(arrays, like):
+    leaves, treedef = jax.tree.flatten(like)
+    in_order = [arrays[name] for name in _as_dict(like)]
+    loaded = [
+        jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else array
+        for array, leaf in zip(in_order, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, loaded)
+
+
+def _shapes(arrays):
+    return {name: [list(array.shape), str(array.dtype)] for name, array in arrays.items()}
+
+
+def _is_key(leaf):
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _raw(leaf):
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _checksum(array) -> int:
+    return zlib.crc32(np.ascontiguousarray(array.addressable_data(0)).tobytes())
+
+
+def _first_line(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def _note(text):
+    print(f"note: {text}", file=sys.stderr)

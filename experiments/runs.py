@@ -1,0 +1,232 @@
+"""From a started trainer to a finished run: epochs, evaluation, records, checkpoints, an end.
+
+A run ends after its last epoch, or when the validation loss has stopped falling, when it is
+interrupted (Ctrl-C, SIGTERM), or when a step is not finite. It can be continued to the same bits.
+"""
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from . import nonfinite
+from ._progress import progress
+from ._user_error import Interrupted, UserError
+from .checkpoints import Checkpoints
+from .data import Dataset
+from .options import TrainingOptions, as_json, require_same_run
+from .records import Entry, Records
+from .training import Trainer, to_unit_interval
+
+_CALL_SECONDS = 0.5  # how long the compiled program runs before Python looks at signals and clock
+
+
+def run(
+    name: str,
+    trainer: Trainer,
+    dataset: Dataset,
+    options: TrainingOptions,
+    folder: Path | None = None,
+) -> list[list[Entry]]:
+    """Train to the end, recording each epoch.
+
+    Args:
+      name: Of the run, for the progress bar.
+      trainer: Started with models of all seeds.
+      dataset: Its validation and test splits are evaluated after each epoch.
+      options: How long, what to save and when.
+      folder: Where records and checkpoints go; None: nowhere.
+
+    Returns:
+      For each seed an entry an epoch: `epoch`, `seconds` of training, and `train_`, `validation_`
+      and `test_` with each name of the score.
+
+    Raises:
+      UserError: A step was not finite; what there was before it is saved.
+      Interrupted: After Ctrl-C or SIGTERM, and after saving.
+    """
+    return _Run(name, trainer, dataset, options, folder).to_its_end()
+
+
+class _Run:
+    def __init__(self, name, trainer, dataset, options, folder):
+        self.name, self.trainer, self.dataset, self.options = name, trainer, dataset, options
+        self.num_seeds = len(trainer.models)
+        self.histories: list[list[Entry]] = [[] for _ in range(self.num_seeds)]
+        self.seconds = 0.0  # of training in this epoch
+        self.folder, self.checkpoints, self.records = folder, None, None
+        if folder is not None:
+            self.checkpoints = Checkpoints(folder / "checkpoints", keep=options.keep)
+            if options.resume:
+                self._continue()
+            elif self.checkpoints.steps:
+                raise UserError(
+                    f"{folder} holds a run: --resume continues it, another --output-dir begins anew."
+                )
+            self.records = Records(folder, {"name": name, "options": as_json(options)})
+        self.saved_at = time.monotonic()
+
+    def to_its_end(self):
+        done, epochs = len(self.histories[0]), self.options.epochs
+        with (
+            _signals() as asked_to_stop,
+            progress(self.name, epochs, waiting="first epoch", done=done) as report,
+        ):
+            while len(self.histories[0]) < epochs and not self._has_stalled():
+                with self._traced():
+                    self._rest_of_epoch(asked_to_stop)
+                self._evaluate()
+                report(self._summary())
+                self._save_if_due()
+        self._save()
+        if self.records is not None:
+            self.records.close()
+        return self.histories
+
+    def _traced(self):
+        """A trace of one epoch, the second where there is one: the first one warms up."""
+        traced = min(1, self.options.epochs - 1)
+        if self.options.profile and self.folder is not None and len(self.histories[0]) == traced:
+            return jax.profiler.trace(str(self.folder / "trace"), create_perfetto_trace=True)
+        return contextlib.nullcontext()
+
+    def _rest_of_epoch(self, asked_to_stop):
+        trainer, steps = self.trainer, 1
+        end = (len(self.histories[0]) + 1) * trainer.steps_per_epoch
+        while trainer.steps_done < end:
+            before, start = trainer.steps_done, time.perf_counter()
+            trainer.advance(steps)
+            taken = time.perf_counter() - start
+            self.seconds += taken
+            self._require_finite()
+            # As many as fit into the time between two looks, growing no faster than twofold.
+            fitting = (trainer.steps_done - before) * _CALL_SECONDS / taken
+            steps = max(1, min(2 * steps, int(fitting)))
+            if asked_to_stop():
+                self._save()
+                raise Interrupted(f"{self.name}: interrupted; --resume continues it")
+            if self._is_time():
+                self._save()
+
+    def _require_finite(self):
+        if self.trainer.is_finite:
+            return
+        place, step, model, batch = self.trainer.refused()
+        images = to_unit_interval(batch.images).astype(self.options.dtype)
+        score = self.trainer.score
+        culprit = nonfinite.blame(model, lambda m: score(m, images, batch.labels)["loss"].mean())
+        epoch, step = divmod(step, self.trainer.steps_per_epoch)
+        of_seed = f" (seed {self.options.seed + place})" if self.num_seeds > 1 else ""
+        raise UserError(
+            f"{self.name}{of_seed}: {culprit} is not finite in step {step + 1} of epoch "
+            f"{epoch + 1}, which was not taken. A lower --learning-rate or a --clip-norm may help."
+        )
+
+    def _evaluate(self):
+        trainer, dataset = self.trainer, self.dataset
+        scores = {
+            "train": trainer.means(),
+            "validation": trainer.evaluate(dataset.validation),
+            "test": trainer.evaluate(dataset.test),
+        }
+        for place, history in enumerate(self.histories):
+            entry = {"epoch": len(history) + 1, "seconds": self.seconds}
+            for split, values in scores.items():
+                for name, value in values.items():
+                    entry[f"{split}_{name}"] = float(np.atleast_1d(value)[place])
+            history.append(entry)
+        self.seconds = 0.0
+        if self.records is not None:
+            self.records.write(self.histories)
+
+    def _means(self, name) -> list[float]:
+        """A metric after each epoch, the mean over seeds."""
+        values = [[entry[name] for entry in history] for history in self.histories]
+        return np.mean(values, axis=0).tolist()
+
+    def _has_stalled(self):
+        losses, patience = self._means("validation_loss"), self.options.patience
+        return (
+            patience is not None
+            and bool(losses)
+            and (len(losses) - 1 - int(np.argmin(losses)) >= patience)
+        )
+
+    def _summary(self) -> str:
+        last = {name: self._means(name)[-1] for name in self.histories[0][-1]}
+        parts = [f"loss {last['train_loss']:.4f}"]
+        for name in last:
+            kind = name.removeprefix("validation_")
+            if kind != name and kind != "loss":
+                value = f"{last[name]:.2%}" if kind == "accuracy" else f"{last[name]:.5f}"
+                parts.append(f"{kind} {value}")
+        rate = self.num_seeds * self.trainer.images_per_epoch / last["seconds"]
+        return "  ".join([*parts, f"{rate:,.0f} images/s"])
+
+    # ---- checkpoints -------------------------------------------------------------------------
+
+    def _continue(self):
+        found = self.checkpoints.restore(self.trainer.state)
+        if found is None:
+            return
+        state, record = found
+        require_same_run(record["options"], self.options)
+        self.trainer.resume(state, record["steps_done"])
+        self.histories, self.seconds = record["histories"], record["seconds"]
+
+    def _save_if_due(self):
+        losses, every = self._means("validation_loss"), self.options.checkpoint_epochs
+        is_turn = every is not None and len(losses) % every == 0
+        is_best = self.options.patience is not None and losses[-1] == min(losses)
+        if is_turn or is_best or self._is_time():
+            self._save()
+
+    def _is_time(self):
+        seconds = self.options.checkpoint_seconds
+        return seconds is not None and time.monotonic() - self.saved_at >= seconds
+
+    def _save(self):
+        if self.checkpoints is None:
+            return
+        record = {
+            "options": as_json(self.options),
+            "steps_done": self.trainer.steps_done,
+            "histories": self.histories,
+            "seconds": self.seconds,
+        }
+        is_evaluated = self.trainer.epochs_done == len(self.histories[0]) and (
+            self.trainer.steps_done % self.trainer.steps_per_epoch == 0
+        )
+        loss = self._means("validation_loss")[-1] if is_evaluated and self.histories[0] else None
+        self.checkpoints.save(self.trainer.steps_done, self.trainer.state, record, loss=loss)
+        self.saved_at = time.monotonic()
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C or SIGTERM into an answer; a second one ends the program at once."""
+    received: list[int] = []
+    before: dict[int, Any] = {}
+
+    def receive(number, _):
+        received.append(number)
+        signal.signal(number, before[number])
+        print("stopping after the running step; once more ends at once", file=sys.stderr)
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, receive)
+    except ValueError:  # not the main thread, which alone receives signals
+        pass
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
