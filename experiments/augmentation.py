@@ -58,9 +58,10 @@ def _read(image, rows, columns):
     h, w, _ = image.shape
     top, left = jnp.floor(rows), jnp.floor(columns)
     down, right = (rows - top)[..., None], (columns - left)[..., None]
-    padded = jnp.pad(image, ((1, 2), (1, 2), (0, 0)))
-    i = jnp.clip(top.astype(jnp.int32) + 1, 0, h + 1)
-    j = jnp.clip(left.astype(jnp.int32) + 1, 0, w + 1)
+    padded = jnp.pad(image, ((2, 2), (2, 2), (0, 0)))
+    # What is read from farther outside is read from two black pixels.
+    i = jnp.clip(top.astype(jnp.int32) + 2, 0, h + 2)
+    j = jnp.clip(left.astype(jnp.int32) + 2, 0, w + 2)
     above = (1 - right) * padded[i, j] + right * padded[i, j + 1]
     below = (1 - right) * padded[i + 1, j] + right * padded[i + 1, j + 1]
     return (1 - down) * above + down * below

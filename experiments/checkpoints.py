@@ -1,5 +1,6 @@
 """Checkpoints of a run, written by Orbax: the newest few and the best, each whole or not at all."""
 
+import logging
 import shutil
 import sys
 import zlib
@@ -28,6 +29,8 @@ class Checkpoints:
         import orbax.checkpoint as ocp  # seconds to import, which only runs that save spend
         from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+        # Orbax warns of every checkpoint without a metric; ours between two epochs have none.
+        logging.getLogger("absl").setLevel(logging.ERROR)
         self.folder = folder.absolute()
         self._ocp = ocp
         best = BestN(get_metric_fn=_loss, reverse=True, n=1, keep_checkpoints_without_metrics=False)

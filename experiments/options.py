@@ -165,10 +165,11 @@ def require_same_run(before: dict[str, Any], options: TrainingOptions) -> None:
       UserError: They differ in what changes its result.
     """
     now = as_json(options)
+    free = _FREE | ({"epochs"} if options.schedule == "constant" else set())
     differing = [
         f"{_option(field.name)} {before.get(field.name)} (now {now[field.name]})"
         for field in fields(options)
-        if field.name not in _FREE and before.get(field.name) != now[field.name]
+        if field.name not in free and before.get(field.name) != now[field.name]
     ]
     require(
         not differing,

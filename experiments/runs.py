@@ -68,7 +68,8 @@ class _Run:
                 self._continue()
             elif self.checkpoints.steps:
                 raise UserError(
-                    f"{folder} holds a run: --resume continues it, another --output-dir begins anew."
+                    f"{folder} holds a run: --resume continues it, another --output-dir "
+                    "begins anew."
                 )
             self.records = Records(folder, {"name": name, "options": as_json(options)})
         self.saved_at = time.monotonic()

@@ -268,7 +268,8 @@ def _advance(
         images = to_unit_interval(images)
         if augment is not None:
             # Epochs have keys from 0 upwards; these come from the other end.
-            images = augment(jax.random.fold_in(state.key, 2**32 - 1 - number), images)
+            place = jnp.uint32(2**32 - 1) - number.astype(jnp.uint32)
+            images = augment(jax.random.fold_in(state.key, place), images)
         grads, (values, others) = jax.grad(loss, has_aux=True)(
             state.params, state.others, images, labels
         )

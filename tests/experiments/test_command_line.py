@@ -13,12 +13,12 @@ ROOT = Path(__file__).parents[2]
 EXPERIMENTS = [classifier, autoencoder]
 
 MISTAKES = [
-    ("--dataset cifar", "invalid choice 'cifar'"),
+    ("--dataset cifar", "unknown dataset 'cifar'"),
     ("--epochs 0", "--epochs must be at least 1, got 0."),
     ("--epochs -3", "--epochs must be at least 1, got -3."),
     ("--epochs many", "Error parsing --epochs"),
     ("--batch-size 0", "--batch-size must be at least 1, got 0."),
-    ("--batch-size 2000", "--batch-size 2000 exceeds the 1200 training images of digits."),
+    ("--batch-size 2000", "batch size 2000 is not within 1 and the 1200 training images."),
     ("--learning-rate 0", "--learning-rate must be positive and finite, got 0.0."),
     ("--learning-rate nan", "--learning-rate must be positive and finite, got nan."),
     ("--momentum 1", "--momentum must be in [0, 1), got 1.0."),

@@ -9,7 +9,7 @@ from flax import nnx
 
 from experiments._user_error import UserError
 from experiments.data import Split
-from experiments.training import Trainer, progress_bar, to_unit_interval
+from experiments.training import Trainer, to_unit_interval
 from jaxconv import nn, softmax_cross_entropy
 
 
@@ -163,13 +163,134 @@ def test_batch_larger_than_the_training_set():
         trainer(noise(20), batch_size=21)
 
 
-def test_progress_is_a_line_an_epoch_where_there_is_no_terminal(capsys):
-    with progress_bar("standard", 2) as report:
-        report({"loss": 0.5, "accuracy": 0.25, "images/s": 1234.5})
-        report({"loss": 0.25, "accuracy": 0.5, "images/s": 1234.5})
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.splitlines() == [
-        "standard  1/2  loss 0.5000  accuracy 25.00%  1,234 images/s",
-        "standard  2/2  loss 0.2500  accuracy 50.00%  1,234 images/s",
-    ]
+@pytest.mark.parametrize("calls", [[1, 1, 1, 1, 1], [3, 2], [5]])
+def test_same_bits_however_the_steps_are_shared_out(calls):
+    whole = trainer(noise(100))
+    expected = whole.epoch()["loss"]
+    run = trainer(noise(100))
+    for steps in calls:
+        run.advance(steps)
+    assert run.means()["loss"] == expected
+    for a, b in zip(parameters(run), parameters(whole), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_state_is_all_that_a_run_needs_to_go_on():
+    run = trainer(noise(100))
+    run.advance(7)  # into the second epoch
+    other = trainer(noise(100), model=small_model(3), seed=3)
+    other.resume(jax.tree.map(jnp.copy, run.state), run.steps_done)
+    assert other.epoch()["loss"] == run.epoch()["loss"]
+    for a, b in zip(parameters(other), parameters(run), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_seeds_at_once_are_the_seeds_one_by_one():
+    seeds = [3, 4, 5]
+    together = Trainer(score, optax.sgd(0.01, 0.9), noise(100), batch_size=20)
+    together.start([small_model(seed) for seed in seeds], seed=seeds)
+    losses, tests = together.epoch()["loss"], together.evaluate(noise(30, seed=1))["loss"]
+    for place, seed in enumerate(seeds):
+        alone = Trainer(score, optax.sgd(0.01, 0.9), noise(100), batch_size=20)
+        alone.start(small_model(seed), seed=seed)
+        np.testing.assert_allclose(losses[place], alone.epoch()["loss"], rtol=1e-5)
+        expected = alone.evaluate(noise(30, seed=1))["loss"]
+        np.testing.assert_allclose(tests[place], expected, rtol=1e-5)
+        (a,) = (together.models[place].layers[3].kernel[...],)
+        np.testing.assert_allclose(a, alone.model.layers[3].kernel[...], rtol=1e-4, atol=1e-6)
+
+
+def test_average_is_that_of_the_parameters_and_is_evaluated():
+    run = Trainer(labels_as_gradient, optax.sgd(1.0), noise(40), batch_size=10, average=0.5)
+    run.start(Bias(), seed=0)
+    expected, value = 0.0, 0.0
+    for step in range(4):
+        before = float(run.state.params["total"][...])
+        run.advance(1)
+        value = float(run.state.params["total"][...])
+        assert value > before
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
+    np.testing.assert_allclose(run.model.total[...], expected, rtol=1e-6)
+    loss = run.evaluate(Split(np.zeros((1, 28, 28, 1), np.uint8), np.ones(1, np.int32)))["loss"]
+    np.testing.assert_allclose(loss, -expected, rtol=1e-6)
+
+
+def test_half_precision_computes_narrow_and_keeps_parameters_wide():
+    seen = []
+
+    def watched(model, images, labels):
+        seen.append((images.dtype, model.layers[3].kernel[...].dtype))
+        return score(model, images, labels)
+
+    run = Trainer(watched, optax.sgd(0.01), noise(40), batch_size=20, dtype=jnp.bfloat16)
+    run.start(small_model(), seed=0)
+    seen.clear()
+    run._compile()  # traces the step again
+    assert seen
+    assert all(dtypes == (jnp.bfloat16, jnp.bfloat16) for dtypes in seen)
+    first, second = run.epoch()["loss"], run.epoch()["loss"]
+    assert second < first
+    assert all(p.dtype == np.float32 for p in parameters(run))
+
+
+def test_augmentation_sees_each_step_once_and_evaluation_never():
+    def blank(key, images):
+        return jnp.broadcast_to(jax.random.uniform(key), images.shape)
+
+    def brightness(model, images, labels):
+        return {"loss": model(images) + images.mean(axis=(1, 2, 3))}
+
+    run = Trainer(brightness, optax.sgd(0.0), noise(20), batch_size=10, augment=blank)
+    run.start(Bias(), seed=0)
+    seen = set()
+    for _ in range(4):
+        before = run.means()["loss"] * (run.steps_done % 2) if run.steps_done % 2 else 0.0
+        run.advance(1)
+        steps = (run.steps_done - 1) % 2 + 1
+        seen.add(round(run.means()["loss"] * steps - before, 5))
+    assert len(seen) == 4
+    test = noise(10, seed=1)
+    np.testing.assert_allclose(run.evaluate(test)["loss"], test.images.mean() / 255, rtol=1e-5)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_step_that_is_not_finite_is_not_taken(many):
+    def bursts(model, images, labels):
+        value = score(model, images, labels)["loss"]
+        return {"loss": jnp.where(model.layers[3].bias[...].sum() > 0.025, jnp.nan, value)}
+
+    def growing():
+        return optax.stateless(lambda updates, params: jax.tree.map(lambda p: p * 0 + 1e-3, params))
+
+    run = Trainer(bursts, growing(), noise(100), batch_size=20)
+    run.start(*([small_model(), small_model()], [0, 1]) if many else (small_model(), 0))
+    run.advance(5)
+    assert not run.is_finite
+    _, step, model, batch = run.refused()
+    assert step == 3  # after three steps the ten biases sum to 0.03
+    np.testing.assert_allclose(model.layers[3].bias[...], 3e-3, rtol=1e-5)
+    assert batch.size == 20
+
+
+def mesh_of(devices):
+    return jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("data",))
+
+
+@pytest.mark.parametrize("devices", [2, 8])
+def test_devices_give_what_one_gives(devices):
+    """The loss curve equals one device's to rounding, and each device has its part of a batch."""
+    curves = []
+    for mesh in (None, mesh_of(devices)):
+        run = Trainer(score, optax.sgd(0.01, 0.9), noise(100), batch_size=40, mesh=mesh)
+        run.start(small_model(), seed=0)
+        losses = [run.epoch()["loss"] for _ in range(3)]
+        curves.append([*losses, run.evaluate(noise(90, seed=1))["loss"]])
+    assert run.state.params["layers"][3]["kernel"][...].sharding.num_devices == devices
+    assert f"num_partitions={devices}" in run._take_steps.as_text()
+    np.testing.assert_allclose(*curves, rtol=1e-5)
+
+
+def test_devices_must_divide_the_batch():
+    with pytest.raises(UserError, match="batch size 5 is no multiple of the mesh's 2 devices"):
+        Trainer(score, optax.sgd(0.01), noise(20), batch_size=5, mesh=mesh_of(2))
