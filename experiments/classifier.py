@@ -12,6 +12,7 @@ The original study found that a branch of large windows, from the image straight
 helps in the first epoch and then learns slower. Run both networks to see whether that holds.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -48,8 +49,11 @@ class Config(TrainingOptions):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "original": {},  # the published protocol: 30 epochs of 500 images, Nesterov, a constant rate
-    "fast": {},
-    "best": {},
+    "fast": {"model": "small", "dataset": "mnist", "epochs": 3, "batch_size": 100}
+    | {"schedule": "one_cycle", "optimiser": "adamw", "learning_rate": 0.005},
+    "best": {"model": "large", "dataset": "mnist", "epochs": 15, "batch_size": 100}
+    | {"schedule": "one_cycle", "optimiser": "adamw", "learning_rate": 0.003}
+    | {"augment": "affine", "average": 0.999, "weight_decay": 0.02},
 }
 
 
@@ -63,13 +67,12 @@ def pooled_by(window):
 
 
 def trunk(rngs, nn, relu, shape):
-    h, w, c = shape
     return nnx.Sequential(
-        nn.ConvBlock(c, 32, (5, 5), **pooled_by(2), rngs=rngs),  # 28 -> 24 -> 12
+        nn.ConvBlock(shape[-1], 32, (5, 5), **pooled_by(2), rngs=rngs),  # 28 -> 24 -> 12
         nn.ConvBlock(32, 32, (5, 5), **pooled_by(2), rngs=rngs),  # 12 -> 8 -> 4
         nn.Flatten(),
         nn.Dropout(0.5, rngs=rngs),
-        nn.Linear(32 * _side(h, 5, 2, 5, 2) * _side(w, 5, 2, 5, 2), 256, rngs=rngs),
+        nn.Linear(flat(shape, 32, (5, 2), (5, 2)), 256, rngs=rngs),
         relu,
     )
 
@@ -83,29 +86,69 @@ def standard(rngs, nn=ours, relu=relu, shape=(28, 28, 1), classes=10):
 
 
 def modified(rngs, nn=ours, relu=relu, shape=(28, 28, 1), classes=10):
-    h, w, c = shape
     branch = nnx.Sequential(
         # 28 -> 19 -> 3: the last 4 rows and columns fill no window
-        nn.ConvBlock(c, 32, (10, 10), **pooled_by(5), rngs=rngs),
+        nn.ConvBlock(shape[-1], 32, (10, 10), **pooled_by(5), rngs=rngs),
         nn.Flatten(),
     )
     return nnx.Sequential(
         nn.Concat(trunk(rngs, nn, relu, shape), branch),
         nn.Dropout(0.5, rngs=rngs),
-        nn.Linear(256 + 32 * _side(h, 10, 5) * _side(w, 10, 5), classes, rngs=rngs),
+        nn.Linear(256 + flat(shape, 32, (10, 5)), classes, rngs=rngs),
     )
 
 
-def _side(size, *windows):
-    """What windows of convolutions and pools, in turn, leave of a side."""
-    for window, pool in zip(windows[::2], windows[1::2], strict=True):
-        size = (size - window + 1) // pool
-    if size < 1:
+def small(rngs, nn=ours, relu=relu, shape=(28, 28, 1), classes=10):
+    """For little time: two thirds of the standard network's operations, and no dropout."""
+    return nnx.Sequential(
+        nn.ConvBlock(shape[-1], 16, (3, 3), window_shape=(2, 2), rngs=rngs),  # 28 -> 26 -> 13
+        nn.ConvBlock(16, 48, (4, 4), window_shape=(2, 2), rngs=rngs),  # 13 -> 10 -> 5
+        nn.Flatten(),
+        nn.Linear(flat(shape, 48, (3, 2), (4, 2)), 96, rngs=rngs),
+        relu,
+        nn.Linear(96, classes, rngs=rngs),
+    )
+
+
+def large(rngs, nn=ours, relu=relu, shape=(28, 28, 1), classes=10):
+    """For accuracy: four layers of 3×3 windows, each normalised over the batch."""
+
+    def normalised(features_in, features, **options):
+        convolution = nn.Conv(features_in, features, (3, 3), rngs=rngs)
+        return convolution, nnx.BatchNorm(features, rngs=rngs), relu
+
+    return nnx.Sequential(
+        *normalised(shape[-1], 32),  # 28 -> 26
+        *normalised(32, 32),  # -> 24
+        nn.MaxPool((2, 2)),  # -> 12
+        *normalised(32, 64),  # -> 10
+        *normalised(64, 64),  # -> 8
+        nn.MaxPool((2, 2)),  # -> 4
+        nn.Flatten(),
+        nn.Dropout(0.4, rngs=rngs),
+        nn.Linear(flat(shape, 64, (3, 1), (3, 2), (3, 1), (3, 2)), 128, rngs=rngs),
+        relu,
+        nn.Dropout(0.4, rngs=rngs),
+        nn.Linear(128, classes, rngs=rngs),
+    )
+
+
+def flat(shape, features, *layers):
+    """How many numbers layers of (window, pool) leave of an image."""
+    sides = shape[:-1]
+    for window, pool in layers:
+        sides = [(side - window + 1) // pool for side in sides]
+    if min(sides) < 1:
         raise UserError("the images are too small for the network's windows; see --image-size.")
-    return size
+    return features * math.prod(sides)
 
 
-NETWORKS: dict[str, Callable[..., nnx.Module]] = {"standard": standard, "modified": modified}
+NETWORKS: dict[str, Callable[..., nnx.Module]] = {
+    "standard": standard,
+    "modified": modified,
+    "small": small,
+    "large": large,
+}
 
 
 def score(model, images, labels, cross_entropy=softmax_cross_entropy):
