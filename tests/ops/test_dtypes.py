@@ -11,7 +11,7 @@ from flax import nnx
 from jax import lax
 
 from jaxconv import conv, conv_general_dilated, conv_kernel_vjp, conv_transpose, dense, nn
-from tests.oracles import assert_within_rounding, lax_conv, magnitudes, three_corners
+from tests.oracles import assert_within_rounding, lax_conv, three_corners, with_magnitudes
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex128"])
@@ -28,8 +28,9 @@ def test_every_dtype_equals_lax(dtype, impl, normal):
     ours = partial(conv, **options, feature_group_count=2, impl=impl)
     theirs = partial(lax_conv, **options, groups=2)
     actual = three_corners(ours, x, kernel, y_bar)
-    exact = three_corners(theirs, *(a.astype(wide) for a in (x, kernel, y_bar)))
-    scale = magnitudes(theirs, *(a.astype(wide) for a in (x, kernel, y_bar)))
+    exact, scale = with_magnitudes(
+        partial(three_corners, theirs), *(np.asarray(a).astype(wide) for a in (x, kernel, y_bar))
+    )
     for a, e, s, like in zip(actual, exact, scale, (y_bar, x, kernel), strict=True):
         assert a.dtype == like.dtype
         # Half precision is rounded once; the others once a term.
