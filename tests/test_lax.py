@@ -6,6 +6,7 @@ from functools import partial
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import lax
 
@@ -111,4 +112,4 @@ BAD_CALLS = {
 def test_bad_input(mistake, normal):
     call, message = BAD_CALLS[mistake]
     with pytest.raises(ValueError, match=message):
-        call(normal((2, 3, 5, 4)), normal((3, 3, 3, 4)))
+        call(np.asarray(normal((2, 3, 5, 4))), np.asarray(normal((3, 3, 3, 4))))

@@ -165,5 +165,5 @@ BAD_CALLS = {
 def test_bad_input(mistake, normal):
     options, message = BAD_CALLS[mistake]
     with pytest.raises(ValueError, match=message) as caught:
-        conv(normal((2, 6, 5, 3)), normal((3, 3, 3, 4)), **options)
+        conv(np.asarray(normal((2, 6, 5, 3))), np.asarray(normal((3, 3, 3, 4))), **options)
     assert str(caught.value).startswith("conv: ")
