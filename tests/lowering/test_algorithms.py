@@ -27,7 +27,7 @@ GEOMETRIES = [
     ((8, 8), (2, 2), 4, "VALID", 1, 1, 1, 3, 5),
     ((5, 4), (3, 4), 1, ((1, 2), (-1, 4)), (2, 3), (2, 1), 2, 4, 4),
     ((5, 7), (3, 4), (1, 2), "FULL", (2, 1), 1, 2, 4, 4),
-    ((12, 10), (10, 10), 1, "VALID", 1, 1, 1, 2, 5),
+    ((7, 5), (5, 5), 1, "VALID", 1, 1, 1, 2, 5),
     ((9,), (4,), 1, ((-2, 1),), 1, 1, 1, 8, 16),  # wrong in float32 in lax of JAX 0.10
     ((7, 8), (3, 2), 1, ((-3, 2), (1, -4)), (2, 3), 1, 1, 2, 4),
     ((9, 8), (3, 3), 1, "SAME", 1, 1, 4, 4, 4),
@@ -38,6 +38,9 @@ GEOMETRIES = [
     ((6, 4, 5), (2, 3, 3), 2, "SAME", 1, 1, 2, 2, 4),
     ((1, 5), (2, 2), 1, ((-3, 5), (5, -6)), 1, 1, 1, 2, 4),  # crops more than there is
 ]
+# An algorithm is the same in either precision, but for what it calls: float32 where each is tried
+# once, and where lax was wrong.
+IN_SINGLE = [GEOMETRIES[index] for index in (4, 8, 9, 14, 16, 20)]
 
 
 def execute_all(plans, operands, **options):
@@ -52,6 +55,7 @@ def execute_all(plans, operands, **options):
 @pytest.mark.usefixtures("float64")
 def test_equal_direct(geometry, slot, normal):
     *spacing, c, o = geometry
+    dtypes = ("float32", "float64") if geometry in IN_SINGLE else ("float64",)
     geometry = convolution_geometry("test", *spacing)
     problem = Problem(slot, geometry, 3, c, o)
     plans = lowering.plans(problem)
@@ -68,10 +72,10 @@ def test_equal_direct(geometry, slot, normal):
     )
     of_each_element = direct(*map(jnp.abs, operands))
     # In a Fourier basis each element is a sum over all frequencies of all products.
-    of_the_norms = np.sqrt(jnp.sum(operands[0] ** 2) * jnp.sum(operands[1] ** 2))
+    of_the_norms = np.prod([np.linalg.norm(operand) for operand in operands])
     terms = max(operand.size for operand in operands)
-    for dtype in map(np.dtype, ("float32", "float64")):
-        narrow = [operand.astype(dtype) for operand in operands]
+    for dtype in map(np.dtype, dtypes):
+        narrow = [np.asarray(operand).astype(dtype) for operand in operands]
         expected = direct(*(a.astype("float64") for a in narrow))
         results = execute_all(plans, narrow, slot=slot, **options, dtypes=(dtype,) * 3)
         for plan, actual in zip(plans, results, strict=True):
@@ -102,21 +106,22 @@ def test_half_precision_is_added_up_in_single(index, slot, dtype, normal):
     (exact,) = execute_all(direct, single, **options, dtypes=(np.dtype("float32"),) * 3)
     # What two orders of a float32 sum may differ by, and half a unit in the last place.
     of_the_norms = np.prod([np.linalg.norm(operand) for operand in single])
-    bound = 2 * np.finfo(np.float32).eps * of_the_norms + jnp.finfo(dtype).eps / 2 * jnp.abs(exact)
+    bound = 2 * np.finfo(np.float32).eps * of_the_norms + jnp.finfo(dtype).eps / 2 * np.abs(exact)
     results = execute_all(plans, operands, **options, dtypes=(jnp.dtype(dtype),) * 3)
     for plan, actual in zip(plans, results, strict=True):
         assert actual.dtype == dtype
-        assert jnp.all(jnp.abs(actual.astype("float32") - exact) <= bound), str(plan)
+        assert jnp.all(np.abs(actual.astype("float32") - exact) <= bound), str(plan)
 
 
+@pytest.mark.parametrize("geometries", [GEOMETRIES, IN_SINGLE], ids=["double", "single"])
 @pytest.mark.parametrize("name", sorted(set(lowering.ALGORITHMS) - {"direct"}))
-def test_every_algorithm_is_tried_above(name):
+def test_every_algorithm_is_tried_above(name, geometries):
     def applies(slot, geometry):
         *spacing, c, o = geometry
         spaced = convolution_geometry("test", *spacing)
         return not lowering.why_not(name, Problem(slot, spaced, 3, c, o))
 
-    slots = {slot for slot in "xky" for geometry in GEOMETRIES if applies(slot, geometry)}
+    slots = {slot for slot in "xky" for geometry in geometries if applies(slot, geometry)}
     assert slots == set(lowering.ALGORITHMS[name])
 
 

@@ -14,21 +14,17 @@ from jaxconv._geometry import convolution_geometry
 from jaxconv.lowering import Problem, _tiles
 from jaxconv.lowering._gpu import gpu_algorithm
 from tests.lowering.gpu_patterns import convolutions, lowered
-from tests.oracles import assert_within_rounding, lax_conv, three_corners
+from tests.oracles import assert_within_rounding, lax_conv, three_corners, with_magnitudes
 
 C, O = 4, 8
 
-# (input, window, strides, padding, input_dilation, kernel_dilation, groups)
+# (input, window, strides, padding, input_dilation, kernel_dilation, groups): what is hard for these
+# algorithms; test_algorithms.py has them on the plain ones.
 GEOMETRIES = [
-    ((9,), (4,), 1, "VALID", 1, 1, 1),
     ((9,), (4,), 1, ((2, 1),), 1, 2, 2),
     ((9,), (3,), 1, ((-2, 3),), 1, 3, 1),
-    ((8, 9), (3, 2), 1, "SAME", 1, 1, 1),
-    ((8, 9), (3, 4), 1, "FULL", 1, 1, 1),
     ((8, 9), (3, 4), 1, ((-1, 2), (-2, 1)), 1, 1, 4),
-    ((8, 9), (3, 2), (2, 1), ((1, 0), (0, 1)), 1, (2, 1), 1),
     ((8, 9), (3, 2), (2, 1), ((1, 0), (0, 1)), 1, (1, 2), 2),
-    ((12, 10), (10, 10), 1, "VALID", 1, 1, 1),
     ((8, 9), (3, 3), 2, "SAME", 1, 1, 1),
     ((8, 9), (3, 3), 2, ((-1, -2), (4, -3)), 1, 1, 2),  # cropped, and padded by more than a window
     ((22, 26), (8, 9), (3, 4), "VALID", 1, 1, 1),  # a map no larger than the kernel
@@ -41,7 +37,6 @@ GEOMETRIES = [
     ((8, 9), (2, 3), (2, 3), "VALID", 1, 1, 1),  # windows that do not overlap
     ((8, 9), (2, 1), (3, 2), ((-1, 2), (1, -3)), 1, (1, 3), 1),
     ((8, 9), (1, 1), 1, ((1, 0), (0, 2)), 1, 1, 1),
-    ((5, 4, 6), (2, 3, 2), 1, "SAME", 1, 1, 1),
     ((5, 4, 6), (2, 2, 3), (2, 1, 1), "VALID", 1, (1, 2, 1), 2),
     ((3, 4, 2), (2, 2, 3), 1, "FULL", 2, 1, 1),
 ]
@@ -63,10 +58,10 @@ def assert_equal_direct(names, slot, geometry, arrays):
     operands = [array for other, array in arrays.items() if other != slot]
     options = {"geometry": geometry, "dtypes": (np.dtype("float64"),) * 3, "precision": None}
     direct = jax.jit(partial(lowering.ALGORITHMS["direct"][slot], **options))
-    expected, magnitude = direct(*operands), direct(*map(jnp.abs, operands))
+    expected, magnitude = direct(*operands), direct(*map(np.abs, operands))
     terms = max(operand.size for operand in operands)
-    for name in names:
-        actual = jax.jit(partial(lowering.ALGORITHMS[name][slot], **options))(*operands)
+    results = jax.jit(lambda *a: [lowering.ALGORITHMS[name][slot](*a, **options) for name in names])
+    for name, actual in zip(names, results(*operands), strict=True):
         assert_within_rounding(actual, expected, magnitude, terms, f"{name} {slot}")
 
 
@@ -123,11 +118,11 @@ def test_half_precision(dtype, slot, name, normal):
 
     actual = run(name, jnp.dtype(dtype), *operands)
     assert actual.dtype == dtype
-    wide = [operand.astype("float32") for operand in operands]
-    exact = run("direct", "float32", *wide)
-    scale = run("direct", "float32", *map(jnp.abs, wide))
+    wide = [np.asarray(operand).astype("float32") for operand in operands]
+    exact, scale = with_magnitudes(partial(run, "direct", "float32"), *wide)
     # One rounding to half precision, of the result or of the sum of magnitudes.
-    assert np.all(jnp.abs(actual.astype("float32") - exact) <= jnp.finfo(dtype).eps * scale)
+    error = np.abs(np.asarray(actual).astype("float32") - exact)
+    assert np.all(error <= float(jnp.finfo(dtype).eps) * np.asarray(scale))
 
 
 # They are what a GPU has routines for

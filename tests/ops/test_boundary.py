@@ -11,7 +11,7 @@ import pytest
 from jaxconv import conv, conv_block, conv_input_vjp, conv_kernel_vjp, conv_transpose, max_pool
 from jaxconv._geometry import convolution_geometry
 from jaxconv.ops._boundary import _pad, _sum
-from tests.oracles import assert_within_rounding, lax_conv, magnitudes, three_corners
+from tests.oracles import assert_within_rounding, lax_conv, three_corners, with_magnitudes
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -61,11 +61,10 @@ def case(request, normal):
 
 def test_equals_padding_first(case):
     ours, theirs, operands, _ = case
-    run = jax.jit(
-        lambda *a: (three_corners(ours, *a), three_corners(theirs, *a), magnitudes(theirs, *a))
-    )
+    actual = jax.jit(partial(three_corners, ours))(*operands)
+    expected = with_magnitudes(partial(three_corners, theirs), *operands)
     terms = sum(a.size for a in operands)
-    for name, *results in zip(("y", "x_bar", "k_bar"), *run(*operands), strict=True):
+    for name, *results in zip(("y", "x_bar", "k_bar"), actual, *expected, strict=True):
         assert_within_rounding(*results, terms, name)
 
 
@@ -166,5 +165,5 @@ BAD_CALLS = {
 def test_bad_input(mistake, normal):
     options, message = BAD_CALLS[mistake]
     with pytest.raises(ValueError, match=message) as caught:
-        conv(normal((2, 6, 5, 3)), normal((3, 3, 3, 4)), **options)
+        conv(np.asarray(normal((2, 6, 5, 3))), np.asarray(normal((3, 3, 3, 4))), **options)
     assert str(caught.value).startswith("conv: ")

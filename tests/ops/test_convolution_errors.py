@@ -1,6 +1,7 @@
 """Bad input to the three corners: refused at the door, saying what was expected and what came."""
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxconv import conv, conv_input_vjp, conv_kernel_vjp
@@ -56,5 +57,5 @@ BAD_CALLS = {
 def test_bad_input(mistake, normal):
     call, error, message = BAD_CALLS[mistake]
     with pytest.raises(error, match=message) as caught:
-        call(normal((2, 7, 6, 4)), normal((3, 2, 4, 5)))
+        call(np.asarray(normal((2, 7, 6, 4))), np.asarray(normal((3, 2, 4, 5))))
     assert str(caught.value).startswith("conv"), "the message names the function"

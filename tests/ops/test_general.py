@@ -71,7 +71,7 @@ def test_flax_takes_it(normal):
 
 @pytest.mark.usefixtures("no_type_checker")
 def test_bad_input(normal):
-    x, kernel = normal((4, 6, 7, 8)), normal((8, 6, 3, 2))
+    x, kernel = np.asarray(normal((4, 6, 7, 8))), np.asarray(normal((8, 6, 3, 2)))
     with pytest.raises(ValueError, match="cannot both exceed 1"):
         conv_general_dilated(x, kernel, (1, 1), "SAME", feature_group_count=2, batch_group_count=2)
     with pytest.raises(ValueError, match="batch_group_count must divide"):

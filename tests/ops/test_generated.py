@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from jaxconv import conv_general_dilated, conv_transpose
-from tests.oracles import magnitudes, three_corners
+from tests.oracles import three_corners, with_magnitudes
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -118,15 +118,9 @@ def test_convolutions_equal_lax():
 
         y_bar = jnp.asarray(rng.normal(size=jax.eval_shape(theirs, x, kernel).shape))
 
-        @jax.jit
-        def run(*operands):
-            return (
-                three_corners(ours, *operands),
-                three_corners(theirs, *operands),
-                magnitudes(theirs, *operands),
-            )
-
-        worst.add(*run(x, kernel, y_bar), terms)
+        actual = jax.jit(partial(three_corners, ours))(x, kernel, y_bar)
+        expected = with_magnitudes(partial(three_corners, theirs), x, kernel, y_bar)
+        worst.add(actual, *expected, terms)
 
     compare()
     worst.report("lax")
@@ -184,9 +178,7 @@ def test_transposed_convolutions_equal_torch():
             feature_group_count=groups,
         )
         y_bar = jnp.asarray(rng.normal(size=jax.eval_shape(ours, x, kernel).shape))
-        actual, magnitude = jax.jit(lambda *a: (three_corners(ours, *a), magnitudes(ours, *a)))(
-            x, kernel, y_bar
-        )
+        actual, magnitude = with_magnitudes(partial(three_corners, ours), x, kernel, y_bar)
         their_x, their_kernel = channels_first(x), kernel_first(kernel)
         function = getattr(torch.nn.functional, f"conv_transpose{rank}d")
         y = function(their_x, their_kernel, None, strides, padding, extra, groups, d)
