@@ -1,6 +1,6 @@
 """What a run leaves in its folder: its configuration, its metrics, what it ran on.
 
-config.json              options, versions, device
+config.json              experiment, network, what it took from the dataset; options; versions, device
 metrics.csv              a row an epoch (and seed)
 events.out.tfevents.*    the same for TensorBoard: tensorboard --logdir FOLDER
 checkpoints/             see checkpoints.py
@@ -92,7 +92,7 @@ def write_json(file: Path, content: Any) -> None:
     write_atomically(file, json.dumps(content, indent=2, default=str) + "\n")
 
 
-def write_atomically(file: Path, text: str) -> None:
+def write_atomically(file: Path, content: str | bytes) -> None:
     """Write beside the file and rename: no reader sees half of it, and a full disk loses nothing.
 
     Raises:
@@ -100,13 +100,27 @@ def write_atomically(file: Path, text: str) -> None:
     """
     try:
         with tempfile.NamedTemporaryFile(
-            "w", dir=file.parent, prefix=f".{file.name}.", delete=False, encoding="utf-8"
+            dir=file.parent, prefix=f".{file.name}.", delete=False
         ) as beside:
-            beside.write(text)
+            beside.write(content.encode() if isinstance(content, str) else content)
         os.chmod(beside.name, 0o644)
         os.replace(beside.name, file)
     except OSError as error:
         raise UserError(f"cannot write {file}: {error.strerror}.") from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What a run was told, and what it ran on.
+
+    Raises:
+      UserError: The folder holds no run.
+    """
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        return config | {"options": dict(config["options"])}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{folder} holds no run: cannot read its {file.name} ({error}).") from error
 
 
 def read_metrics(folder: Path) -> list[list[Entry]]:
