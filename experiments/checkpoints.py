@@ -1,9 +1,11 @@
 """Checkpoints of a run, written by Orbax: the newest few and the best, each whole or not at all."""
 
+import logging
 import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,8 @@ class Checkpoints:
             options = ocp.CheckpointManagerOptions(
                 best_fn=_loss, best_mode="min", read_only=True, save_interval_steps=0, create=False
             )
-            self._manager = ocp.CheckpointManager(self.folder, options=options)
+            with _without_warnings():  # that what it shall only read is only read
+                self._manager = ocp.CheckpointManager(self.folder, options=options)
             return
         best = BestN(get_metric_fn=_loss, reverse=True, n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
@@ -178,6 +181,17 @@ class Checkpoints:
         shutil.rmtree(aside, ignore_errors=True)
         (self.folder / str(step)).rename(aside)
         self._manager.reload()
+
+
+@contextmanager
+def _without_warnings():
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _loss(metrics):

@@ -60,9 +60,7 @@ class Forward:
         """
         kernels = [a.shape for a in jax.tree.leaves(self.params) if a.ndim > 1]
         terms = sum(math.prod(shape[:-1]) for shape in kernels)
-        return float(
-            terms * jnp.finfo(jnp.float32).eps + len(kernels) * jnp.finfo(self.dtype).eps
-        )
+        return float(terms * jnp.finfo(jnp.float32).eps + len(kernels) * jnp.finfo(self.dtype).eps)
 
 
 def write(forward: Forward, image_shape: Shape, file: Path) -> str:

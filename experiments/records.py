@@ -109,6 +109,15 @@ def write_atomically(file: Path, content: str | bytes) -> None:
         raise UserError(f"cannot write {file}: {error.strerror}.") from error
 
 
+def runs_in(folder: Path) -> list[Path]:
+    """The folder itself if it is a run's, or else the runs up to two levels below, in order."""
+    for pattern in ("config.json", "*/config.json", "*/*/config.json"):
+        found = sorted(file.parent for file in folder.glob(pattern))
+        if found:
+            return found
+    return []
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """What a run was told, and what it ran on.
 
@@ -134,9 +143,11 @@ def read_metrics(folder: Path) -> list[list[Entry]]:
         with file.open(newline="", encoding="utf-8") as opened:
             texts = list(csv.DictReader(opened))
         rows = [{name: float(text) for name, text in row.items()} for row in texts]
-    except (OSError, ValueError, TypeError) as error:
+        seeds = sorted({row["seed"] for row in rows})
+        if not rows:
+            raise ValueError("no epoch in it")
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{folder} holds no run: cannot read its {file.name} ({error}).") from error
-    seeds = sorted({row["seed"] for row in rows})
     return [
         [{k: v for k, v in row.items() if k != "seed"} for row in rows if row["seed"] == seed]
         for seed in seeds
