@@ -4,10 +4,10 @@
     python -m experiments.compare runs/classifier-001 runs/classifier-004/standard
     python -m experiments.compare runs/* --metric test_loss --output losses.png
 
-A folder is a run's (with its config.json and metrics.csv) or holds runs. Best is, for each seed, the
-epoch with the best validation value, and the test value is that of the same epoch: choosing epochs
-by test images would flatter the runs that have more of them. Several seeds give mean ± standard
-deviation. Only those options are shown in which the runs differ.
+A folder is a run's (with its config.json and metrics.csv) or holds runs. Best is, for each seed,
+the epoch with the best validation value, and the test value is that of the same epoch: choosing
+epochs by test images would flatter the runs that have more of them. Several seeds give mean ±
+standard deviation. Only those options are shown in which the runs differ.
 """
 
 import difflib

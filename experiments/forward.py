@@ -77,10 +77,8 @@ def write(forward: Forward, image_shape: Shape, file: Path) -> str:
     exported = export.export(forward.function, platforms=PLATFORMS)(images)
     write_atomically(file, bytes(exported.serialize()))
     again, _ = read(file)
-    worst = 0.0
-    for count in (1, 3):
-        some = np.random.default_rng(count).integers(0, 256, (count, *image_shape), np.uint8)
-        worst = max(worst, float(np.abs(again(some) - forward(some)).max()))
+    some = np.random.default_rng(0).integers(0, 256, (3, *image_shape), np.uint8)
+    worst = float(np.abs(again(some) - forward(some)).max())
     if not worst <= forward.rounding():  # true also of NaN
         raise UserError(
             f"{file} differs by {worst:.2g} from the model's answers, where rounding explains "

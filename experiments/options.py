@@ -12,7 +12,6 @@ import optax
 from ._command_line import make_output_dir, require
 from ._user_error import UserError
 
-
 Options = TypeVar("Options", bound="TrainingOptions")
 
 

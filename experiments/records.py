@@ -1,6 +1,6 @@
 """What a run leaves in its folder: its configuration, its metrics, what it ran on.
 
-config.json              experiment, network, what it took from the dataset; options; versions, device
+config.json              experiment, network, images and classes, options, versions, device
 metrics.csv              a row an epoch (and seed)
 events.out.tfevents.*    the same for TensorBoard: tensorboard --logdir FOLDER
 checkpoints/             see checkpoints.py
@@ -62,7 +62,7 @@ class Records:
         for seed, entries in enumerate(histories):
             for entry in entries[self._written :]:
                 for name, value in entry.items():
-                    label = name if len(histories) == 1 else f"{name}/seed {seed}"
+                    label = name if len(histories) == 1 else f"{name}/seed_{seed}"
                     self._events.add_scalar(label, value, int(entry["epoch"]))
         self._events.flush()
         self._written = epochs

@@ -71,7 +71,8 @@ class _Run:
                 self._continue()
             elif self.checkpoints.steps:
                 raise UserError(
-                    f"{folder} holds a run: --resume continues it, another --output-dir begins anew."
+                    f"{folder} holds a run: --resume continues it, another --output-dir begins "
+                    "anew."
                 )
             self.records = Records(folder, self._config())
         self.saved_at = time.monotonic()
