@@ -44,6 +44,8 @@ from .training import Trainer, to_device, to_unit_interval
 class Config(TrainingOptions):
     """Train autoencoders and print their table. Presets: original, best, denoising, variational."""
 
+    experiment = "autoencoder"
+
     kind: Literal["plain", "denoising", "variational"] = "plain"  # repeat, clean, or generate
     decoder: Literal["tied", "untied", "both"] = "tied"  # its kernels: the encoder's or its own
     batch_size: int | None = None  # images of a step; default 100, or 1/48 of few
@@ -127,6 +129,19 @@ def score_of(config: Config):
     return score
 
 
+def build(name: str, config: Config, *, shape, brightness=0.5, seed: int = 0) -> Autoencoder:
+    """A network before training, from the options and what it takes from the dataset."""
+    return Autoencoder(
+        code_size=config.code_size,
+        dropout=config.dropout,
+        tied=name == "tied",
+        brightness=brightness,
+        rngs=nnx.Rngs(seed),
+        shape=shape,
+        variational=config.kind == "variational",
+    )
+
+
 def train(name, config, dataset: Dataset, folder=None) -> tuple[list[list[Entry]], Any]:
     """Train from each seed; for each seed an entry an epoch, and the first trained model."""
     batch_size = config.batch_size_of(dataset.train.size, usual=100)
@@ -143,20 +158,10 @@ def train(name, config, dataset: Dataset, folder=None) -> tuple[list[list[Entry]
     )
     brightness = float(dataset.train.images.mean() / 255)
     seeds = range(config.seed, config.seed + config.seeds)
-    models = [
-        Autoencoder(
-            code_size=config.code_size,
-            dropout=config.dropout,
-            tied=name == "tied",
-            brightness=brightness,
-            rngs=nnx.Rngs(seed),
-            shape=dataset.image_shape,
-            variational=config.kind == "variational",
-        )
-        for seed in seeds
-    ]
+    facts = {"shape": dataset.image_shape, "brightness": brightness}
+    models = [build(name, config, seed=seed, **facts) for seed in seeds]
     trainer.start(*(models, seeds) if len(seeds) > 1 else (models[0], seeds[0]))
-    return run_to_its_end(name, trainer, on_device, config, folder), trainer.model
+    return run_to_its_end(name, trainer, on_device, config, folder, reconstruct), trainer.model
 
 
 def evaluate_bound(model, split: Split, config: Config) -> float:
@@ -319,7 +324,7 @@ def reconstruct(model: Autoencoder, images: jax.Array) -> jax.Array:
     """What an autoencoder of any kind makes of images in [0, 1]."""
     if model.is_variational:
         mean, _ = posterior(model, images)
-        return jax.nn.sigmoid(model.decode(mean))
+        return jax.nn.sigmoid(model.decode(mean.astype(images.dtype)))
     return model(images)
 
 

@@ -4,6 +4,8 @@ import logging
 import shutil
 import sys
 import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +25,24 @@ class Checkpoints:
     Args:
       folder: Where they lie; made if need be.
       keep: How many of the newest are kept, beside the one of the lowest `loss`.
+      read_only: Change nothing there: another process may be training.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 2):
+    def __init__(self, folder: Path, *, keep: int = 2, read_only: bool = False):
         import orbax.checkpoint as ocp  # seconds to import, which only runs that save spend
         from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
         # Orbax warns of every checkpoint without a metric; ours between two epochs have none.
         logging.getLogger("absl").setLevel(logging.ERROR)
         self.folder = folder.absolute()
-        self._ocp = ocp
+        self._ocp, self._read_only = ocp, read_only
+        if read_only:
+            options = ocp.CheckpointManagerOptions(
+                best_fn=_loss, best_mode="min", read_only=True, save_interval_steps=0, create=False
+            )
+            with _without_warnings():  # that what it shall only read is only read
+                self._manager = ocp.CheckpointManager(self.folder, options=options)
+            return
         best = BestN(get_metric_fn=_loss, reverse=True, n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
             best_fn=_loss,
@@ -56,7 +66,7 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return True
-        arrays = _as_dict(tree)
+        arrays = as_dict(tree)
         checksums = {name: _checksum(array) for name, array in arrays.items()}
         record = record | {"shapes": _shapes(arrays), "checksums": checksums}
         save = self._ocp.args
@@ -89,9 +99,47 @@ class Checkpoints:
         Raises:
           UserError: The newest whole checkpoint is of another structure.
         """
-        arrays = _as_dict(like)
+        arrays = as_dict(like)
+
+        def require_same(found, record):
+            if record["shapes"] != _shapes(arrays):
+                raise UserError(f"checkpoint {found} in {self.folder} is of another model.")
+            return arrays
+
+        steps = sorted(self.steps if step is None else [step], reverse=True)
+        for _, loaded, record in self._whole(steps, require_same):
+            return from_dict(loaded, like), record
+        return None
+
+    def load(
+        self, step: int | None = None
+    ) -> tuple[int, dict[str, jax.Array], dict[str, Any]] | None:
+        """A checkpoint whatever it is of, on one device: (step, arrays by their names, record).
+
+        Args:
+          step: Of the checkpoint wanted; by default the best that is whole, or else the newest.
+
+        Returns:
+          None where there is none that is whole. A damaged one is named.
+        """
+        newest_first = sorted(self.steps, reverse=True)
+        best_first = sorted(newest_first, key=lambda found: found != self.best)
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+        def as_saved(_, record):
+            return {
+                name: jax.ShapeDtypeStruct(shape, dtype, sharding=device)
+                for name, (shape, dtype) in record["shapes"].items()
+            }
+
+        return next(self._whole(best_first if step is None else [step], as_saved), None)
+
+    def _whole(
+        self, steps: Iterable[int], like: Callable[[int, dict[str, Any]], dict[str, Any]]
+    ) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
+        """Of these steps, those that are whole; the others are put aside as they are met."""
         restore = self._ocp.args
-        for found in sorted(self.steps if step is None else [step], reverse=True):
+        for found in steps:
             try:
                 record = self._manager.restore(
                     found, args=restore.Composite(record=restore.JsonRestore())
@@ -99,8 +147,7 @@ class Checkpoints:
             except Exception as error:  # as above
                 self._put_aside(found, error)
                 continue
-            if record["shapes"] != _shapes(arrays):
-                raise UserError(f"checkpoint {found} in {self.folder} is of another model.")
+            arrays = like(found, record)
             try:
                 loaded = self._manager.restore(
                     found, args=restore.Composite(arrays=restore.StandardRestore(arrays))
@@ -111,8 +158,7 @@ class Checkpoints:
             except Exception as error:  # as above
                 self._put_aside(found, error)
                 continue
-            return _from_dict(loaded, like), record
-        return None
+            yield found, loaded, record
 
     @property
     def steps(self) -> list[int]:
@@ -129,6 +175,9 @@ class Checkpoints:
         self._manager.close()
 
     def _put_aside(self, step, error):
+        if self._read_only:
+            _note(f"checkpoint {step} in {self.folder} is damaged ({_first_line(error)}): not used")
+            return
         _note(f"checkpoint {step} in {self.folder} is damaged ({_first_line(error)}): put aside")
         aside = self.folder / f"damaged-{step}"
         shutil.rmtree(aside, ignore_errors=True)
@@ -136,11 +185,22 @@ class Checkpoints:
         self._manager.reload()
 
 
+@contextmanager
+def _without_warnings():
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _loss(metrics):
     return metrics["loss"]
 
 
-def _as_dict(tree):
+def as_dict(tree):
     """The arrays by their place in the pytree; random keys as the integers they are made of."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {
@@ -148,9 +208,10 @@ def _as_dict(tree):
     }
 
 
-def _from_dict(arrays, like):
+def from_dict(arrays, like):
+    """A pytree structured as `like`, of the arrays by their place in it."""
     leaves, treedef = jax.tree.flatten(like)
-    in_order = [arrays[name] for name in _as_dict(like)]
+    in_order = [arrays[name] for name in as_dict(like)]
     loaded = [
         jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else array
         for array, leaf in zip(in_order, leaves, strict=True)

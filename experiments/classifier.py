@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -40,6 +41,8 @@ from .training import Trainer, to_device
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainingOptions):
     """Train classifiers and print their table. Presets: original, fast, best."""
+
+    experiment = "classifier"
 
     model: Literal["standard", "modified", "both", "small", "large"] = "both"  # to compare the two
     batch_size: int | None = None  # images of a step; default 500, or 1/48 of few
@@ -157,6 +160,17 @@ def score(model, images, labels, cross_entropy=softmax_cross_entropy):
     return {"loss": cross_entropy(logits, labels), "accuracy": correct.astype(jnp.float32)}
 
 
+def build(name: str, config: Config, *, shape, classes, seed: int = 0) -> nnx.Module:
+    """A network before training, from the options and what it takes from the dataset."""
+    layers = {} if config.gradients == "jaxconv" else {"nn": baseline, "relu": baseline.relu}
+    return NETWORKS[name](nnx.Rngs(seed), shape=shape, classes=classes, **layers)
+
+
+def probabilities(model, images: jax.Array) -> jax.Array:
+    """Of each class, for each image in [0, 1]."""
+    return jax.nn.softmax(model(images).astype(jnp.float32))
+
+
 # ---- the experiment --------------------------------------------------------------------------
 
 
@@ -188,11 +202,8 @@ def main(config: Config) -> dict[str, Any]:
 
 def train(name, config, dataset: Dataset, folder=None) -> list[list[Entry]]:
     """Train a network from each seed, all at once; for each seed an entry an epoch."""
-    options = {"shape": dataset.image_shape, "classes": dataset.num_classes}
-    network, network_score = partial(NETWORKS[name], **options), score
-    if config.gradients == "autodiff":
-        network = partial(network, nn=baseline, relu=baseline.relu)
-        network_score = baseline.with_optax_loss(score)
+    shape, classes = dataset.image_shape, dataset.num_classes
+    network_score = score if config.gradients == "jaxconv" else baseline.with_optax_loss(score)
     batch_size = config.batch_size_of(dataset.train.size, usual=500)
     mesh = config.make_mesh()
     dataset = dataset.map_splits(partial(to_device, mesh=mesh))
@@ -207,9 +218,9 @@ def train(name, config, dataset: Dataset, folder=None) -> list[list[Entry]]:
         mesh=mesh,
     )
     seeds = range(config.seed, config.seed + config.seeds)
-    models = [network(nnx.Rngs(seed)) for seed in seeds]
+    models = [build(name, config, shape=shape, classes=classes, seed=seed) for seed in seeds]
     trainer.start(*(models, seeds) if len(seeds) > 1 else (models[0], seeds[0]))
-    return run_to_its_end(name, trainer, dataset, config, folder)
+    return run_to_its_end(name, trainer, dataset, config, folder, probabilities)
 
 
 def table(histories: dict[str, list[list[Entry]]]) -> str:

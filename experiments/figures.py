@@ -18,21 +18,64 @@ def learning_curves(curves: Mapping[str, Sequence[Sequence[float]]], ylabel: str
     """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
+    _draw_curves(axes, curves, ylabel)
+    _in_percent(axes)
+    axes.legend()
+    return figure
+
+
+def compared(
+    panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], *, fractions: Sequence[str] = ()
+) -> Figure:
+    """Learning curves of several runs, a panel a measure; a run has one colour in all panels.
+
+    Args:
+      panels: For each measure, for each run, an array `(seeds, epochs)`.
+      fractions: The measures that are shown in percent.
+    """
+    labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
+    # Matplotlib's ten colours, then the same ones dashed, dotted, and so on.
+    styles = {
+        label: {"color": f"C{place % 10}", "linestyle": ("-", "--", ":", "-.")[place // 10 % 4]}
+        for place, label in enumerate(labels)
+    }
+    figure = Figure(figsize=(6 * len(panels) + 2, 4), layout="constrained")
+    for axes, (measure, curves) in zip(
+        figure.subplots(1, len(panels), squeeze=False).flat, panels.items(), strict=True
+    ):
+        _draw_curves(axes, curves, measure, styles)
+        (_in_percent if measure in fractions else _in_plain_numbers)(axes)
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def _draw_curves(axes, curves, ylabel, styles=None):
     for label, values in curves.items():
-        values = np.asarray(values)
+        values, style = np.asarray(values), (styles or {}).get(label, {})
         epochs = np.arange(1, values.shape[1] + 1)
-        axes.plot(epochs, values.mean(axis=0), marker=".", label=label)
+        (line,) = axes.plot(epochs, values.mean(axis=0), marker=".", label=label, **style)
         if len(values) > 1:
-            axes.fill_between(epochs, values.min(axis=0), values.max(axis=0), alpha=0.2)
+            least, most = values.min(axis=0), values.max(axis=0)
+            axes.fill_between(epochs, least, most, alpha=0.2, color=line.get_color(), linewidth=0)
     axes.set(xlabel="epoch", ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_yscale("log", nonpositive="mask")  # a gap where no image was wrong
+    axes.grid(alpha=0.3)
+
+
+def _in_percent(axes):
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.grid(alpha=0.3)
-    axes.legend()
-    return figure
+
+
+def _in_plain_numbers(axes):
+    least, most = axes.get_ylim()
+    is_wide = most > 5 * least  # with a few ticks of 1, 2, 5, 10 in it
+    narrow = MaxNLocator(8, steps=[1, 2, 5, 10])
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if is_wide else narrow)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.4g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def reconstructions(originals: np.ndarray, by: Mapping[str, np.ndarray]) -> Figure:

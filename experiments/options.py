@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,14 @@ import optax
 from ._command_line import make_output_dir, require
 from ._user_error import UserError
 
+Options = TypeVar("Options", bound="TrainingOptions")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
     """The options of a training run; each experiment adds its own and may begin elsewhere."""
+
+    experiment: ClassVar[str] = ""  # whose options these are: "classifier" or "autoencoder"
 
     dataset: str = "digits"  # digits, mnist, fashion_mnist, folder:PATH or npz:PATH
     data_dir: Path | None = None  # folder of TFDS; default: TFDS_DATA_DIR, ~/tensorflow_datasets
@@ -156,6 +160,19 @@ def as_json(options: TrainingOptions) -> dict[str, Any]:
     """The options as JSON holds them."""
     plain = asdict(options)
     return {name: str(v) if isinstance(v, Path) else v for name, v in plain.items()}
+
+
+def from_json(kind: type[Options], plain: dict[str, Any]) -> Options:
+    """The options that `as_json` gave; those that there no longer are, are passed over."""
+    names = {field.name for field in fields(kind)} & set(plain)
+    paths = {"data_dir", "cache_dir", "output_dir"}
+    values = {name: plain[name] for name in names}
+    for name, value in values.items():
+        if name in paths and value is not None:
+            values[name] = Path(value)
+        elif isinstance(value, list):  # JSON has no tuples
+            values[name] = tuple(value)
+    return kind(**values)
 
 
 def require_same_run(before: dict[str, Any], options: TrainingOptions) -> None:

@@ -1,6 +1,6 @@
 """What a run leaves in its folder: its configuration, its metrics, what it ran on.
 
-config.json              options, versions, device
+config.json              experiment, network, images and classes, options, versions, device
 metrics.csv              a row an epoch (and seed)
 events.out.tfevents.*    the same for TensorBoard: tensorboard --logdir FOLDER
 checkpoints/             see checkpoints.py
@@ -62,7 +62,7 @@ class Records:
         for seed, entries in enumerate(histories):
             for entry in entries[self._written :]:
                 for name, value in entry.items():
-                    label = name if len(histories) == 1 else f"{name}/seed {seed}"
+                    label = name if len(histories) == 1 else f"{name}/seed_{seed}"
                     self._events.add_scalar(label, value, int(entry["epoch"]))
         self._events.flush()
         self._written = epochs
@@ -92,7 +92,7 @@ def write_json(file: Path, content: Any) -> None:
     write_atomically(file, json.dumps(content, indent=2, default=str) + "\n")
 
 
-def write_atomically(file: Path, text: str) -> None:
+def write_atomically(file: Path, content: str | bytes) -> None:
     """Write beside the file and rename: no reader sees half of it, and a full disk loses nothing.
 
     Raises:
@@ -100,13 +100,36 @@ def write_atomically(file: Path, text: str) -> None:
     """
     try:
         with tempfile.NamedTemporaryFile(
-            "w", dir=file.parent, prefix=f".{file.name}.", delete=False, encoding="utf-8"
+            dir=file.parent, prefix=f".{file.name}.", delete=False
         ) as beside:
-            beside.write(text)
+            beside.write(content.encode() if isinstance(content, str) else content)
         os.chmod(beside.name, 0o644)
         os.replace(beside.name, file)
     except OSError as error:
         raise UserError(f"cannot write {file}: {error.strerror}.") from error
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The folder itself if it is a run's, or else the runs up to two levels below, in order."""
+    for pattern in ("config.json", "*/config.json", "*/*/config.json"):
+        found = sorted(file.parent for file in folder.glob(pattern))
+        if found:
+            return found
+    return []
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """What a run was told, and what it ran on.
+
+    Raises:
+      UserError: The folder holds no run.
+    """
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        return config | {"options": dict(config["options"])}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{folder} holds no run: cannot read its {file.name} ({error}).") from error
 
 
 def read_metrics(folder: Path) -> list[list[Entry]]:
@@ -120,9 +143,11 @@ def read_metrics(folder: Path) -> list[list[Entry]]:
         with file.open(newline="", encoding="utf-8") as opened:
             texts = list(csv.DictReader(opened))
         rows = [{name: float(text) for name, text in row.items()} for row in texts]
-    except (OSError, ValueError, TypeError) as error:
+        seeds = sorted({row["seed"] for row in rows})
+        if not rows:
+            raise ValueError("no epoch in it")
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{folder} holds no run: cannot read its {file.name} ({error}).") from error
-    seeds = sorted({row["seed"] for row in rows})
     return [
         [{k: v for k, v in row.items() if k != "seed"} for row in rows if row["seed"] == seed]
         for seed in seeds

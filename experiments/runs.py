@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from . import nonfinite
+from . import forward, nonfinite
 from ._progress import progress
 from ._user_error import Interrupted, UserError
 from .checkpoints import Checkpoints
@@ -34,6 +34,7 @@ def run(
     dataset: Dataset,
     options: TrainingOptions,
     folder: Path | None = None,
+    answer: forward.Answer | None = None,
 ) -> list[list[Entry]]:
     """Train to the end, recording each epoch.
 
@@ -43,6 +44,7 @@ def run(
       dataset: Its validation and test splits are evaluated after each epoch.
       options: How long, what to save and when.
       folder: Where records and checkpoints go; None: nowhere.
+      answer: What the model is asked in the end, for `--export`.
 
     Returns:
       For each seed an entry an epoch: `epoch`, `seconds` of training, and `train_`, `validation_`
@@ -52,14 +54,15 @@ def run(
       UserError: A step was not finite; what there was before it is saved.
       Interrupted: After Ctrl-C or SIGTERM, and after saving.
     """
-    return _Run(name, trainer, dataset, options, folder).to_its_end()
+    return _Run(name, trainer, dataset, options, folder, answer).to_its_end()
 
 
 class _Run:
-    def __init__(self, name, trainer, dataset, options, folder):
+    def __init__(self, name, trainer, dataset, options, folder, answer):
         self.name, self.trainer, self.dataset, self.options = name, trainer, dataset, options
         self.num_seeds = len(trainer.models)
         self.histories: list[list[Entry]] = [[] for _ in range(self.num_seeds)]
+        self.answer = answer
         self.seconds = 0.0  # of training in this epoch
         self.folder, self.checkpoints, self.records = folder, None, None
         if folder is not None:
@@ -71,7 +74,7 @@ class _Run:
                     f"{folder} holds a run: --resume continues it, another --output-dir "
                     "begins anew."
                 )
-            self.records = Records(folder, {"name": name, "options": as_json(options)})
+            self.records = Records(folder, self._config())
         self.saved_at = time.monotonic()
 
     def to_its_end(self):
@@ -89,7 +92,26 @@ class _Run:
         self._save()
         if self.records is not None:
             self.records.close()
+        self._export()
         return self.histories
+
+    def _config(self):
+        return {
+            "experiment": self.options.experiment,
+            "name": self.name,
+            "image_shape": self.dataset.image_shape,
+            "class_names": self.dataset.class_names,
+            "options": as_json(self.options),
+        }
+
+    def _export(self):
+        if not self.options.export or self.folder is None or self.answer is None:
+            return
+        trained = forward.Forward(self.answer, self.trainer.model, self.options.dtype)
+        file = self.folder / "forward.stablehlo"
+        said = forward.write(trained, self.dataset.image_shape, file)
+        of_seed = f" (seed {self.options.seed})" if self.num_seeds > 1 else ""
+        print(f"{self.name}{of_seed}: {said}", file=sys.stderr)
 
     def _traced(self):
         """A trace of one epoch, the second where there is one: the first one warms up."""

@@ -1,0 +1,121 @@
+"""The exported forward pass: it is the model's, for any number of images, and it is checked."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import export
+
+from experiments import autoencoder, classifier, forward
+from experiments._user_error import UserError
+from experiments.forward import Forward
+from jaxconv import nn
+
+pytestmark = pytest.mark.usefixtures("no_type_checker")  # which takes sizes for integers
+
+
+def some_images(count, shape=(28, 28, 1)):
+    return np.random.default_rng(count).integers(0, 256, (count, *shape), np.uint8)
+
+
+def of_classifier(name, **options):
+    config = classifier.Config(**options)
+    model = classifier.build(name, config, shape=(28, 28, 1), classes=10)
+    model.eval()
+    return Forward(classifier.probabilities, model, config.dtype)
+
+
+def of_autoencoder(name, **options):
+    config = autoencoder.Config(code_size=4, **options)
+    model = autoencoder.build(name, config, shape=(16, 20, 3))
+    model.eval()
+    return Forward(autoencoder.reconstruct, model, config.dtype)
+
+
+@pytest.mark.parametrize(
+    ("build", "image_shape", "answer_shape"),
+    [
+        (lambda: of_classifier("standard"), (28, 28, 1), (10,)),
+        (lambda: of_autoencoder("tied", precision="bfloat16"), (16, 20, 3), (16, 20, 3)),
+        (lambda: of_autoencoder("untied", kind="variational"), (16, 20, 3), (16, 20, 3)),
+    ],
+    ids=["classifier", "bfloat16", "variational"],
+)
+def test_file_computes_what_the_model_does(build, image_shape, answer_shape, tmp_path):
+    trained, file = build(), tmp_path / "forward.stablehlo"
+    said = forward.write(trained, image_shape, file)
+    assert re.match(rf"wrote {file} \(\d+\.\d MB; cpu, cuda, tpu\), which agrees", said)
+    call, shape = forward.read(file)
+    assert shape == image_shape
+    images = some_images(5, image_shape)
+    answers = call(images)
+    assert answers.shape == (5, *answer_shape)
+    assert answers.dtype == np.float32
+    np.testing.assert_allclose(answers, trained(images), rtol=0, atol=trained.rounding())
+    assert np.ptp(answers, axis=0).max() > 1e-3  # it looks at the images
+    assert {path.name for path in tmp_path.iterdir()} == {file.name}
+    exported = export.deserialize(bytearray(file.read_bytes()))
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+    assert not exported.disabled_safety_checks  # it needs no custom call that may change
+
+
+def small_network(rngs, shape=(28, 28, 1), classes=10):
+    size = int(np.prod(shape))
+    return nnx.Sequential(nn.Flatten(), nn.Linear(size, classes, rngs=rngs))
+
+
+def test_evaluation_computes_in_the_runs_dtype():
+    model = small_network(nnx.Rngs(0))
+    images = some_images(3)
+    half, single = (
+        Forward(classifier.probabilities, model, jnp.dtype(name))
+        for name in ("bfloat16", "float32")
+    )
+    assert not np.array_equal(half(images), single(images))
+    assert half.rounding() > single.rounding() > 0
+    np.testing.assert_allclose(half(images), single(images), rtol=0, atol=half.rounding())
+
+
+def test_export_option_writes_the_trained_model(few_digits, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(classifier.NETWORKS, "standard", small_network)
+    config = classifier.Config(
+        model="standard", epochs=2, batch_size=10, average=0.9, export=True, output_dir=tmp_path
+    )
+    (history,) = classifier.main(config)["histories"]["standard"]
+    file = tmp_path / "standard" / "forward.stablehlo"
+    assert f"standard: wrote {file}" in capsys.readouterr().err
+    call, _ = forward.read(file)
+    test = few_digits.test
+    probabilities = call(test.images)
+    accuracy = (probabilities.argmax(1) == test.labels).mean()
+    np.testing.assert_allclose(accuracy, history[-1]["test_accuracy"], rtol=1e-6)
+    # The mean of 100 losses, in float32 there.
+    loss = -np.log(probabilities[np.arange(test.size), test.labels]).mean()
+    np.testing.assert_allclose(loss, history[-1]["test_loss"], rtol=100 * np.finfo("float32").eps)
+
+
+def test_a_file_that_differs_is_refused(tmp_path):
+    class Other(Forward):
+        """Answers with something else than its function does."""
+
+        def __call__(self, images):
+            return super().__call__(images) + np.float32(0.01)
+
+    other = Other(classifier.probabilities, small_network(nnx.Rngs(0)))
+    with pytest.raises(UserError, match=r"differs by 0.01 from the model's answers"):
+        forward.write(other, (28, 28, 1), tmp_path / "forward.stablehlo")
+
+
+def test_read_names_what_is_wrong(tmp_path):
+    with pytest.raises(UserError, match=r"cannot read .*absent: No such file"):
+        forward.read(tmp_path / "absent")
+    (tmp_path / "text").write_text("no program")
+    with pytest.raises(UserError, match="text is no forward pass that --export wrote"):
+        forward.read(tmp_path / "text")
+    for_tpu = export.export(jax.jit(lambda x: x), platforms=["tpu"])(some_images(1))
+    (tmp_path / "tpu").write_bytes(for_tpu.serialize())
+    with pytest.raises(UserError, match="tpu is for tpu, and this is cpu"):
+        forward.read(tmp_path / "tpu")
