@@ -20,23 +20,33 @@ jax.config.update("jax_num_cpu_devices", 8)
 # JAX_COMPILATION_CACHE_DIR to keep the programs for later runs, JAX_DISABLE_MOST_OPTIMIZATIONS=0 to
 # run what a user runs.
 COMPILER = {
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": True,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0,
+    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": -1,
 }
 
 
 def pytest_configure(config):
+    settings = {}
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = tempfile.mkdtemp(prefix="jaxconv-tests-")
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
-    for name, value in COMPILER.items():
-        os.environ.setdefault(name, value)
-    # JAX, already imported, has read its environment.
-    for name in ("JAX_COMPILATION_CACHE_DIR", *COMPILER):
-        value = os.environ[name]
-        jax.config.update(name.lower(), value if name.endswith("DIR") else int(value))
+        settings = {"JAX_COMPILATION_CACHE_DIR": folder}
+    for name, value in (COMPILER | settings).items():
+        if name not in os.environ:
+            os.environ[name] = str(value)
+            jax.config.update(name.lower(), value)  # JAX has read its environment before
+
+
+@pytest.fixture
+def optimised():
+    """Compile as a user does: for results of two programs that are to have the same bits."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.clear_caches()
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture

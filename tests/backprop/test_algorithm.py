@@ -160,6 +160,7 @@ def assert_equal(actual, expected):
     )
 
 
+@pytest.mark.usefixtures("optimised")
 def test_every_error_and_gradient_of_every_layer(run):
     (parameters, x, labels), masks, edges = run
     added = zeros(edges)

@@ -68,6 +68,12 @@ def test_equals_padding_first(case):
         assert_within_rounding(*results, terms, name)
 
 
+@pytest.mark.parametrize(
+    "case",  # the options in one mode, the modes with one of the options
+    [("reflect", *case) for case in CASES] + [(mode, *CASES[1]) for mode in MODES],
+    ids=str,
+    indirect=True,
+)
 def test_corners_are_each_others_transposes(case):
     """The gradients by name, and the transposed convolution, in the same mode."""
     ours, _, (x, kernel, y_bar), options = case

@@ -14,13 +14,15 @@ from jaxconv import conv, conv_general_dilated, conv_kernel_vjp, conv_transpose,
 from tests.oracles import assert_within_rounding, lax_conv, three_corners, with_magnitudes
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex128"])
+@pytest.mark.parametrize(
+    "dtype", ["float16", "bfloat16", "float32", "float64", "complex64", "complex128"]
+)
 @pytest.mark.parametrize("impl", [None, "textbook"])
 @pytest.mark.usefixtures("float64")
 def test_every_dtype_equals_lax(dtype, impl, normal):
-    wide = "complex128" if dtype == "complex128" else "float64"
+    wide = "complex128" if dtype.startswith("complex") else "float64"
     x, kernel = normal((2, 7, 6, 4), wide), normal((3, 2, 2, 6), wide)
-    if dtype == "complex128":
+    if wide == "complex128":
         x, kernel = x + 1j * x[::-1], kernel - 1j * kernel[::-1]
     x, kernel = x.astype(dtype), kernel.astype(dtype)
     options = {"strides": (2, 1), "padding": ((1, 2), (0, 1))}

@@ -23,7 +23,7 @@ from tests.oracles import three_corners, with_magnitudes
 pytestmark = pytest.mark.usefixtures("float64")
 
 SEED = 20260101
-COUNT = int(os.environ.get("JAXCONV_GENERATED", "60"))
+COUNT = int(os.environ.get("JAXCONV_GENERATED", "30"))
 
 generated = settings(
     max_examples=COUNT,

@@ -46,7 +46,8 @@ def test_unpooling_equals_the_definition(case, overlap, normal):
     x, window, options = case
     _, argmax = pooled(x, window, options)
     y, size = normal(argmax.shape), x.shape[1:-1]
-    actual = max_unpool(y, argmax, window, **options, output_size=size, overlap=overlap)
+    unpool = partial(max_unpool, window_shape=window, **options, output_size=size, overlap=overlap)
+    actual = jax.jit(unpool)(y, argmax)
     expected = reference.max_unpool(np.asarray(y), np.asarray(argmax), size, overlap=overlap)
     scale = reference.max_unpool(np.abs(y), np.asarray(argmax), size)
     assert_within_rounding(actual, expected, scale, np.prod(argmax.shape[1:-1]))
@@ -55,9 +56,11 @@ def test_unpooling_equals_the_definition(case, overlap, normal):
 def test_unpooling_is_the_transpose_of_the_choice(case, normal):
     """The gradient of a max pool unpools the error; the gradient of that chooses again."""
     x, window, options = case
-    (y, argmax), pull_back = jax.vjp(lambda x: max_pool_with_argmax(x, window, **options), x)
+    pool = jax.jit(partial(max_pool_with_argmax, window_shape=window, **options))
+    (y, argmax), pull_back = jax.vjp(pool, x)
     y_bar, v, size = normal(y.shape), normal(x.shape), x.shape[1:-1]
 
+    @jax.jit
     def unpool(y):
         return max_unpool(y, argmax, window, **options, output_size=size)
 
@@ -73,14 +76,15 @@ def test_unpooling_is_the_transpose_of_the_choice(case, normal):
 def test_mean_gives_back_what_was_pooled(normal):
     """As in PyTorch, however many windows share a maximum; its transpose is tested with it."""
     x = normal((2, 9, 8, 3))
-    y, argmax = max_pool_with_argmax(x, 3, 1)
+    y, argmax = pooled(x, 3, {"strides": 1})
     options = {"strides": 1, "output_size": (9, 8), "overlap": "mean"}
-    back = max_unpool(y, argmax, 3, **options)
+    unpool = jax.jit(lambda y: max_unpool(y, argmax, 3, **options))
+    back = unpool(y)
     assert_within_rounding(back, np.where(back == 0, 0, x), np.abs(x), 9)
     assert (back != 0).sum() == sum(len(np.unique(argmax[n, ..., c])) for n, c in np.ndindex(2, 3))
     y_bar, v = normal(y.shape), normal(x.shape)
-    (pulled,) = jax.vjp(lambda y: max_unpool(y, argmax, 3, **options), y)[1](v)
-    pushed = max_unpool(y_bar, argmax, 3, **options)
+    (pulled,) = jax.vjp(unpool, y)[1](v)
+    pushed = unpool(y_bar)
     scale = np.abs(pushed).sum() * np.abs(v).max()
     assert_within_rounding(np.vdot(pulled, y_bar), np.vdot(pushed, v), scale, 9)
 

@@ -1,8 +1,9 @@
 """Every planted error is found and explained, and no right gradient is called wrong.
 
-Here are, of the catalogue in experiments/verifier, a case of each diagnosis in a family, one of
-each dtype, and all right gradients at ties and kinks; a wrong gradient is looked for in the mode in
-which it shows. All of it, in more modes and over many seeds:
+Here are, of the catalogue in experiments/verifier, a case of each diagnosis, of each family, of
+each family without a diagnosis and of each dtype, and all right gradients at ties and kinks; a
+wrong gradient is looked for in the mode in which it shows. All of it, in more modes and over many
+seeds:
 
     VERIFY_CATALOGUE=all pytest tests/verify/test_catalogue.py
     python -m experiments.verifier
@@ -28,13 +29,14 @@ def _name(case):
 
 def _some(cases):
     """The first of each kind and of each dtype; all of them if the environment asks for it."""
-    kinds, dtypes = {}, {}
+    kinds, families, dtypes = {}, {}, {}
     for case in cases:
         has_kinks = not case.diagnosis and case.family in ("pooling", "kinks")
         kind = case.name if ALL or has_kinks else case.diagnosis
-        kinds.setdefault((case.family, kind), case)
+        kinds.setdefault(kind or (case.family, kind), case)
+        families.setdefault(case.family, case)
         dtypes.setdefault(case.dtype, case)
-    chosen = [*kinds.values(), *dtypes.values()]
+    chosen = [*kinds.values(), *families.values(), *dtypes.values()]
     return [case for case in cases if any(case is one for one in chosen)]
 
 
