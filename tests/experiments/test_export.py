@@ -68,15 +68,23 @@ def small_network(rngs, shape=(28, 28, 1), classes=10):
 
 
 def test_evaluation_computes_in_the_runs_dtype():
+    seen = []
+
+    def answer(model, images):
+        seen.append((images.dtype, model.layers[1].kernel[...].dtype))
+        return model(images)
+
     model = small_network(nnx.Rngs(0))
-    images = some_images(3)
-    half, single = (
-        Forward(classifier.probabilities, model, jnp.dtype(name))
-        for name in ("bfloat16", "float32")
-    )
-    assert not np.array_equal(half(images), single(images))
-    assert half.rounding() > single.rounding() > 0
-    np.testing.assert_allclose(half(images), single(images), rtol=0, atol=half.rounding())
+    half, single = (Forward(answer, model, jnp.dtype(name)) for name in ("bfloat16", "float32"))
+    answers, expected = half(some_images(3)), single(some_images(3))
+    assert seen == [(jnp.bfloat16, jnp.bfloat16), (jnp.float32, jnp.float32)]
+    assert answers.dtype == expected.dtype == np.float32
+    # 784 sums in float32, and one rounding of what they come to.
+    scale, eps = np.abs(expected).max(), float(jnp.finfo(jnp.bfloat16).eps)
+    assert half.rounding() == 784 * np.finfo(np.float32).eps + eps
+    # The pixels and the weights are rounded first, each by half an eps; then the result.
+    terms = np.abs(model.layers[1].kernel[...]).sum(0).max()
+    np.testing.assert_allclose(answers, expected, rtol=0, atol=eps * (terms + scale))
 
 
 def test_export_option_writes_the_trained_model(few_digits, tmp_path, monkeypatch, capsys):
