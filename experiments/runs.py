@@ -207,7 +207,7 @@ class _Run:
     def _save_if_due(self):
         losses, every = self._means("validation_loss"), self.options.checkpoint_epochs
         is_turn = every is not None and len(losses) % every == 0
-        is_best = self.options.patience is not None and losses[-1] == min(losses)
+        is_best = losses[-1] == min(losses)  # the one that is asked afterwards
         if is_turn or is_best or self._is_time():
             self._save()
 
