@@ -60,11 +60,8 @@ dataset = Dataset(
 # the bands is none.
 
 # %%
-config = classifier.Config(epochs=EPOCHS)
-histories = {
-    name: classifier.train(name, config, dataset, BATCH_SIZE, range(SEEDS))
-    for name in ("standard", "modified")
-}
+config = classifier.Config(epochs=EPOCHS, batch_size=BATCH_SIZE, seeds=SEEDS)
+histories = {name: classifier.train(name, config, dataset) for name in ("standard", "modified")}
 print(classifier.table(histories))
 curves = {
     name: [[1 - entry["test_accuracy"] for entry in run] for run in runs]

@@ -185,8 +185,10 @@ def test_a_state_is_all_that_a_run_needs_to_go_on():
         np.testing.assert_array_equal(a, b)
 
 
-def test_seeds_at_once_are_the_seeds_one_by_one():
-    seeds = [3, 4, 5]
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])  # in turn, and side by side
+def test_seeds_at_once_are_the_seeds_one_by_one(platform, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    seeds = [3, 4]
     together = Trainer(score, optax.sgd(0.01, 0.9), noise(100), batch_size=20)
     together.start([small_model(seed) for seed in seeds], seed=seeds)
     losses, tests = together.epoch()["loss"], together.evaluate(noise(30, seed=1))["loss"]
@@ -267,6 +269,7 @@ def test_a_step_that_is_not_finite_is_not_taken(many):
     run.start(*([small_model(), small_model()], [0, 1]) if many else (small_model(), 0))
     run.advance(5)
     assert not run.is_finite
+    assert np.isnan(run.means()["loss"]).all()
     _, step, model, batch = run.refused()
     assert step == 3  # after three steps the ten biases sum to 0.03
     np.testing.assert_allclose(model.layers[3].bias[...], 3e-3, rtol=1e-5)
