@@ -42,10 +42,9 @@ def pytest_configure(config):
 def optimised():
     """Compile as a user does: for results of two programs that are to have the same bits."""
     before = jax.config.read("jax_disable_most_optimizations")
-    jax.clear_caches()
+    jax.clear_caches()  # what was compiled without
     jax.config.update("jax_disable_most_optimizations", False)
     yield
-    jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", before)
 
 

@@ -41,8 +41,10 @@ GEOMETRIES = [
 HARD = [GEOMETRIES[8], GEOMETRIES[9], GEOMETRIES[1], GEOMETRIES[13]]
 
 
-def named(geometry):
-    return "-".join(str(part).replace(" ", "") for part in geometry)
+def named(parameter):
+    if not isinstance(parameter, tuple):
+        return str(parameter)
+    return "-".join(str(part).replace(" ", "") for part in parameter)
 
 
 @pytest.fixture(params=GEOMETRIES, ids=named)
@@ -86,6 +88,7 @@ def lax_version(options, x, kernel):
     ("geometry", "impl"),  # "lax" is lax, so little can be wrong
     [(geometry, impl) for geometry in GEOMETRIES for impl in (None, "textbook")]
     + [(geometry, "lax") for geometry in HARD],
+    ids=named,
 )
 def test_corners_equal_lax_autodiff(geometry, impl, normal):
     options, x, kernel, y_bar = make_case(geometry, normal)
@@ -224,6 +227,7 @@ DEEP = ("third_order", "jacfwd")
         for geometry in HARD
         if geometry is HARD[0] or mode in DEEP
     ],
+    ids=named,
 )
 def test_modes_equal_lax(mode, geometry, normal):
     options, x, kernel, y_bar = make_case(geometry, normal)
@@ -254,6 +258,7 @@ BATCHED = {
     ("which", "geometry"),  # with groups and without; of the other ranks all operands
     [(which, geometry) for which in BATCHED for geometry in HARD[:2]]
     + [("xky", geometry) for geometry in HARD[2:]],
+    ids=named,
 )
 def test_vmap_equals_lax(which, geometry, normal):
     options, x, kernel, y_bar = make_case(geometry, normal)
