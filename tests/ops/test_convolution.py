@@ -109,15 +109,14 @@ def test_every_combination_equals_lax_autodiff(rank, strides, padding, normal):
     In two dimensions all of them; in one and three every pair of two options' values.
     """
     size, window = (6, 5, 4)[:rank], (2, 3, 2)[:rank]
-    if padding == "cropped":
-        padding = ((2, -1), (-1, 3), (1, 1))[:rank]
     triples = list(itertools.product((1, 2), repeat=3))
     if rank != 2:  # two that differ in all, other ones for each stride and padding
         first = {"SAME": 0, "FULL": 1, "cropped": 2}[padding] + strides - 1
         triples = [triples[first], triples[-1 - first]]
+    pads = ((2, -1), (-1, 3), (1, 1))[:rank] if padding == "cropped" else padding
     cases = []
     for e, d, groups in triples:
-        options = {"strides": strides, "padding": padding, "input_dilation": e}
+        options = {"strides": strides, "padding": pads, "input_dilation": e}
         options |= {"kernel_dilation": d, "feature_group_count": groups}
         x, kernel = normal((2, *size, 4)), normal((*window, 4 // groups, 6))
         shape = jax.eval_shape(partial(conv, **options), x, kernel).shape
