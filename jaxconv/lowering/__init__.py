@@ -44,6 +44,7 @@ from ._selection import applicable as applicable
 from ._selection import choose as choose
 from ._selection import plans as plans
 from ._selection import problem_of as problem_of
+from ._selection import result_shape as result_shape
 from ._selection import run as run
 from ._selection import why_not as why_not
 from ._windows import spread_windows as spread_windows

@@ -21,8 +21,6 @@ def direct_forward(
     x: Input, kernel: Kernel, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
 ) -> Output:
     """∂T/∂y: the convolution itself."""
-    if geometry.crops_all:
-        return jnp.zeros((len(x), *geometry.output_size, kernel.shape[-1]), dtypes[2])
     return _convolve(x, kernel, geometry, precision, dtypes[2])
 
 
@@ -30,9 +28,6 @@ def direct_input_vjp(
     kernel: Kernel, y: Output, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
 ) -> Input:
     """∂T/∂x: the full convolution with the rotated kernel."""
-    if geometry.crops_all:
-        channels = kernel.shape[-2] * geometry.groups
-        return jnp.zeros((len(y), *geometry.input_size, channels), dtypes[0])
     return _convolve(
         y, rotated(kernel, geometry.groups), geometry.transposed(), precision, dtypes[0]
     )
@@ -43,9 +38,6 @@ def direct_kernel_vjp(
 ) -> Kernel:
     """∂T/∂k: the input, examples as channels, convolved with the output's cotangent as kernel."""
     groups = geometry.groups
-    if geometry.crops_all:
-        channels = x.shape[-1] // groups, y.shape[-1]
-        return jnp.zeros((*geometry.window, *channels), dtypes[1])
     if not geometry.rank and groups == 1:
         x, y = to_common_dtype(x, y)
         over_examples = (((0,), (0,)), ((), ()))

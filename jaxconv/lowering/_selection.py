@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import NamedTuple, TypeAlias
 
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
@@ -270,6 +271,9 @@ def execute(
     precision: lax.PrecisionLike,
 ) -> Array:
     """Compute a corner as planned."""
+    if geometry.crops_all:  # there is nothing to multiply, and for most algorithms nothing to cut
+        shape = result_shape(slot, *(a.shape for a in operands), geometry=geometry)
+        return jnp.zeros(shape, dtypes["xky".index(slot)])
     corner = _ALL[plan.name].corners[slot]
     rest = plan.rest
     if rest is None:
@@ -288,8 +292,6 @@ def why_not(name: str, problem: Problem) -> str:
     algorithm = _ALL[name]
     if problem.slot not in algorithm.corners:
         return "it has no such corner"
-    if problem.geometry.crops_all and name != "direct":
-        return "nothing of the input is left to compute with"
     return algorithm.why_not(problem)
 
 
@@ -315,6 +317,17 @@ def problem_of(
         n, c, o = first[0], first[-1], second[-1]
     # An exported program may leave the number of examples open; many is the case to be fast for.
     return Problem(slot, geometry, n if isinstance(n, int) else 256, c, o)
+
+
+def result_shape(
+    slot: str, first: tuple[int, ...], second: tuple[int, ...], *, geometry: Geometry
+) -> tuple[int, ...]:
+    """The shape of the slot that a corner of operands of these shapes leaves out."""
+    if slot == "x":
+        return (second[0], *geometry.input_size, first[-2] * geometry.groups)
+    if slot == "k":
+        return (*geometry.window, first[-1] // geometry.groups, second[-1])
+    return (first[0], *geometry.output_size, second[-1])
 
 
 def _corner(name: str, slot: str) -> Corner:

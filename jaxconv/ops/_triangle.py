@@ -78,17 +78,8 @@ def _valid(x: Array, kernel: Array, geometry: Geometry, precision: lax.Precision
 
 def _result(slot, *operands, geometry: Geometry, dtypes, **_) -> jax.ShapeDtypeStruct:
     """Shape and dtype of the slot that a corner leaves empty."""
-    first, second = (operand.shape for operand in operands)
-    x_dtype, k_dtype, y_dtype = dtypes
-    if slot == "x":
-        k, y = first, second
-        shape = (y[0], *geometry.input_size, k[-2] * geometry.groups)
-        return jax.ShapeDtypeStruct(shape, x_dtype)
-    if slot == "k":
-        x, y = first, second
-        return jax.ShapeDtypeStruct((*geometry.window, x[-1] // geometry.groups, y[-1]), k_dtype)
-    x, k = first, second
-    return jax.ShapeDtypeStruct((x[0], *geometry.output_size, k[-1]), y_dtype)
+    shape = lowering.result_shape(slot, *(operand.shape for operand in operands), geometry=geometry)
+    return jax.ShapeDtypeStruct(shape, dtypes["xky".index(slot)])
 
 
 _AXES = {"x": ("n", "c"), "k": ("c", "o"), "y": ("n", "o")}
