@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from . import _malloc, data, rivals
+from . import rivals, runs
 from ._command_line import require, run
 from .autoencoders import (
     NOISES,
@@ -36,8 +36,7 @@ from .autoencoders import (
 from .data import Dataset, Split
 from .options import TrainingOptions, as_json
 from .records import Entry, write_json
-from .runs import run as run_to_its_end
-from .training import Trainer, to_device, to_unit_interval
+from .steps import to_unit_interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +52,8 @@ class Config(TrainingOptions):
     clip_norm: float | None = 30.0  # of the gradient: the first ones are hundreds, and one step
     # along them takes the last relu below zero at every pixel, where no gradient comes back
     code_size: int = 256  # width of the innermost dense layer, the original's
-    dropout: float = 0.5  # before each of the two inner dense layers, the original's; 0: none
+    hidden: int = 0  # width of one more dense layer on each side of the code; 0: none, as there
+    dropout: float = 0.5  # before the dense layers on each side, the original's; 0: none
     noise: Literal["gaussian", "masking", "salt_and_pepper"] = "gaussian"  # of denoising
     noise_level: float = 0.5  # its standard deviation, or the fraction of pixels hit
     beta: float = 1.0  # weight of the divergence in the variational loss
@@ -61,15 +61,14 @@ class Config(TrainingOptions):
     draws: int = 50  # of the importance-weighted bound, evaluated after training
 
 
-_ADAM = {"optimiser": "adam", "schedule": "one_cycle", "clip_norm": None, "dropout": 0.0}
+_TUNED = {"optimiser": "adam", "schedule": "one_cycle", "clip_norm": None, "learning_rate": 0.002}
+_TUNED |= {"decoder": "untied", "hidden": 1024, "dropout": 0.0}
 PRESETS: dict[str, dict[str, Any]] = {
     "original": {},  # the published network and protocol
-    "best": _ADAM | {"code_size": 32, "decoder": "untied", "learning_rate": 0.003, "epochs": 20},
-    "denoising": _ADAM | {"kind": "denoising", "decoder": "untied", "epochs": 10}
-    | {"learning_rate": 0.003},
-    "variational": _ADAM | {"kind": "variational", "decoder": "untied", "epochs": 20}
-    | {"learning_rate": 0.002, "code_size": 32},
-}  # fmt: skip
+    "best": _TUNED | {"code_size": 32, "epochs": 20},
+    "denoising": _TUNED | {"kind": "denoising", "epochs": 10},
+    "variational": _TUNED | {"kind": "variational", "code_size": 32, "epochs": 10},
+}
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -79,17 +78,9 @@ def main(config: Config) -> dict[str, Any]:
       UserError: An option can't be followed.
     """
     check(config)
-    folder = config.folder("autoencoder")
-    if config.malloc_tuning:
-        _malloc.keep_freed_memory()
-    dataset = data.load(
-        config.dataset,
-        data_dir=config.data_dir,
-        cache_dir=config.cache_dir,
-        image_size=config.image_size,
-    )
+    folder, dataset = runs.prepare(config)
     shown = one_of_each_class(dataset.test)
-    rival = RIVALS[config.kind](config, dataset, shown)
+    rival = rival_of(config, dataset, shown)
     names = ["tied", "untied"] if config.decoder == "both" else [config.decoder]
     histories, models = {}, {}
     for name in names:
@@ -108,6 +99,7 @@ def check(config: Config) -> None:
     """See that the options make sense before anything slow starts."""
     config.check()
     require(config.code_size >= 1, f"--code-size must be at least 1, got {config.code_size}.")
+    require(config.hidden >= 0, f"--hidden must not be negative, got {config.hidden}.")
     require(config.draws >= 1, f"--draws must be at least 1, got {config.draws}.")
     require(0 <= config.dropout < 1, f"--dropout must be in [0, 1), got {config.dropout}.")
     require(config.beta >= 0, f"--beta must not be negative, got {config.beta}.")
@@ -129,10 +121,21 @@ def score_of(config: Config):
     return score
 
 
+def rival_of(config: Config, dataset: Dataset, shown: Split) -> rivals.Rival:
+    """What the kind of autoencoder is compared with."""
+    if config.kind == "denoising":
+        corrupt = partial(NOISES[config.noise], level=config.noise_level)
+        return rivals.filters(dataset, shown, corrupt)
+    if config.kind == "plain":
+        return rivals.pca(dataset, shown, config.code_size)
+    return rivals.Rival(shown.images / 255)
+
+
 def build(name: str, config: Config, *, shape, brightness=0.5, seed: int = 0) -> Autoencoder:
     """A network before training, from the options and what it takes from the dataset."""
     return Autoencoder(
         code_size=config.code_size,
+        hidden=config.hidden,
         dropout=config.dropout,
         tied=name == "tied",
         brightness=brightness,
@@ -144,24 +147,18 @@ def build(name: str, config: Config, *, shape, brightness=0.5, seed: int = 0) ->
 
 def train(name, config, dataset: Dataset, folder=None) -> tuple[list[list[Entry]], Any]:
     """Train from each seed; for each seed an entry an epoch, and the first trained model."""
-    batch_size = config.batch_size_of(dataset.train.size, usual=100)
-    mesh = config.make_mesh()
-    on_device = dataset.map_splits(partial(to_device, mesh=mesh))
-    trainer = Trainer(
-        score_of(config),
-        config.make_optimiser(config.epochs * (dataset.train.size // batch_size)),
-        on_device.train,
-        batch_size=batch_size,
-        average=config.average,
-        dtype=config.dtype,
-        mesh=mesh,
-    )
     brightness = float(dataset.train.images.mean() / 255)
-    seeds = range(config.seed, config.seed + config.seeds)
     facts = {"shape": dataset.image_shape, "brightness": brightness}
-    models = [build(name, config, seed=seed, **facts) for seed in seeds]
-    trainer.start(*(models, seeds) if len(seeds) > 1 else (models[0], seeds[0]))
-    return run_to_its_end(name, trainer, on_device, config, folder, reconstruct), trainer.model
+    return runs.train(
+        name,
+        config,
+        dataset,
+        build=lambda seed: build(name, config, **facts, seed=seed),
+        score=score_of(config),
+        batch_size=100,
+        folder=folder,
+        answer=reconstruct,
+    )
 
 
 def evaluate_bound(model, split: Split, config: Config) -> float:
@@ -179,58 +176,6 @@ def evaluate_bound(model, split: Split, config: Config) -> float:
         images = jnp.asarray(split.images[start : start + 500])
         total += float(bound(model, images, jax.random.fold_in(key, start)))
     return total / split.size
-
-
-# ---- what it is compared with ----------------------------------------------------------------
-
-
-class Rival:
-    """A classical method on the same task: rows of the table, metrics, a column of the figure."""
-
-    def __init__(self, config: Config, dataset: Dataset, shown: Split):
-        self.inputs = shown.images / 255
-        self.rows: list[tuple[str, str, float]] = []
-        self.metrics: dict[str, Any] = {}
-        self.columns: dict[str, np.ndarray] = {}
-
-
-class PCA(Rival):
-    """The best linear code."""
-
-    def __init__(self, config, dataset, shown):
-        super().__init__(config, dataset, shown)
-        sizes = sorted({32, 64, config.code_size})
-        errors, images = rivals.pca(dataset, sizes, shown)
-        self.rows = [("PCA", str(size), error) for size, error in errors.items()]
-        self.metrics = {"pca_mse": errors}
-        self.columns = {f"PCA {config.code_size}": images}
-
-
-class Filters(Rival):
-    """Median, Wiener and Gaussian filters, the strength of each chosen on validation images."""
-
-    def __init__(self, config, dataset, shown):
-        super().__init__(config, dataset, shown)
-        corrupt = jax.jit(partial(NOISES[config.noise], level=config.noise_level))
-
-        def noisy(images, seed):
-            clean = np.asarray(images[:2_000] / 255, np.float32)
-            return np.asarray(corrupt(jax.random.key(seed), clean)), clean
-
-        chosen = rivals.best_filters(*noisy(dataset.validation.images, 1))
-        test, clean = noisy(dataset.test.images, 2)
-        self.inputs, _ = noisy(shown.images, 3)
-        errors = {"nothing": float(np.mean((test - clean) ** 2))}
-        self.rows = [("noisy", "", errors["nothing"])]
-        for name, (strength, filtered) in chosen.items():
-            errors[name] = float(np.mean((filtered(test) - clean) ** 2))
-            self.rows.append((f"{name} {strength:g}", "", errors[name]))
-        best = min(chosen, key=lambda name: errors[name])
-        self.metrics = {"filter_mse": errors}
-        self.columns = {best: chosen[best][1](self.inputs)}
-
-
-RIVALS = {"plain": PCA, "denoising": Filters, "variational": Rival}
 
 
 def one_of_each_class(split: Split) -> Split:
@@ -256,20 +201,22 @@ def table(metrics, rivals_rows) -> str:
             shown += f" ± {np.std(values, ddof=1):.{digits}f}"
         lines.append(f"{method:<12} | {code:>4} | {epoch:>5} | {shown:>18} | {seconds:>9}".rstrip())
 
-    for name, runs in metrics["histories"].items():
-        seconds = np.median([entry["seconds"] for run in runs for entry in run])
-        for index in dict.fromkeys((0, len(runs[0]) - 1)):
-            values = [run[index][f"test_{measure}"] for run in runs]
-            add(name, code_size, runs[0][index]["epoch"], values, f"{seconds:.2f} s")
+    for name, of_seeds in metrics["histories"].items():
+        seconds = np.median([entry["seconds"] for run in of_seeds for entry in run])
+        for index in dict.fromkeys((0, len(of_seeds[0]) - 1)):
+            values = [run[index][f"test_{measure}"] for run in of_seeds]
+            add(name, code_size, of_seeds[0][index]["epoch"], values, f"{seconds:.2f} s")
         if variational:
             bound = metrics["importance_weighted_nats"][name]
-            add(f"{name}, IW-{metrics['config']['draws']}", code_size, len(runs[0]), [bound])
+            add(f"{name}, IW-{metrics['config']['draws']}", code_size, len(of_seeds[0]), [bound])
     for name, code, error in rivals_rows:
         add(name, code, "", [error])
     return "\n".join(lines)
 
 
-def save(metrics, models, shown: Split, rival: Rival, dataset: Dataset, folder: Path) -> None:
+def save(
+    metrics, models, shown: Split, rival: rivals.Rival, dataset: Dataset, folder: Path
+) -> None:
     from . import figures  # matplotlib is slow to import
 
     clean, kind = shown.images / 255, metrics["config"]["kind"]

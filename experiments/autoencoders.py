@@ -14,6 +14,7 @@ from flax import nnx
 from jaxconv import nn, relu, squared_error, tanh
 
 from ._user_error import UserError
+from .steps import at_least_float32
 
 Shape = tuple[int, int, int]
 
@@ -23,7 +24,8 @@ class Autoencoder(nnx.Module):
 
     Args:
       code_size: Width of the innermost dense layer.
-      dropout: Rate before each of the two inner dense layers.
+      hidden: Width of one more dense layer on each side of the code; 0: none, as in the original.
+      dropout: Rate before the first dense layer of the encoder, and of the decoder.
       tied: The decoder's transposed convolutions share the encoder's kernels.
       brightness: Mean pixel of the training images. The output's bias starts there: the last relu
         starts alive at every pixel, whatever the sign of the first kernels' contribution.
@@ -49,6 +51,7 @@ class Autoencoder(nnx.Module):
         rngs: nnx.Rngs,
         shape: Shape = (28, 28, 1),
         variational: bool = False,
+        hidden: int = 0,
         nn=nn,
         relu=relu,
         tanh=tanh,
@@ -72,17 +75,24 @@ class Autoencoder(nnx.Module):
         else:
             second_transposed = nn.ConvTranspose(32, 32, (5, 5), **options)
             first_transposed = nn.ConvTranspose(32, c, (5, 5), bias_init=to_brightness, **options)
+
+        def dense(features_in, features):
+            if not hidden:
+                return (nn.Linear(features_in, features, rngs=rngs),)
+            between = nn.Linear(features_in, hidden, rngs=rngs), relu
+            return *between, nn.Linear(hidden, features, rngs=rngs)
+
         self.encode = nnx.Sequential(
             first,  # 28 -> 24 -> 12
             second,  # 12 -> 8 -> 4
             nn.Flatten(),
             nn.Dropout(dropout, rngs=rngs),
-            nn.Linear(math.prod(inner), code_size * (2 if variational else 1), rngs=rngs),
+            *dense(math.prod(inner), code_size * (2 if variational else 1)),
             *(() if variational else (tanh,)),
         )
         self.decode = nnx.Sequential(
             nn.Dropout(dropout, rngs=rngs),
-            nn.Linear(code_size, math.prod(inner), rngs=rngs),
+            *dense(code_size, math.prod(inner)),
             tanh,
             partial(_unflatten, shape=inner),
             nn.Upscale((2, 2)),  # 4 -> 8
@@ -117,7 +127,7 @@ def score(model, images, labels, squared_error=squared_error):
 
 
 def _errors(reconstructed, images, squared_error=squared_error):
-    errors = squared_error(reconstructed.astype(jnp.float32), images.astype(jnp.float32))
+    errors = squared_error(at_least_float32(reconstructed), at_least_float32(images))
     return {"loss": errors.sum(axis=(1, 2, 3)), "mse": errors.mean(axis=(1, 2, 3))}
 
 
@@ -202,7 +212,7 @@ def importance_weighted_nats(model, images, *, key, draws=50, binarise=False):
 
 def posterior(model, images) -> tuple[jax.Array, jax.Array]:
     """Mean and logarithm of the variance of the code."""
-    mean, log_variance = jnp.split(model.encode(images).astype(jnp.float32), 2, axis=-1)
+    mean, log_variance = jnp.split(at_least_float32(model.encode(images)), 2, axis=-1)
     return mean, log_variance
 
 
@@ -213,6 +223,6 @@ def draw(key, mean, log_variance) -> jax.Array:
 
 def log_likelihood(model, images, z) -> jax.Array:
     """log p(x|z) of Bernoulli pixels."""
-    logits = model.decode(z.astype(images.dtype)).astype(jnp.float32)
+    logits = at_least_float32(model.decode(z.astype(images.dtype)))
     # log p = x·logit - softplus(logit), whose derivative is x - sigmoid(logit)
     return (images * logits - jax.nn.softplus(logits)).sum(axis=(1, 2, 3))

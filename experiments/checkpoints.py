@@ -5,7 +5,6 @@ import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,8 @@ class Checkpoints:
         import orbax.checkpoint as ocp  # seconds to import, which only runs that save spend
         from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-        # Orbax warns of every checkpoint without a metric; ours between two epochs have none.
+        # Orbax warns of checkpoints without a metric, as ours between two epochs are, and of what
+        # it shall only read.
         logging.getLogger("absl").setLevel(logging.ERROR)
         self.folder = folder.absolute()
         self._ocp, self._read_only = ocp, read_only
@@ -40,8 +40,7 @@ class Checkpoints:
             options = ocp.CheckpointManagerOptions(
                 best_fn=_loss, best_mode="min", read_only=True, save_interval_steps=0, create=False
             )
-            with _without_warnings():  # that what it shall only read is only read
-                self._manager = ocp.CheckpointManager(self.folder, options=options)
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
             return
         best = BestN(get_metric_fn=_loss, reverse=True, n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
@@ -78,7 +77,7 @@ class Checkpoints:
                 force=True,
             )
             self._manager.wait_until_finished()
-        except Exception as error:  # Orbax and TensorStore raise many kinds
+        except Exception as error:  # a full disk, in many kinds of Orbax's and TensorStore's
             reason = getattr(error, "strerror", None) or _first_line(error)
             _note(f"checkpoint {step} could not be saved in {self.folder}: {reason}")
             for remains in self.folder.glob(f"{step}.orbax-checkpoint-tmp*"):
@@ -138,27 +137,28 @@ class Checkpoints:
         self, steps: Iterable[int], like: Callable[[int, dict[str, Any]], dict[str, Any]]
     ) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
         """Of these steps, those that are whole; the others are put aside as they are met."""
-        restore = self._ocp.args
         for found in steps:
             try:
-                record = self._manager.restore(
-                    found, args=restore.Composite(record=restore.JsonRestore())
-                ).record
-            except Exception as error:  # as above
-                self._put_aside(found, error)
-                continue
-            arrays = like(found, record)
-            try:
-                loaded = self._manager.restore(
-                    found, args=restore.Composite(arrays=restore.StandardRestore(arrays))
-                ).arrays
-                for name, checksum in record["checksums"].items():
-                    if _checksum(loaded[name]) != checksum:
-                        raise ValueError(f"{name} is not what was saved")
-            except Exception as error:  # as above
+                loaded, record = self._read(found, like)
+            except UserError:  # it is whole, and of something else
+                raise
+            except Exception as error:  # what damage makes Orbax and TensorStore raise is open
                 self._put_aside(found, error)
                 continue
             yield found, loaded, record
+
+    def _read(self, step, like) -> tuple[dict[str, Any], dict[str, Any]]:
+        restore = self._ocp.args
+        record = self._manager.restore(
+            step, args=restore.Composite(record=restore.JsonRestore())
+        ).record
+        loaded = self._manager.restore(
+            step, args=restore.Composite(arrays=restore.StandardRestore(like(step, record)))
+        ).arrays
+        for name, checksum in record["checksums"].items():
+            if _checksum(loaded[name]) != checksum:
+                raise ValueError(f"{name} is not what was saved")
+        return loaded, record
 
     @property
     def steps(self) -> list[int]:
@@ -183,17 +183,6 @@ class Checkpoints:
         shutil.rmtree(aside, ignore_errors=True)
         (self.folder / str(step)).rename(aside)
         self._manager.reload()
-
-
-@contextmanager
-def _without_warnings():
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _loss(metrics):

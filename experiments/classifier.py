@@ -15,7 +15,6 @@ helps in the first epoch and then learns slower. Run both networks to see whethe
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,15 +26,14 @@ from flax import nnx
 import jaxconv.nn as ours
 from jaxconv import relu, softmax_cross_entropy
 
-from . import _malloc, baseline, data
+from . import baseline, runs
 from ._command_line import run
 from ._user_error import UserError
 from .augmentation import AUGMENTATIONS
 from .data import Dataset
 from .options import TrainingOptions, as_json
 from .records import Entry, write_json
-from .runs import run as run_to_its_end
-from .training import Trainer, to_device
+from .steps import at_least_float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +58,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-# ---- the two networks ------------------------------------------------------------------------
+# ---- the networks ----------------------------------------------------------------------------
 # `nn` is where the layers come from: jaxconv.nn, or the plain Flax of baseline.py. Convolutions are
-# true ones (the kernel flipped), the original's default, and followed by a relu and a max pool.
+# true ones (the kernel flipped) in the original's two, its default, followed by relu and max pool.
 
 
 def pooled_by(window):
@@ -116,7 +114,7 @@ def small(rngs, nn=ours, relu=relu, shape=(28, 28, 1), classes=10):
 def large(rngs, nn=ours, relu=relu, shape=(28, 28, 1), classes=10):
     """For accuracy: four layers of 3×3 windows, each normalised over the batch."""
 
-    def normalised(features_in, features, **options):
+    def normalised(features_in, features):
         convolution = nn.Conv(features_in, features, (3, 3), rngs=rngs)
         return convolution, nnx.BatchNorm(features, rngs=rngs), relu
 
@@ -155,7 +153,7 @@ NETWORKS: dict[str, Callable[..., nnx.Module]] = {
 
 
 def score(model, images, labels, cross_entropy=softmax_cross_entropy):
-    logits = model(images).astype(jnp.float32)
+    logits = at_least_float32(model(images))
     correct = jnp.argmax(logits, axis=-1) == labels
     return {"loss": cross_entropy(logits, labels), "accuracy": correct.astype(jnp.float32)}
 
@@ -168,7 +166,7 @@ def build(name: str, config: Config, *, shape, classes, seed: int = 0) -> nnx.Mo
 
 def probabilities(model, images: jax.Array) -> jax.Array:
     """Of each class, for each image in [0, 1]."""
-    return jax.nn.softmax(model(images).astype(jnp.float32))
+    return jax.nn.softmax(at_least_float32(model(images)))
 
 
 # ---- the experiment --------------------------------------------------------------------------
@@ -181,15 +179,7 @@ def main(config: Config) -> dict[str, Any]:
       UserError: An option can't be followed.
     """
     config.check()
-    folder = config.folder("classifier")
-    if config.malloc_tuning:
-        _malloc.keep_freed_memory()
-    dataset = data.load(
-        config.dataset,
-        data_dir=config.data_dir,
-        cache_dir=config.cache_dir,
-        image_size=config.image_size,
-    )
+    folder, dataset = runs.prepare(config)
     names = ["standard", "modified"] if config.model == "both" else [config.model]
     histories = {name: train(name, config, dataset, folder=folder / name) for name in names}
     metrics = {"config": as_json(config), "histories": histories}
@@ -202,41 +192,35 @@ def main(config: Config) -> dict[str, Any]:
 
 def train(name, config, dataset: Dataset, folder=None) -> list[list[Entry]]:
     """Train a network from each seed, all at once; for each seed an entry an epoch."""
-    shape, classes = dataset.image_shape, dataset.num_classes
-    network_score = score if config.gradients == "jaxconv" else baseline.with_optax_loss(score)
-    batch_size = config.batch_size_of(dataset.train.size, usual=500)
-    mesh = config.make_mesh()
-    dataset = dataset.map_splits(partial(to_device, mesh=mesh))
-    trainer = Trainer(
-        network_score,
-        config.make_optimiser(config.epochs * (dataset.train.size // batch_size)),
-        dataset.train,
-        batch_size=batch_size,
-        average=config.average,
-        dtype=config.dtype,
+    facts = {"shape": dataset.image_shape, "classes": dataset.num_classes}
+    histories, _ = runs.train(
+        name,
+        config,
+        dataset,
+        build=lambda seed: build(name, config, **facts, seed=seed),
+        score=score if config.gradients == "jaxconv" else baseline.with_optax_loss(score),
+        batch_size=500,
         augment=AUGMENTATIONS[config.augment],
-        mesh=mesh,
+        folder=folder,
+        answer=probabilities,
     )
-    seeds = range(config.seed, config.seed + config.seeds)
-    models = [build(name, config, shape=shape, classes=classes, seed=seed) for seed in seeds]
-    trainer.start(*(models, seeds) if len(seeds) > 1 else (models[0], seeds[0]))
-    return run_to_its_end(name, trainer, dataset, config, folder, probabilities)
+    return histories
 
 
 def table(histories: dict[str, list[list[Entry]]]) -> str:
     """Test accuracy after the first and the last epoch, and the time of an epoch."""
     lines = [f"{'Type':<10} | {'Epoch':>5} | {'Accuracy':>16} | {'Time':>9}"]
-    for name, runs in histories.items():
+    for name, of_seeds in histories.items():
         # The median: on a shared machine single epochs take much longer for reasons of their own.
-        seconds = np.median([entry["seconds"] for run in runs for entry in run])
-        for index in dict.fromkeys((0, len(runs[0]) - 1)):
-            epoch, accuracy = runs[0][index]["epoch"], spread(runs, index)
+        seconds = np.median([entry["seconds"] for run in of_seeds for entry in run])
+        for index in dict.fromkeys((0, len(of_seeds[0]) - 1)):
+            epoch, accuracy = of_seeds[0][index]["epoch"], spread(of_seeds, index)
             lines.append(f"{name:<10} | {epoch:>5} | {accuracy:>16} | {seconds:>7.2f} s")
     return "\n".join(lines)
 
 
-def spread(runs, index) -> str:
-    values = [run[index]["test_accuracy"] for run in runs]
+def spread(of_seeds, index) -> str:
+    values = [run[index]["test_accuracy"] for run in of_seeds]
     mean = f"{np.mean(values):.2%}"
     return mean if len(values) == 1 else f"{mean} ± {100 * np.std(values, ddof=1):.2f}"
 
@@ -246,7 +230,8 @@ def finding(histories) -> str:
 
     def gain(index):
         accuracy = {
-            name: [run[index]["test_accuracy"] for run in runs] for name, runs in histories.items()
+            name: [run[index]["test_accuracy"] for run in of_seeds]
+            for name, of_seeds in histories.items()
         }
         return 100 * (np.mean(accuracy["modified"]) - np.mean(accuracy["standard"]))
 
@@ -260,8 +245,8 @@ def save(metrics, folder: Path) -> None:
 
     write_json(folder / "classifier.json", metrics)
     curves = {
-        name: [[1 - entry["test_accuracy"] for entry in run] for run in runs]
-        for name, runs in metrics["histories"].items()
+        name: [[1 - entry["test_accuracy"] for entry in run] for run in of_seeds]
+        for name, of_seeds in metrics["histories"].items()
     }
     learning_curves(curves, "test error").savefig(folder / "classifier.png", dpi=150)
 

@@ -160,7 +160,7 @@ def _settings(each: Run) -> dict[str, Any]:
 
 
 def print_rows(rows: Sequence[dict[str, Any]], options: Sequence[str]) -> None:
-    from .benchmark.report import print_table, table
+    from ._tables import print_table, table
 
     found = table("run", "experiment", "measure")
     for heading in ("epochs", "last validation", "best validation", "test at best", "s/epoch"):

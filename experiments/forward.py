@@ -19,7 +19,7 @@ from jax import export
 
 from ._user_error import UserError
 from .records import write_atomically
-from .training import to_unit_interval
+from .steps import to_unit_interval
 
 Shape = tuple[int, int, int]  # (h, w, c)
 # What a model is asked: `answer(model, images)`, with images in [0, 1].

@@ -67,11 +67,11 @@ def _watched(model) -> Iterator[list[tuple[str, bool]]]:
 
     try:
         for cls in classes:
-            setattr(cls, "__call__", watching(cls, cls.__call__))  # noqa: B010
+            cls.__call__ = watching(cls, cls.__call__)
         yield outputs
     finally:
         for cls, call in originals.items():
             if call is None:  # inherited
                 del cls.__call__
             else:
-                setattr(cls, "__call__", call)  # noqa: B010
+                cls.__call__ = call

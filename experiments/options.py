@@ -78,7 +78,7 @@ class TrainingOptions:
         )
         require(0 <= self.seed < 2**31, f"--seed must be in 0..2^31 - 1, got {self.seed}.")
 
-    def folder(self, experiment: str) -> Path:
+    def folder(self) -> Path:
         """The run's folder, made if need be.
 
         Raises:
@@ -86,10 +86,10 @@ class TrainingOptions:
         """
         folder = self.output_dir
         if folder is None:
-            earlier = sorted(Path("runs").glob(f"{experiment}-[0-9][0-9][0-9]"))
+            earlier = sorted(Path("runs").glob(f"{self.experiment}-[0-9][0-9][0-9]"))
             last = int(earlier[-1].name[-3:]) if earlier else 0
             number = last if self.resume and earlier else last + 1
-            folder = Path("runs") / f"{experiment}-{number:03}"
+            folder = Path("runs") / f"{self.experiment}-{number:03}"
         make_output_dir(folder)
         return folder
 

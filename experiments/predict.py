@@ -89,7 +89,7 @@ def find(config: Config) -> Trained:
 
 def print_labels(files, probabilities: np.ndarray, class_names: tuple[str, ...]) -> None:
     """A line an image: its three most probable classes, the first one first."""
-    from .benchmark.report import print_table, table
+    from ._tables import print_table, table
 
     count = min(3, probabilities.shape[1])
     found = table("image", *("class", "second", "third")[:count])

@@ -10,22 +10,82 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 
-from . import forward, nonfinite
+from . import _malloc, data, forward, nonfinite
 from ._progress import progress
 from ._user_error import Interrupted, UserError
 from .checkpoints import Checkpoints
 from .data import Dataset
 from .options import TrainingOptions, as_json, require_same_run
 from .records import Entry, Records
-from .training import Trainer, to_unit_interval
+from .steps import Augmentation, Score
+from .training import Trainer, to_device
 
 _CALL_SECONDS = 0.5  # how long the compiled program runs before Python looks at signals and clock
+
+
+def prepare(options: TrainingOptions) -> tuple[Path, Dataset]:
+    """What comes before training: the run's folder, and its images.
+
+    Raises:
+      UserError: The folder can't be written to, or there are no such images.
+    """
+    folder = options.folder()
+    if options.malloc_tuning:
+        _malloc.keep_freed_memory()
+    dataset = data.load(
+        options.dataset,
+        data_dir=options.data_dir,
+        cache_dir=options.cache_dir,
+        image_size=options.image_size,
+    )
+    return folder, dataset
+
+
+def train(
+    name: str,
+    options: TrainingOptions,
+    dataset: Dataset,
+    *,
+    build: Callable[[int], nnx.Module],
+    score: Score,
+    batch_size: int,
+    augment: Augmentation | None = None,
+    folder: Path | None = None,
+    answer: forward.Answer | None = None,
+) -> tuple[list[list[Entry]], nnx.Module]:
+    """Train models of all seeds as the options say; what `run` returns, and the first seed's model.
+
+    Args:
+      build: From a seed to a model.
+      batch_size: Images of a step, where `--batch-size` does not say and there are enough.
+
+    The others are those of `run` and `Trainer`.
+    """
+    batch_size = options.batch_size_of(dataset.train.size, usual=batch_size)
+    mesh = options.make_mesh()
+    dataset = dataset.map_splits(partial(to_device, mesh=mesh))
+    trainer = Trainer(
+        score,
+        options.make_optimiser(options.epochs * (dataset.train.size // batch_size)),
+        dataset.train,
+        batch_size=batch_size,
+        average=options.average,
+        dtype=options.dtype,
+        augment=augment,
+        mesh=mesh,
+    )
+    seeds = range(options.seed, options.seed + options.seeds)
+    models = [build(seed) for seed in seeds]
+    trainer.start(*(models, seeds) if len(seeds) > 1 else (models[0], seeds[0]))
+    return run(name, trainer, dataset, options, folder, answer), trainer.model
 
 
 def run(
@@ -141,10 +201,8 @@ class _Run:
     def _require_finite(self):
         if self.trainer.is_finite:
             return
-        place, step, model, batch = self.trainer.refused()
-        images = to_unit_interval(batch.images).astype(self.options.dtype)
-        score = self.trainer.score
-        culprit = nonfinite.blame(model, lambda m: score(m, images, batch.labels)["loss"].mean())
+        place, step, model, loss = self.trainer.refused()
+        culprit = nonfinite.blame(model, loss)
         epoch, step = divmod(step, self.trainer.steps_per_epoch)
         of_seed = f" (seed {self.options.seed + place})" if self.num_seeds > 1 else ""
         raise UserError(

@@ -9,7 +9,7 @@ same state gives the same bits, however the steps are shared out over calls.
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,31 +18,12 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from . import steps
 from ._user_error import UserError
 from .data import Split
+from .steps import DATA, Augmentation, Score, State
 
 Metrics = dict[str, float]
-# Score of a batch: `score(model, images, labels)` has one value an example under each name.
-# Training minimises the mean of "loss"; the others are reported.
-Score = Callable[[nnx.Module, jax.Array, jax.Array], dict[str, jax.Array]]
-Augmentation = Callable[[jax.Array, jax.Array], jax.Array]  # of a key and images in [0, 1]
-
-DATA = "data"  # the mesh axis over which the examples of a batch are split
-
-
-class State(NamedTuple):
-    """Where a run stands but for the number of steps taken. A pure pytree of arrays.
-
-    Of several seeds, every array has a leading axis over them.
-    """
-
-    params: Any
-    others: Any  # of the model, for example the counters of its random streams
-    optimiser: optax.OptState
-    average: Any  # moving average of the params; None where none is kept
-    key: jax.Array  # of the permutations and augmentations
-    sums: dict[str, jax.Array]  # of the batches' mean scores since the epoch began
-    taken: jax.Array  # steps; the first one that is not finite is not taken, nor any after it
 
 
 class Trainer:
@@ -98,10 +79,18 @@ class Trainer:
         self.images_per_epoch = self.steps_per_epoch * batch_size
         self.mesh, self._train = mesh, to_device(train, mesh)
         self.score, self._optimiser, self._keeps_average = score, optimiser, average > 0
-        shared = {"score": score, "dtype": dtype, "mesh": mesh, "batch_size": batch_size}
-        training = {"optimiser": optimiser, "average": average, "augment": augment}
-        self._advance = partial(_advance, **training, **shared)
-        self._evaluate = partial(_evaluate, **shared)
+        self._dtype = dtype
+        self._batch = partial(steps.batch_of, batch_size=batch_size, augment=augment, mesh=mesh)
+        shared = {"score": score, "dtype": dtype}
+        self._advance = partial(
+            steps.advance,
+            batch=self._batch,
+            steps_per_epoch=self.steps_per_epoch,
+            optimiser=optimiser,
+            average=average,
+            **shared,
+        )
+        self._evaluate = partial(steps.evaluate, mesh=mesh, batch_size=batch_size, **shared)
         self._compiled_for: Any = None
         self.compile_seconds = 0.0
 
@@ -132,7 +121,7 @@ class Trainer:
         definition, params, others = nnx.split(model, nnx.Param, ...)
 
         def scores(params, others):
-            images = to_unit_interval(self._train.images[:1])
+            images = steps.to_unit_interval(self._train.images[:1])
             return self.score(nnx.merge(definition, params, others), images, self._train.labels[:1])
 
         sums = {name: jnp.zeros(()) for name in jax.eval_shape(scores, params, others)}
@@ -143,13 +132,13 @@ class Trainer:
     def _compile(self):
         def over_seeds(function):
             function = partial(function, definition=self._definition)
-            return _for_each_seed(function) if self._many else function
+            return steps.for_each_seed(function) if self._many else function
 
         start = time.perf_counter()
         # Compiled now, so that the first epoch's time is that of an epoch.
         advance = jax.jit(over_seeds(self._advance), donate_argnums=0)
-        steps = jnp.int32(0), jnp.int32(0)
-        self._take_steps = advance.lower(self.state, self._train, *steps).compile()
+        between = jnp.int32(0), jnp.int32(0)
+        self._take_steps = advance.lower(self.state, self._train, *between).compile()
         self._run_evaluation = jax.jit(over_seeds(self._evaluate))
         self.compile_seconds = time.perf_counter() - start
 
@@ -157,9 +146,9 @@ class Trainer:
         """Go on from where another run stood; the state is taken over."""
         self.state, self.steps_done = state, steps_done
 
-    def advance(self, steps: int) -> None:
+    def advance(self, number: int) -> None:
         """Take steps, no further than to the end of the epoch, and wait for the last."""
-        stop = min(self.steps_done + steps, (self.epochs_done + 1) * self.steps_per_epoch)
+        stop = min(self.steps_done + number, (self.epochs_done + 1) * self.steps_per_epoch)
         between = jnp.int32(self.steps_done), jnp.int32(stop)
         self.state = jax.block_until_ready(self._take_steps(self.state, self._train, *between))
         self.steps_done = stop
@@ -185,29 +174,31 @@ class Trainer:
 
         NaN where a step was not taken: what the others add up to is no epoch's mean.
         """
-        steps = (self.steps_done - 1) % self.steps_per_epoch + 1
+        number = (self.steps_done - 1) % self.steps_per_epoch + 1
         is_finite = self.state.taken == self.steps_done
-        means = {name: total / steps for name, total in self.state.sums.items()}
+        means = {name: total / number for name, total in self.state.sums.items()}
         return _to_host({name: jnp.where(is_finite, m, jnp.nan) for name, m in means.items()})
 
     def evaluate(self, split: Split) -> Metrics:
         """The means of the score over a split, without dropout."""
         return _to_host(self._run_evaluation(self.state, to_device(split, self.mesh)))
 
-    def refused(self) -> tuple[int, int, nnx.Module, Split]:
-        """The first step that was not finite: (seed's place, step, the model before it, its batch).
+    def refused(self) -> tuple[int, int, nnx.Module, Callable[[nnx.Module], jax.Array]]:
+        """The first step that was not finite, to look at.
 
-        Without the augmentation of the images.
+        Returns:
+          The place of its seed, its number, the model before it in the dtype that it computes in,
+          and the step's loss as a function of the model.
         """
         taken = jnp.atleast_1d(self.state.taken)
         place = int(jnp.argmin(taken))
         step, key = int(taken[place]), jnp.atleast_1d(self.state.key)[place]
-        order = _order(key, step // self.steps_per_epoch, self._train.size)
-        size = self.images_per_epoch // self.steps_per_epoch
-        rows = order[step % self.steps_per_epoch * size :][:size]
-        model = self._unstack(self.state.params)[place]
+        order = steps.order_of(key, step // self.steps_per_epoch, self._train.size)
+        images, labels = self._batch(self._train, order, key, jnp.int32(step))
+        model = self._unstack(steps.cast(self.state.params, self._dtype))[place]
         model.train()
-        return place, step, model, Split(self._train.images[rows], self._train.labels[rows])
+        images = images.astype(self._dtype)
+        return place, step, model, lambda model: self.score(model, images, labels)["loss"].mean()
 
     @property
     def model(self) -> nnx.Module:
@@ -237,116 +228,8 @@ def to_device(split: Split, mesh: Mesh | None = None) -> Split:
     return Split(*jax.device_put(tuple(split), None if mesh is None else _whole(mesh)))
 
 
-def to_unit_interval(images: jax.Array) -> jax.Array:
-    """Bring uint8 pixels to floats in [0, 1]."""
-    return images.astype(jnp.float32) / 255
-
-
-def _for_each_seed(function):
-    """One program for all states along a leading axis: side by side, or in turn on a CPU.
-
-    There, cores have no idle units to fill, and kernels with a batch axis are two to three times
-    slower than each kernel on its own.
-    """
-
-    def mapped(state, *others):
-        if jax.default_backend() == "cpu":
-            return jax.lax.map(lambda one: function(one, *others), state)
-        return jax.vmap(lambda one: function(one, *others))(state)
-
-    return mapped
-
-
 def _whole(mesh):
     return NamedSharding(mesh, P())
-
-
-def _order(key, epoch, size):
-    return jax.random.permutation(jax.random.fold_in(key, epoch), size)
-
-
-def _advance(
-    state, train, start, stop,
-    *, definition, score, optimiser, average, augment, dtype, mesh, batch_size,
-):  # fmt: skip
-    steps_per_epoch = len(train.labels) // batch_size
-    order = _order(state.key, start // steps_per_epoch, len(train.labels))
-
-    def loss(params, others, images, labels):
-        # A copy, whose variables belong to this trace and may change in it.
-        model = nnx.merge(definition, _cast(params, dtype), others, copy=True)
-        model.train()
-        values = _cast(score(model, images.astype(dtype), labels), jnp.float32)
-        # The model's streams have moved on: hand their counters to the next step.
-        _, _, others = nnx.split(model, nnx.Param, ...)
-        return values["loss"].mean(), (values, others)
-
-    def step(number, state):
-        first = number % steps_per_epoch * batch_size
-        rows = jax.lax.dynamic_slice(order, (first,), (batch_size,))
-        images, labels = _split_over(mesh, (train.images[rows], train.labels[rows]))
-        images = to_unit_interval(images)
-        if augment is not None:
-            # Epochs have keys from 0 upwards; these come from the other end.
-            place = jnp.uint32(2**32 - 1) - number.astype(jnp.uint32)
-            images = augment(jax.random.fold_in(state.key, place), images)
-        grads, (values, others) = jax.grad(loss, has_aux=True)(
-            state.params, state.others, images, labels
-        )
-        updates, memory = optimiser.update(grads, state.optimiser, state.params)
-        params = optax.apply_updates(state.params, updates)
-        means = jax.tree.map(jnp.mean, values)
-        is_taken = (state.taken == number) & _all_finite((means["loss"], grads))
-        averaged = None
-        if state.average is not None:
-            decay = jnp.minimum(average, (1 + number) / (10 + number))
-            averaged = optax.incremental_update(params, state.average, 1 - decay)
-        sums = jax.tree.map(jnp.add, state.sums, means)
-        new = State(params, others, memory, averaged, state.key, sums, state.taken + 1)
-        return jax.tree.map(partial(jnp.where, is_taken), new, state)
-
-    begins = start % steps_per_epoch == 0
-    sums = jax.tree.map(lambda total: jnp.where(begins, 0, total), state.sums)
-    return jax.lax.fori_loop(start, stop, step, state._replace(sums=sums))
-
-
-def _evaluate(state, split, *, definition, score, dtype, mesh, batch_size):
-    best = state.params if state.average is None else state.average
-
-    def sums(images, labels):
-        model = nnx.merge(definition, _cast(best, dtype), state.others)
-        model.eval()
-        values = score(model, to_unit_interval(images).astype(dtype), labels)
-        return jax.tree.map(jnp.sum, _cast(values, jnp.float32))
-
-    size = len(split.labels)
-    whole = size // batch_size * batch_size
-    batches = jax.tree.map(
-        lambda array: array[:whole].reshape(-1, batch_size, *array.shape[1:]), tuple(split)
-    )
-    totals = []
-    if whole:
-        by_batch = jax.lax.map(lambda batch: sums(*_split_over(mesh, batch)), batches)
-        totals.append(jax.tree.map(partial(jnp.sum, axis=0), by_batch))
-    if whole < size:  # no image of a test set is left out
-        totals.append(sums(split.images[whole:], split.labels[whole:]))
-    return jax.tree.map(lambda *parts: sum(parts) / size, *totals)
-
-
-def _split_over(mesh, batch):
-    if mesh is None:
-        return batch
-    return jax.lax.with_sharding_constraint(batch, NamedSharding(mesh, P(DATA)))
-
-
-def _cast(tree, dtype):
-    """Floating arrays in another dtype, the others as they are."""
-    floating = partial(jnp.issubdtype, arg2=jnp.floating)
-    return jax.tree.map(lambda a: a.astype(dtype) if floating(a.dtype) else a, tree)
-
-
-def _all_finite(tree):
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
 def _to_host(values) -> Metrics:

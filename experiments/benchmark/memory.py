@@ -10,7 +10,7 @@ from jax.extend.core import Literal
 
 import jaxconv
 
-from ..training import to_unit_interval
+from ..steps import to_unit_interval
 from .cases import Case, Conv
 from .compile import PEERS
 from .networks import flax_network
@@ -117,7 +117,7 @@ def temporary_bytes(f: Callable[..., jax.Array], arguments, fixed=()) -> int:
 
 def print_table(rows: Iterable[Row]) -> None:
     """A line a row, in megabytes, with the ratio of autodiff's to ours."""
-    from .report import print_table, table
+    from .._tables import print_table, table
 
     found = table("case", "kind")
     for kind in ("residuals", "temporary"):

@@ -86,7 +86,7 @@ def ask(verifier, case, seed: int, modes: str) -> bool:
 
 
 def _print(answers, names):
-    from ..benchmark.report import print_table, table
+    from .._tables import print_table, table
 
     found = table("verifier", "wrong gradients found", "right gradients called wrong")
     for name in names:

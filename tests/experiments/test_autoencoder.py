@@ -1,5 +1,6 @@
 """The autoencoder experiment: ties, PCA, and a few steps of `main`."""
 
+import functools
 import json
 
 import jax
@@ -10,6 +11,7 @@ from flax import nnx
 
 from experiments import autoencoder, rivals
 from experiments.autoencoder import Autoencoder, Config
+from experiments.autoencoders import NOISES
 
 
 def build(tied, *, seed=0, brightness=0.1):
@@ -44,7 +46,9 @@ def test_pca_is_sklearns(few_digits):
     from sklearn.decomposition import PCA
 
     shown = autoencoder.one_of_each_class(few_digits.test)
-    errors, images = rivals.pca(few_digits, [3, 20], shown)
+    rival = rivals.pca(few_digits, shown, 20)
+    errors, (images,) = rival.metrics["pca_mse"], rival.columns.values()
+    assert list(errors) == [20, 32, 64]
     train, test, few = (
         split.images.reshape(split.size, -1) / 255
         for split in (few_digits.train, few_digits.test, shown)
@@ -53,6 +57,7 @@ def test_pca_is_sklearns(few_digits):
         fitted = PCA(size, svd_solver="full").fit(train)
         expected = fitted.inverse_transform(fitted.transform(test))
         np.testing.assert_allclose(error, np.mean((test - expected) ** 2), rtol=1e-6)
+    fitted = PCA(20, svd_solver="full").fit(train)
     expected = fitted.inverse_transform(fitted.transform(few))
     np.testing.assert_allclose(images.reshape(10, -1), expected, atol=1e-6)
 
@@ -86,3 +91,16 @@ def test_same_seed_same_bits(few_digits):
         autoencoder.train("tied", config, few_digits) for _ in range(2)
     )
     assert first | {"seconds": 0} == second | {"seconds": 0}
+
+
+def test_filters_are_chosen_and_improve_noisy_images(few_digits):
+    shown = autoencoder.one_of_each_class(few_digits.test)
+    corrupt = functools.partial(NOISES["gaussian"], level=0.5)
+    rival = rivals.filters(few_digits, shown, corrupt)
+    errors = rival.metrics["filter_mse"]
+    np.testing.assert_allclose(errors["noisy"], 0.25, rtol=0.05)  # the square of its level
+    assert all(errors[name] < errors["noisy"] / 4 for name in ("median", "Wiener", "Gaussian"))
+    ((best, images),) = rival.columns.items()
+    assert errors[best] == min(errors.values())
+    improved = np.mean((images - shown.images / 255) ** 2)
+    assert improved < np.mean((rival.inputs - shown.images / 255) ** 2) / 4

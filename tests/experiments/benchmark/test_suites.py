@@ -13,7 +13,7 @@ from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import memory, step
 from experiments.benchmark.cases import NETWORKS, matching
 from experiments.benchmark.networks import flax_network, torch_network
-from experiments.training import to_unit_interval
+from experiments.steps import to_unit_interval
 
 TINY = "x=(2,7,6,4) kernel=(3,3,4,6) padding=SAME"
 HAS_TORCH = importlib.util.find_spec("torch") is not None

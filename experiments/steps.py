@@ -1,0 +1,155 @@
+"""What the training core compiles: pure functions from one state of a run to the next.
+
+Static arguments go by keyword; `training.Trainer` and its model supply them.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+# Score of a batch: `score(model, images, labels)` has one value an example under each name.
+# Training minimises the mean of "loss"; the others are reported.
+Score = Callable[[nnx.Module, jax.Array, jax.Array], dict[str, jax.Array]]
+Augmentation = Callable[[jax.Array, jax.Array], jax.Array]  # of a key and images in [0, 1]
+
+DATA = "data"  # the mesh axis over which the examples of a batch are split
+
+
+class State(NamedTuple):
+    """Where a run stands but for the number of steps taken. A pure pytree of arrays.
+
+    Of several seeds, every array has a leading axis over them.
+    """
+
+    params: Any
+    others: Any  # of the model, for example the counters of its random streams
+    optimiser: optax.OptState
+    average: Any  # moving average of the params; None where none is kept
+    key: jax.Array  # of the permutations and augmentations
+    sums: dict[str, jax.Array]  # of the batches' mean scores since the epoch began
+    taken: jax.Array  # steps; the first one that is not finite is not taken, nor any after it
+
+
+def to_unit_interval(images: jax.Array) -> jax.Array:
+    """Bring uint8 pixels to floats in [0, 1]."""
+    return images.astype(jnp.float32) / 255
+
+
+def at_least_float32(array: jax.Array) -> jax.Array:
+    """What a network computes in half precision, wide enough for sums, as those of a loss."""
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
+def for_each_seed(function):
+    """One program for all states along a leading axis: side by side, or in turn on a CPU.
+
+    There, cores have no idle units to fill, and kernels with a batch axis are two to three times
+    slower than each kernel on its own.
+    """
+
+    def mapped(state, *others):
+        if jax.default_backend() == "cpu":
+            return jax.lax.map(lambda one: function(one, *others), state)
+        return jax.vmap(lambda one: function(one, *others))(state)
+
+    return mapped
+
+
+def order_of(key, epoch, size):
+    return jax.random.permutation(jax.random.fold_in(key, epoch), size)
+
+
+def batch_of(train, order, key, number, *, batch_size, augment, mesh):
+    """What a step sees: images in [0, 1], augmented, and labels."""
+    first = number % (len(train.labels) // batch_size) * batch_size
+    rows = jax.lax.dynamic_slice(order, (first,), (batch_size,))
+    images, labels = _split_over(mesh, (train.images[rows], train.labels[rows]))
+    images = to_unit_interval(images)
+    if augment is not None:
+        # Epochs have keys from 0 upwards; these come from the other end.
+        place = jnp.uint32(2**32 - 1) - number.astype(jnp.uint32)
+        images = augment(jax.random.fold_in(key, place), images)
+    return images, labels
+
+
+def advance(
+    state, train, start, stop,
+    *, definition, score, optimiser, average, dtype, batch, steps_per_epoch,
+):  # fmt: skip
+    order = order_of(state.key, start // steps_per_epoch, len(train.labels))
+
+    def loss(params, others, images, labels):
+        # A copy, whose variables belong to this trace and may change in it.
+        model = nnx.merge(definition, cast(params, dtype), others, copy=True)
+        model.train()
+        values = cast(score(model, images.astype(dtype), labels), jnp.float32)
+        # The model's streams have moved on: hand their counters to the next step.
+        _, _, others = nnx.split(model, nnx.Param, ...)
+        return values["loss"].mean(), (values, others)
+
+    def step(number, state):
+        images, labels = batch(train, order, state.key, number)
+        grads, (values, others) = jax.grad(loss, has_aux=True)(
+            state.params, state.others, images, labels
+        )
+        updates, memory = optimiser.update(grads, state.optimiser, state.params)
+        params = optax.apply_updates(state.params, updates)
+        means = jax.tree.map(jnp.mean, values)
+        is_taken = (state.taken == number) & _all_finite((means["loss"], grads))
+        averaged = None
+        if state.average is not None:
+            decay = jnp.minimum(average, (1 + number) / (10 + number))
+            averaged = optax.incremental_update(params, state.average, 1 - decay)
+        sums = jax.tree.map(jnp.add, state.sums, means)
+        new = State(params, others, memory, averaged, state.key, sums, state.taken + 1)
+        return jax.tree.map(partial(jnp.where, is_taken), new, state)
+
+    begins = start % steps_per_epoch == 0
+    sums = jax.tree.map(lambda total: jnp.where(begins, 0, total), state.sums)
+    return jax.lax.fori_loop(start, stop, step, state._replace(sums=sums))
+
+
+def evaluate(state, split, *, definition, score, dtype, mesh, batch_size):
+    best = state.params if state.average is None else state.average
+
+    def sums(images, labels):
+        model = nnx.merge(definition, cast(best, dtype), state.others)
+        model.eval()
+        values = score(model, to_unit_interval(images).astype(dtype), labels)
+        return jax.tree.map(jnp.sum, cast(values, jnp.float32))
+
+    size = len(split.labels)
+    whole = size // batch_size * batch_size
+    batches = jax.tree.map(
+        lambda array: array[:whole].reshape(-1, batch_size, *array.shape[1:]), tuple(split)
+    )
+    totals = []
+    if whole:
+        by_batch = jax.lax.map(lambda batch: sums(*_split_over(mesh, batch)), batches)
+        totals.append(jax.tree.map(partial(jnp.sum, axis=0), by_batch))
+    if whole < size:  # no image of a test set is left out
+        totals.append(sums(split.images[whole:], split.labels[whole:]))
+    return jax.tree.map(lambda *parts: sum(parts) / size, *totals)
+
+
+def _split_over(mesh, batch):
+    if mesh is None:
+        return batch
+    return jax.lax.with_sharding_constraint(batch, NamedSharding(mesh, P(DATA)))
+
+
+def cast(tree, dtype):
+    """Floating arrays in another dtype, the others as they are."""
+    floating = partial(jnp.issubdtype, arg2=jnp.floating)
+    return jax.tree.map(lambda a: a.astype(dtype) if floating(a.dtype) else a, tree)
+
+
+def _all_finite(tree):
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
