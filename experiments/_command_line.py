@@ -5,10 +5,14 @@ import contextlib
 import io
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import jax
+
+from . import processes
 from ._user_error import Interrupted, UserError
 
 Config = TypeVar("Config")
@@ -49,6 +53,10 @@ def run(
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if not processes.is_joined():
+            raise
+        _fail_among_others(_program(main), error)
 
 
 def _take_preset(args: list[str], presets, program) -> Mapping[str, Any]:
@@ -67,7 +75,20 @@ def _take_preset(args: list[str], presets, program) -> Mapping[str, Any]:
 
 def _fail(program: str, message: str):
     print(f"{program}: error: {message}", file=sys.stderr)
-    sys.exit(2)
+    processes.leave(2)
+
+
+def _fail_among_others(program: str, error: Exception):
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        reason = str(error).strip().splitlines()[0][:200]
+        print(
+            f"{program}: error: computing together with the other processes failed, as it does "
+            f"when one of them has ended: start all of them again with --resume ({reason})",
+            file=sys.stderr,
+        )
+    else:
+        traceback.print_exception(error)
+    processes.leave(1)
 
 
 def _program(main) -> str:

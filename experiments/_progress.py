@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(
-    title: str, total: int, *, waiting: str = "", done: int = 0
+    title: str, total: int, *, waiting: str = "", done: int = 0, shown: bool = True
 ) -> Iterator[Callable[[str], None]]:
     """Yield `report(text)`, to be called after each of `total` steps; `waiting` stands till then.
 
@@ -24,7 +24,7 @@ def progress(
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, quiet=not shown)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from . import rivals, runs
+from . import processes, rivals, runs
 from ._command_line import require, run
 from .autoencoders import (
     NOISES,
@@ -65,7 +65,7 @@ _TUNED = {"optimiser": "adam", "schedule": "one_cycle", "clip_norm": None, "lear
 _TUNED |= {"decoder": "untied", "hidden": 1024, "dropout": 0.0}
 PRESETS: dict[str, dict[str, Any]] = {
     "original": {},  # the published network and protocol
-    "best": _TUNED | {"code_size": 32, "epochs": 20},
+    "best": _TUNED | {"code_size": 32, "epochs": 10},
     "denoising": _TUNED | {"kind": "denoising", "epochs": 10},
     "variational": _TUNED | {"kind": "variational", "code_size": 32, "epochs": 10},
 }
@@ -79,13 +79,19 @@ def main(config: Config) -> dict[str, Any]:
     """
     check(config)
     folder, dataset = runs.prepare(config)
-    shown = one_of_each_class(dataset.test)
-    rival = rival_of(config, dataset, shown)
     names = ["tied", "untied"] if config.decoder == "both" else [config.decoder]
     histories, models = {}, {}
     for name in names:
-        histories[name], models[name] = train(name, config, dataset, folder=folder / name)
-    metrics = {"config": as_json(config), "histories": histories} | rival.metrics
+        own = folder and folder / name
+        histories[name], models[name] = train(name, config, dataset, folder=own)
+    metrics = {"config": as_json(config), "histories": histories}
+    if folder is None:  # another process's part
+        return metrics
+    if processes.part() != processes.WHOLE:  # what follows is of all images
+        dataset = runs.load(config)
+    shown = one_of_each_class(dataset.test)
+    rival = rival_of(config, dataset, shown)
+    metrics |= rival.metrics
     if config.kind == "variational":
         metrics["importance_weighted_nats"] = {
             name: evaluate_bound(model, dataset.test, config) for name, model in models.items()
@@ -147,7 +153,9 @@ def build(name: str, config: Config, *, shape, brightness=0.5, seed: int = 0) ->
 
 def train(name, config, dataset: Dataset, folder=None) -> tuple[list[list[Entry]], Any]:
     """Train from each seed; for each seed an entry an epoch, and the first trained model."""
-    brightness = float(dataset.train.images.mean() / 255)
+    images = dataset.train.images
+    sums = processes.from_all((int(images.sum(dtype=np.int64)), images.size))
+    brightness = np.divide(*np.sum(sums, axis=0)).item() / 255
     facts = {"shape": dataset.image_shape, "brightness": brightness}
     return runs.train(
         name,

@@ -1,6 +1,8 @@
 """Checkpoints of a run, written by Orbax: the newest few and the best, each whole or not at all."""
 
+import errno
 import logging
+import os
 import shutil
 import sys
 import zlib
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ._user_error import UserError
@@ -19,7 +22,8 @@ class Checkpoints:
 
     A checkpoint is a folder named for its step, which holds the arrays of a pytree and a record in
     JSON. It is written beside and renamed, so a run that is killed leaves the earlier ones as they
-    were. Arrays and JSON are data: loading runs no code from the files.
+    were. Arrays and JSON are data: loading runs no code from the files. Of several processes that
+    train together, one has the checkpoints; arrays must be whole on each device.
 
     Args:
       folder: Where they lie; made if need be.
@@ -32,27 +36,34 @@ class Checkpoints:
         from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
         # Orbax warns of checkpoints without a metric, as ours between two epochs are, and of what
-        # it shall only read.
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        # it shall only read. Of what fails, it prints whole stacks, where a note says it in a line.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.folder = folder.absolute()
         self._ocp, self._read_only = ocp, read_only
+        common = {
+            "best_fn": _loss,
+            "best_mode": "min",
+            "create": False,
+            # It need not wait for other processes, which don't come here.
+            "multiprocessing_options": ocp.options.MultiprocessingOptions(
+                primary_host=0, active_processes={0}
+            ),
+        }
         if read_only:
-            options = ocp.CheckpointManagerOptions(
-                best_fn=_loss, best_mode="min", read_only=True, save_interval_steps=0, create=False
-            )
+            options = ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, **common)
             self._manager = ocp.CheckpointManager(self.folder, options=options)
             return
         best = BestN(get_metric_fn=_loss, reverse=True, n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
-            best_fn=_loss,
-            best_mode="min",
             preservation_policy=AnyPreservationPolicy([LatestN(keep), best]),
             cleanup_tmp_directories=True,
             enable_async_checkpointing=False,
+            **common,
         )
         for cut_short in sorted(self.folder.glob("*.orbax-checkpoint-tmp*")):
             _note(f"{cut_short.name} in {folder} was not written to its end and is not used")
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         except OSError as error:
             raise UserError(f"cannot keep checkpoints in {folder}: {error.strerror}.") from error
@@ -65,7 +76,7 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return True
-        arrays = as_dict(tree)
+        arrays = {name: np.asarray(array) for name, array in as_dict(tree).items()}
         checksums = {name: _checksum(array) for name, array in arrays.items()}
         record = record | {"shapes": _shapes(arrays), "checksums": checksums}
         save = self._ocp.args
@@ -78,8 +89,7 @@ class Checkpoints:
             )
             self._manager.wait_until_finished()
         except Exception as error:  # a full disk, in many kinds of Orbax's and TensorStore's
-            reason = getattr(error, "strerror", None) or _first_line(error)
-            _note(f"checkpoint {step} could not be saved in {self.folder}: {reason}")
+            _note(f"checkpoint {step} could not be saved in {self.folder}: {_reason(error)}")
             for remains in self.folder.glob(f"{step}.orbax-checkpoint-tmp*"):
                 shutil.rmtree(remains, ignore_errors=True)
             self._manager.reload()
@@ -92,18 +102,17 @@ class Checkpoints:
         A damaged one is named, put aside as `damaged-STEP`, and the one before it is used.
 
         Args:
-          like: A pytree of the same structure, shapes, dtypes and shardings.
+          like: A pytree of the same structure, shapes and dtypes.
           step: Of the checkpoint wanted; by default the newest.
 
         Raises:
           UserError: The newest whole checkpoint is of another structure.
         """
-        arrays = as_dict(like)
+        shapes = _shapes(as_dict(like))
 
         def require_same(found, record):
-            if record["shapes"] != _shapes(arrays):
+            if record["shapes"] != shapes:
                 raise UserError(f"checkpoint {found} in {self.folder} is of another model.")
-            return arrays
 
         steps = sorted(self.steps if step is None else [step], reverse=True)
         for _, loaded, record in self._whole(steps, require_same):
@@ -113,7 +122,7 @@ class Checkpoints:
     def load(
         self, step: int | None = None
     ) -> tuple[int, dict[str, jax.Array], dict[str, Any]] | None:
-        """A checkpoint whatever it is of, on one device: (step, arrays by their names, record).
+        """A checkpoint whatever it is of: (step, arrays by their names, record).
 
         Args:
           step: Of the checkpoint wanted; by default the best that is whole, or else the newest.
@@ -123,23 +132,15 @@ class Checkpoints:
         """
         newest_first = sorted(self.steps, reverse=True)
         best_first = sorted(newest_first, key=lambda found: found != self.best)
-        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-
-        def as_saved(_, record):
-            return {
-                name: jax.ShapeDtypeStruct(shape, dtype, sharding=device)
-                for name, (shape, dtype) in record["shapes"].items()
-            }
-
-        return next(self._whole(best_first if step is None else [step], as_saved), None)
+        return next(self._whole(best_first if step is None else [step]), None)
 
     def _whole(
-        self, steps: Iterable[int], like: Callable[[int, dict[str, Any]], dict[str, Any]]
-    ) -> Iterator[tuple[int, dict[str, Any], dict[str, Any]]]:
+        self, steps: Iterable[int], check: Callable[[int, dict[str, Any]], None] = lambda *_: None
+    ) -> Iterator[tuple[int, dict[str, jax.Array], dict[str, Any]]]:
         """Of these steps, those that are whole; the others are put aside as they are met."""
         for found in steps:
             try:
-                loaded, record = self._read(found, like)
+                loaded, record = self._read(found, check)
             except UserError:  # it is whole, and of something else
                 raise
             except Exception as error:  # what damage makes Orbax and TensorStore raise is open
@@ -147,18 +148,20 @@ class Checkpoints:
                 continue
             yield found, loaded, record
 
-    def _read(self, step, like) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _read(self, step, check) -> tuple[dict[str, jax.Array], dict[str, Any]]:
         restore = self._ocp.args
         record = self._manager.restore(
             step, args=restore.Composite(record=restore.JsonRestore())
         ).record
+        check(step, record)
+        like = {name: np.empty(*as_saved) for name, as_saved in record["shapes"].items()}
         loaded = self._manager.restore(
-            step, args=restore.Composite(arrays=restore.StandardRestore(like(step, record)))
+            step, args=restore.Composite(arrays=restore.StandardRestore(like))
         ).arrays
         for name, checksum in record["checksums"].items():
             if _checksum(loaded[name]) != checksum:
                 raise ValueError(f"{name} is not what was saved")
-        return loaded, record
+        return jax.tree.map(jnp.asarray, loaded), record
 
     @property
     def steps(self) -> list[int]:
@@ -221,7 +224,13 @@ def _raw(leaf):
 
 
 def _checksum(array) -> int:
-    return zlib.crc32(np.ascontiguousarray(array.addressable_data(0)).tobytes())
+    return zlib.crc32(np.ascontiguousarray(array).tobytes())
+
+
+def _reason(error):
+    """What the operating system said, wherever in the text it stands."""
+    said = (os.strerror(number) for number in errno.errorcode)
+    return next((reason for reason in said if reason in str(error)), _first_line(error))
 
 
 def _first_line(error):

@@ -181,8 +181,12 @@ def main(config: Config) -> dict[str, Any]:
     config.check()
     folder, dataset = runs.prepare(config)
     names = ["standard", "modified"] if config.model == "both" else [config.model]
-    histories = {name: train(name, config, dataset, folder=folder / name) for name in names}
+    histories = {
+        name: train(name, config, dataset, folder=folder and folder / name) for name in names
+    }
     metrics = {"config": as_json(config), "histories": histories}
+    if folder is None:  # another process's part
+        return metrics
     print(table(histories))
     if len(names) == 2:
         print(finding(histories))

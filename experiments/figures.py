@@ -125,11 +125,12 @@ def filters(kernel: np.ndarray) -> Figure:
 
 def latent_map(codes: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Figure:
     """Codes `(n, size)` in the plane, coloured by class; larger ones by their two main axes."""
-    title = "code"
+    first, second = "code 1", "code 2"
     if codes.shape[1] > 2:
         from sklearn.decomposition import PCA
 
-        codes, title = PCA(2).fit_transform(codes), "principal axis of the codes"
+        codes = PCA(2).fit_transform(codes)
+        first, second = (f"{which} principal axis of the codes" for which in ("first", "second"))
     if codes.shape[1] == 1:
         codes = np.stack([codes[:, 0], np.zeros(len(codes))], axis=1)
     figure = Figure(figsize=(6, 5), layout="constrained")
@@ -137,7 +138,7 @@ def latent_map(codes: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> F
     for label, name in enumerate(names):
         x, y = codes[labels == label].T
         axes.scatter(x, y, s=6, color=f"C{label % 10}", label=name)
-    axes.set(xlabel=f"{title} 1", ylabel=f"{title} 2")
+    axes.set(xlabel=first, ylabel=second)
     axes.legend(markerscale=2, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 

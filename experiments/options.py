@@ -48,6 +48,9 @@ class TrainingOptions:
     keep: int = 2  # newest checkpoints kept, beside the one of the lowest validation loss
     resume: bool = False  # continue a run from its newest checkpoint
     mesh: str | None = None  # split each batch over devices, as in data=8; data=all
+    coordinator: str | None = None  # host:port where the processes of one run meet; the first's
+    num_processes: int | None = None  # of the run, each with a part of the images; default: one
+    process_id: int | None = None  # of this one, from 0; they are started alike but for this
     profile: bool = False  # write a trace of an epoch for TensorBoard or Perfetto
     export: bool = False  # write the trained forward pass as a StableHLO artifact
     malloc_tuning: bool = True  # keep freed memory, which spares page faults; see _malloc.py
@@ -77,6 +80,24 @@ class TrainingOptions:
             f"--weight-decay must be finite and not negative, got {self.weight_decay}.",
         )
         require(0 <= self.seed < 2**31, f"--seed must be in 0..2^31 - 1, got {self.seed}.")
+        self._check_processes()
+
+    def _check_processes(self):
+        place, count, index = self.coordinator, self.num_processes, self.process_id
+        if place is count is index is None:
+            return
+        if place is None or count is None or index is None:
+            raise UserError("--coordinator, --num-processes and --process-id go together.")
+        host, _, port = place.rpartition(":")
+        require(
+            bool(host) and port.isdecimal() and 0 < int(port) < 2**16,
+            f"--coordinator must be host:port, got {place!r}.",
+        )
+        require(count >= 1, f"--num-processes must be at least 1, got {count}.")
+        require(
+            0 <= index < count,
+            f"--process-id must be in 0..{count - 1} with --num-processes {count}, got {index}.",
+        )
 
     def folder(self) -> Path:
         """The run's folder, made if need be.
@@ -126,23 +147,28 @@ class TrainingOptions:
         return jnp.dtype(self.precision)
 
     def make_mesh(self) -> jax.sharding.Mesh | None:
-        """The devices of `--mesh`, along an axis "data".
+        """The devices of `--mesh`, along an axis "data"; of several processes, all they have.
 
         Raises:
           UserError: It asks for something else, or for more devices than there are.
         """
-        if self.mesh is None:
+        if self.mesh is None and jax.process_count() == 1:
             return None
-        axis, _, size = self.mesh.partition("=")
+        mesh = "data=all" if self.mesh is None else self.mesh
+        axis, _, size = mesh.partition("=")
         devices = jax.devices()
         if axis != "data" or not (size == "all" or (size.isdecimal() and int(size) >= 1)):
-            raise UserError(f"--mesh must be data=N or data=all, got {self.mesh!r}.")
+            raise UserError(f"--mesh must be data=N or data=all, got {mesh!r}.")
         count = len(devices) if size == "all" else int(size)
         require(
             count <= len(devices),
-            f"--mesh {self.mesh} asks for more than the {len(devices)} {devices[0].platform} "
+            f"--mesh {mesh} asks for more than the {len(devices)} {devices[0].platform} "
             "devices that JAX sees (XLA_FLAGS=--xla_force_host_platform_device_count=N makes N of "
             "one CPU).",
+        )
+        require(
+            jax.process_count() == 1 or count == len(devices),
+            f"--mesh {mesh} leaves out some of the {len(devices)} devices of the processes.",
         )
         return jax.sharding.Mesh(np.array(devices[:count]), ("data",))
 
@@ -152,6 +178,7 @@ _FREE = frozenset(
     {
         *("data_dir", "cache_dir", "output_dir", "checkpoint_epochs", "checkpoint_seconds"),
         *("keep", "resume", "mesh", "profile", "export", "malloc_tuning", "patience"),
+        *("coordinator", "num_processes", "process_id"),
     }
 )
 

@@ -57,10 +57,10 @@ def filters(dataset: Dataset, shown: Split, corrupt: Callable[..., jax.Array]) -
     corrupt = jax.jit(corrupt)
 
     def noisy(images, seed):
-        clean = np.asarray(images[:2_000] / 255, np.float32)
+        clean = np.asarray(images / 255, np.float32)
         return np.asarray(corrupt(jax.random.key(seed), clean)), clean
 
-    chosen = best_filters(*noisy(dataset.validation.images, 1))
+    chosen = best_filters(*noisy(dataset.validation.images[:2_000], 1))
     test, clean = noisy(dataset.test.images, 2)
     inputs, _ = noisy(shown.images, 3)
     errors = {"noisy": float(np.mean((test - clean) ** 2))}

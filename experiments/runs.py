@@ -18,10 +18,10 @@ import jax
 import numpy as np
 from flax import nnx
 
-from . import _malloc, data, forward, nonfinite
+from . import _malloc, data, forward, nonfinite, processes
 from ._progress import progress
 from ._user_error import Interrupted, UserError
-from .checkpoints import Checkpoints
+from .checkpoints import Checkpoints, as_dict, from_dict
 from .data import Dataset
 from .options import TrainingOptions, as_json, require_same_run
 from .records import Entry, Records
@@ -31,22 +31,32 @@ from .training import Trainer, to_device
 _CALL_SECONDS = 0.5  # how long the compiled program runs before Python looks at signals and clock
 
 
-def prepare(options: TrainingOptions) -> tuple[Path, Dataset]:
-    """What comes before training: the run's folder, and its images.
+def prepare(options: TrainingOptions) -> tuple[Path | None, Dataset]:
+    """What comes before training: the run's folder, and this process's part of the images.
+
+    Of several processes the first one alone has a folder.
 
     Raises:
-      UserError: The folder can't be written to, or there are no such images.
+      UserError: The processes did not meet, the folder can't be written to, or there are no such
+        images.
     """
-    folder = options.folder()
+    if options.coordinator is not None:
+        processes.join(options.coordinator, options.num_processes or 1, options.process_id or 0)
+    folder = options.folder() if processes.is_first() else None
     if options.malloc_tuning:
         _malloc.keep_freed_memory()
-    dataset = data.load(
+    return folder, load(options, processes.part())
+
+
+def load(options: TrainingOptions, part: processes.Part = processes.WHOLE) -> Dataset:
+    """The images that the options name, or a process's part of them."""
+    return data.load(
         options.dataset,
         data_dir=options.data_dir,
         cache_dir=options.cache_dir,
         image_size=options.image_size,
+        part=part,
     )
-    return folder, dataset
 
 
 def train(
@@ -125,7 +135,10 @@ class _Run:
         self.answer = answer
         self.seconds = 0.0  # of training in this epoch
         self.folder, self.checkpoints, self.records = folder, None, None
-        if folder is not None:
+        if folder is None:
+            if options.resume:
+                self._continue()
+        else:
             self.checkpoints = Checkpoints(folder / "checkpoints", keep=options.keep)
             if options.resume:
                 self._continue()
@@ -141,7 +154,9 @@ class _Run:
         done, epochs = len(self.histories[0]), self.options.epochs
         with (
             _signals() as asked_to_stop,
-            progress(self.name, epochs, waiting="first epoch", done=done) as report,
+            progress(
+                self.name, epochs, waiting="first epoch", done=done, shown=processes.is_first()
+            ) as report,
         ):
             while len(self.histories[0]) < epochs and not self._has_stalled():
                 with self._traced():
@@ -186,13 +201,15 @@ class _Run:
         while trainer.steps_done < end:
             before, start = trainer.steps_done, time.perf_counter()
             trainer.advance(steps)
-            taken = time.perf_counter() - start
+            # All take as many steps, and stop where one of them is asked to.
+            each = processes.from_all((time.perf_counter() - start, asked_to_stop()))
+            taken, is_asked_to_stop = (max(of_all) for of_all in zip(*each, strict=True))
             self.seconds += taken
             self._require_finite()
             # As many as fit into the time between two looks, growing no faster than twofold.
             fitting = (trainer.steps_done - before) * _CALL_SECONDS / taken
             steps = max(1, min(2 * steps, int(fitting)))
-            if asked_to_stop():
+            if is_asked_to_stop:
                 self._save()
                 raise Interrupted(f"{self.name}: interrupted; --resume continues it")
             if self._is_time():
@@ -254,12 +271,16 @@ class _Run:
     # ---- checkpoints -------------------------------------------------------------------------
 
     def _continue(self):
-        found = self.checkpoints.restore(self.trainer.state)
-        if found is None:
+        state, record = self.trainer.state, None
+        if self.checkpoints is not None and (found := self.checkpoints.restore(state)):
+            state, record = found
+        # The first process's: the others have no folder.
+        record = processes.from_all(record)[0]
+        if record is None:
             return
-        state, record = found
         require_same_run(record["options"], self.options)
-        self.trainer.resume(state, record["steps_done"])
+        arrays = processes.arrays_from_first(as_dict(state))
+        self.trainer.resume(from_dict(arrays, like=state), record["steps_done"])
         self.histories, self.seconds = record["histories"], record["seconds"]
 
     def _save_if_due(self):

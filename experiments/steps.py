@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 # Score of a batch: `score(model, images, labels)` has one value an example under each name.
@@ -66,11 +65,30 @@ def order_of(key, epoch, size):
     return jax.random.permutation(jax.random.fold_in(key, epoch), size)
 
 
+def rows_of(split, rows, mesh):
+    """Images and labels of these rows, over a mesh each device with its share of them."""
+    images, labels = split
+    if mesh is None:
+        return images[rows], labels[rows]
+
+    def share(images, labels, rows):
+        # A device gives the images that it holds, and zeros for the others: the sum is all of them.
+        here = rows - jax.lax.axis_index(DATA) * len(images)
+        is_here = (0 <= here) & (here < len(images))
+        given = jnp.where(is_here[:, None, None, None], images[here], 0)
+        return jax.lax.psum_scatter(given, DATA, tiled=True), labels
+
+    share = jax.shard_map(
+        share, mesh=mesh, in_specs=(P(DATA), P(DATA), P()), out_specs=(P(DATA), P(DATA))
+    )
+    return share(images, labels[rows], rows)
+
+
 def batch_of(train, order, key, number, *, batch_size, augment, mesh):
     """What a step sees: images in [0, 1], augmented, and labels."""
     first = number % (len(train.labels) // batch_size) * batch_size
     rows = jax.lax.dynamic_slice(order, (first,), (batch_size,))
-    images, labels = _split_over(mesh, (train.images[rows], train.labels[rows]))
+    images, labels = rows_of(train, rows, mesh)
     images = to_unit_interval(images)
     if augment is not None:
         # Epochs have keys from 0 upwards; these come from the other end.
@@ -119,30 +137,19 @@ def advance(
 def evaluate(state, split, *, definition, score, dtype, mesh, batch_size):
     best = state.params if state.average is None else state.average
 
-    def sums(images, labels):
-        model = nnx.merge(definition, cast(best, dtype), state.others)
+    def sums(number):
+        rows = number * batch_size + jnp.arange(batch_size)
+        # The last batch is filled up with the last image, which then doesn't count.
+        images, labels = rows_of(split, jnp.minimum(rows, size - 1), mesh)
+        model = nnx.merge(definition, cast(best, dtype), state.others, copy=True)
         model.eval()
         values = score(model, to_unit_interval(images).astype(dtype), labels)
-        return jax.tree.map(jnp.sum, cast(values, jnp.float32))
+        counted = jax.tree.map(lambda value: jnp.where(rows < size, value, 0), values)
+        return jax.tree.map(jnp.sum, cast(counted, jnp.float32))
 
     size = len(split.labels)
-    whole = size // batch_size * batch_size
-    batches = jax.tree.map(
-        lambda array: array[:whole].reshape(-1, batch_size, *array.shape[1:]), tuple(split)
-    )
-    totals = []
-    if whole:
-        by_batch = jax.lax.map(lambda batch: sums(*_split_over(mesh, batch)), batches)
-        totals.append(jax.tree.map(partial(jnp.sum, axis=0), by_batch))
-    if whole < size:  # no image of a test set is left out
-        totals.append(sums(split.images[whole:], split.labels[whole:]))
-    return jax.tree.map(lambda *parts: sum(parts) / size, *totals)
-
-
-def _split_over(mesh, batch):
-    if mesh is None:
-        return batch
-    return jax.lax.with_sharding_constraint(batch, NamedSharding(mesh, P(DATA)))
+    by_batch = jax.lax.map(sums, jnp.arange(-(-size // batch_size)))
+    return jax.tree.map(lambda total: total.sum() / size, by_batch)
 
 
 def cast(tree, dtype):

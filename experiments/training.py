@@ -13,12 +13,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from . import steps
+from . import processes, steps
 from ._user_error import UserError
 from .data import Split
 from .steps import DATA, Augmentation, Score, State
@@ -71,9 +72,11 @@ class Trainer:
             raise UserError(
                 f"batch size {batch_size} is not within 1 and the {train.size} training images."
             )
-        if mesh is not None and batch_size % mesh.shape[DATA]:
+        if mesh is not None and (over := batch_size % mesh.shape[DATA]):
+            nearest = batch_size - over or mesh.shape[DATA]
             raise UserError(
-                f"batch size {batch_size} is no multiple of the mesh's {mesh.shape[DATA]} devices."
+                f"batch size {batch_size} is no multiple of the mesh's {mesh.shape[DATA]} devices; "
+                f"--batch-size {nearest} is."
             )
         self.steps_per_epoch = train.size // batch_size
         self.images_per_epoch = self.steps_per_epoch * batch_size
@@ -110,8 +113,7 @@ class Trainer:
         self._definition = nnx.graphdef(models[0])
         states = [self._begin(*pair) for pair in zip(models, seeds, strict=True)]
         state = jax.tree.map(lambda *a: jnp.stack(a), *states) if self._many else states[0]
-        self.state = state if self.mesh is None else jax.device_put(state, _whole(self.mesh))
-        self.steps_done = 0
+        self.resume(state, steps_done=0)
         structure = self._definition, self._many and len(states)
         if structure != self._compiled_for:
             self._compiled_for = structure
@@ -121,8 +123,8 @@ class Trainer:
         definition, params, others = nnx.split(model, nnx.Param, ...)
 
         def scores(params, others):
-            images = steps.to_unit_interval(self._train.images[:1])
-            return self.score(nnx.merge(definition, params, others), images, self._train.labels[:1])
+            images = jnp.zeros((1, *self._train.images.shape[1:]))
+            return self.score(nnx.merge(definition, params, others), images, jnp.zeros(1, int))
 
         sums = {name: jnp.zeros(()) for name in jax.eval_shape(scores, params, others)}
         average = jax.tree.map(jnp.copy, params) if self._keeps_average else None
@@ -134,22 +136,22 @@ class Trainer:
             function = partial(function, definition=self._definition)
             return steps.for_each_seed(function) if self._many else function
 
-        start = time.perf_counter()
+        start, whole = time.perf_counter(), _whole(self.mesh)
         # Compiled now, so that the first epoch's time is that of an epoch.
-        advance = jax.jit(over_seeds(self._advance), donate_argnums=0)
-        between = jnp.int32(0), jnp.int32(0)
-        self._take_steps = advance.lower(self.state, self._train, *between).compile()
-        self._run_evaluation = jax.jit(over_seeds(self._evaluate))
+        advance = jax.jit(over_seeds(self._advance), donate_argnums=0, out_shardings=whole)
+        self._take_steps = advance.lower(self.state, self._train, *_counts(0, 0)).compile()
+        self._run_evaluation = jax.jit(over_seeds(self._evaluate), out_shardings=whole)
         self.compile_seconds = time.perf_counter() - start
 
     def resume(self, state: State, steps_done: int) -> None:
         """Go on from where another run stood; the state is taken over."""
-        self.state, self.steps_done = state, steps_done
+        self.state = state if self.mesh is None else processes.replicate(state, self.mesh)
+        self.steps_done = steps_done
 
     def advance(self, number: int) -> None:
         """Take steps, no further than to the end of the epoch, and wait for the last."""
         stop = min(self.steps_done + number, (self.epochs_done + 1) * self.steps_per_epoch)
-        between = jnp.int32(self.steps_done), jnp.int32(stop)
+        between = _counts(self.steps_done, stop)
         self.state = jax.block_until_ready(self._take_steps(self.state, self._train, *between))
         self.steps_done = stop
 
@@ -190,12 +192,18 @@ class Trainer:
           The place of its seed, its number, the model before it in the dtype that it computes in,
           and the step's loss as a function of the model.
         """
-        taken = jnp.atleast_1d(self.state.taken)
-        place = int(jnp.argmin(taken))
-        step, key = int(taken[place]), jnp.atleast_1d(self.state.key)[place]
-        order = steps.order_of(key, step // self.steps_per_epoch, self._train.size)
-        images, labels = self._batch(self._train, order, key, jnp.int32(step))
-        model = self._unstack(steps.cast(self.state.params, self._dtype))[place]
+        taken = np.atleast_1d(jax.device_get(self.state.taken))
+        place = int(np.argmin(taken))
+        step = int(taken[place])
+
+        def batch(train, keys):
+            key = jnp.atleast_1d(keys)[place]
+            order = steps.order_of(key, step // self.steps_per_epoch, self._train.size)
+            return self._batch(train, order, key, jnp.int32(step))
+
+        batch = jax.jit(batch, out_shardings=_whole(self.mesh))(self._train, self.state.key)
+        images, labels = processes.local(batch)
+        model = self._unstack(lambda state: steps.cast(state.params, self._dtype))[place]
         model.train()
         images = images.astype(self._dtype)
         return place, step, model, lambda model: self.score(model, images, labels)["loss"].mean()
@@ -208,28 +216,38 @@ class Trainer:
     @property
     def models(self) -> list[nnx.Module]:
         """A copy for each seed."""
-        state = self.state
-        models = self._unstack(state.params if state.average is None else state.average)
+        models = self._unstack(lambda s: s.params if s.average is None else s.average)
         for model in models:
             model.eval()
         return models
 
-    def _unstack(self, params) -> list[nnx.Module]:
-        parts = jax.tree.map(jnp.copy, (params, self.state.others))
+    def _unstack(self, params_of) -> list[nnx.Module]:
+        """A model a seed with these parameters, on one device."""
+        state = processes.local(self.state._replace(key=None))
+        parts = jax.tree.map(jnp.copy, (params_of(state), state.others))
         if not self._many:
             return [nnx.merge(self._definition, *parts)]
-        seeds = range(len(self.state.taken))
+        seeds = range(len(state.taken))
         by_seed = [jax.tree.map(lambda array, s=s: array[s], parts) for s in seeds]
         return [nnx.merge(self._definition, *parts) for parts in by_seed]
 
 
 def to_device(split: Split, mesh: Mesh | None = None) -> Split:
-    """The split on the default device, or whole on each of a mesh's; free if it is there."""
-    return Split(*jax.device_put(tuple(split), None if mesh is None else _whole(mesh)))
+    """The split on the default device, or its images spread over a mesh's; free if it is there."""
+    if isinstance(split.images, jax.Array):
+        return split
+    if mesh is None:
+        return Split(*jax.device_put(tuple(split)))
+    labels = processes.replicate(split.labels, mesh)
+    return Split(processes.spread(split.images, split.size, mesh), labels)
 
 
 def _whole(mesh):
-    return NamedSharding(mesh, P())
+    return None if mesh is None else NamedSharding(mesh, P())
+
+
+def _counts(*numbers):
+    return tuple(map(np.int32, numbers))  # which, unlike arrays on a device, all processes can give
 
 
 def _to_host(values) -> Metrics:

@@ -19,6 +19,8 @@ from .dataset import Split as Split
 from .digits import enlarge_digits as enlarge_digits
 from .images import read_images as read_images
 from .images import resize
+from .part import WHOLE as WHOLE
+from .part import Part as Part
 
 DATASETS = ("digits", "mnist", "fashion_mnist")
 NUM_CLASSES = 10  # of each of DATASETS; of any other, `Dataset.num_classes`
@@ -30,6 +32,7 @@ def load(
     data_dir: Path | None = None,
     cache_dir: Path | None = None,
     image_size: tuple[int, int] | None = None,
+    part: Part = WHOLE,
 ) -> Dataset:
     """Load a dataset as uint8 arrays.
 
@@ -41,6 +44,7 @@ def load(
       image_size: `(height, width)` that every image is resized to: bilinear, averaging where it
         shrinks, each axis by its own factor. By default images stay as they are; those of a folder
         that differ in size become as large as their median.
+      part: The rows whose images to read, of each split; the labels are always all of them.
 
     Raises:
       UserError: Unknown name, or what it names is missing, damaged, or no dataset of images.
@@ -48,17 +52,23 @@ def load(
     if image_size is not None and min(image_size) < 1:
         raise UserError(f"--image-size must be at least 1 by 1, got {image_size}.")
     cache_dir = default_cache_dir() if cache_dir is None else cache_dir
+
+    def part_of_images(split):
+        return Split(split.images[part.rows(split.size)], split.labels)
+
     kind, _, path = name.partition(":")
     if kind in ("folder", "npz") and not path:
         raise UserError(f"dataset {name!r} names no path: expected {kind}:PATH.")
     if kind == "folder":  # resizes each image as it is read: they need not fit into memory before
-        return folder.load(Path(path).expanduser(), cache_dir=cache_dir, image_size=image_size)
+        return folder.load(
+            Path(path).expanduser(), cache_dir=cache_dir, image_size=image_size, part=part
+        )
     if kind == "npz":
-        dataset = npz.load(Path(path).expanduser())
+        dataset = npz.load(Path(path).expanduser()).map_splits(part_of_images)
     elif name == "digits":
-        dataset = digits.load()
+        dataset = digits.load().map_splits(part_of_images)
     elif name in DATASETS:
-        dataset = tfds.load(name, data_dir=data_dir, cache_dir=cache_dir)
+        dataset = tfds.load(name, data_dir=data_dir, cache_dir=cache_dir, part=part)
     else:
         raise UserError(_unknown(name))
     if image_size is None:

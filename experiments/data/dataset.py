@@ -17,7 +17,8 @@ class Split(NamedTuple):
     """Labelled images: `images` is uint8 `(n, h, w, c)`, `labels` is int32 `(n,)`.
 
     All splits of a dataset have the same h, w and c; c is 1 for grey and 3 for red, green, blue.
-    A label is an index into the dataset's `class_names`.
+    A label is an index into the dataset's `class_names`. Of several processes, each has all labels
+    and a part of the images.
     """
 
     images: np.ndarray

@@ -27,6 +27,7 @@ from .._user_error import UserError
 from . import cache
 from .dataset import PARTS, Dataset, Split, stratified
 from .images import read_images
+from .part import WHOLE, Part
 
 FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 _EXPECTED = "expected PATH/CLASS/image files, or the same under PATH/train and PATH/test"
@@ -45,13 +46,16 @@ class File(NamedTuple):
 Classes = dict[str, list[File]]
 
 
-def load(root: Path, *, cache_dir: Path, image_size: tuple[int, int] | None) -> Dataset:
+def load(
+    root: Path, *, cache_dir: Path, image_size: tuple[int, int] | None, part: Part = WHOLE
+) -> Dataset:
     """Read a folder's images, once: from then on, until a file changes, the cache is read.
 
     Args:
       root: The folder.
       cache_dir: Where decoded arrays are kept.
       image_size: `(height, width)`, or None for the images' own, see `read_images`.
+      part: Of which images are read.
 
     Raises:
       UserError: The folder is missing or in neither layout, a file is no image, or a class has too
@@ -60,12 +64,11 @@ def load(root: Path, *, cache_dir: Path, image_size: tuple[int, int] | None) -> 
     listed = _list_splits(root)
     class_names = tuple(listed["train"])
     dealt = _deal(listed, class_names, root)
-    files = [file for part in PARTS for file in dealt[part][0]]
-    images = _read_once(files, root, cache_dir, image_size)
-    stops = np.cumsum([len(dealt[part][0]) for part in PARTS])[:-1]
+    files = [dealt[split][0][part.rows(len(dealt[split][0]))] for split in PARTS]
+    images = _read_once([file for of in files for file in of], root, cache_dir, image_size, part)
+    stops = np.cumsum([len(of) for of in files])[:-1]
     train, validation, test = (
-        Split(part_images, dealt[part][1])
-        for part, part_images in zip(PARTS, np.split(images, stops), strict=True)
+        Split(of, dealt[split][1]) for split, of in zip(PARTS, np.split(images, stops), strict=True)
     )
     return Dataset(train, validation, test, class_names)
 
@@ -88,8 +91,11 @@ def _deal(listed: dict[str, Classes], class_names: tuple[str, ...], root: Path):
     return dealt
 
 
-def _read_once(files: list[File], root: Path, cache_dir: Path, size: tuple[int, int] | None):
-    place = hashlib.sha256(f"{root.resolve()} {size}".encode(errors="surrogateescape"))
+def _read_once(
+    files: list[File], root: Path, cache_dir: Path, size: tuple[int, int] | None, part: Part
+):
+    of_part = "" if part == WHOLE else f" {part}"
+    place = hashlib.sha256(f"{root.resolve()} {size}{of_part}".encode(errors="surrogateescape"))
     cached = cache_dir / f"folder-{place.hexdigest()[:16]}.npz"
     content = hashlib.sha256(str(_VERSION).encode())
     for file in files:
@@ -98,10 +104,11 @@ def _read_once(files: list[File], root: Path, cache_dir: Path, size: tuple[int, 
     fingerprint = np.frombuffer(content.digest(), np.uint8)
 
     arrays = cache.read(cached, {"images", "fingerprint"})
-    if arrays is not None and np.array_equal(arrays["fingerprint"], fingerprint):
+    is_cached = arrays is not None and np.array_equal(arrays["fingerprint"], fingerprint)
+    if part.all_agree(is_cached) and arrays is not None:  # or all read, and find one size
         return arrays["images"]
     print(f"note: reading the {len(files):,} images of {root}, this once", file=sys.stderr)
-    images = read_images([file.path for file in files], size=size)
+    images = read_images([file.path for file in files], size=size, part=part)
     cache.write(cached, {"images": images, "fingerprint": fingerprint})
     return images
 

@@ -9,13 +9,18 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .._user_error import UserError
+from .part import WHOLE, Part
 
 # Without a size to bring them to, all images are held as they are. Past this, one is asked for.
 MAX_BYTES = 4 * 2**30
 
 
 def read_images(
-    files: Sequence[Path], *, size: tuple[int, int] | None = None, channels: int | None = None
+    files: Sequence[Path],
+    *,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    part: Part = WHOLE,
 ) -> np.ndarray:
     """Read image files and bring them to one size and one number of channels.
 
@@ -28,6 +33,8 @@ def read_images(
       size: `(height, width)`; by default the one that all share, or else the median of their
         heights and the median of their widths, rounded. The aspect ratio is not kept.
       channels: 1 or 3; by default 1 where every pixel of every image is grey, else 3.
+      part: Which of all images these are, where other processes read the others: what is found for
+        size and channels is of all.
 
     Returns:
       uint8 `(n, h, w, c)`.
@@ -48,10 +55,11 @@ def read_images(
                     f"{len(files):,} images, {files[0]} among them, take more than "
                     f"{MAX_BYTES / 2**30:.0f} GiB as they are: set --image-size."
                 )
+    kinds = [(*pixels.shape[:2], pixels.ndim) for pixels in grey_or_colour]
+    shapes = part.of_all(np.array(kinds, np.int32).reshape(-1, 3))
     if channels is None:
-        channels = 1 if all(pixels.ndim == 2 for pixels in grey_or_colour) else 3
-    shapes = np.array([pixels.shape[:2] for pixels in grey_or_colour])
-    height, width = np.rint(np.median(shapes, axis=0)).astype(int).tolist()
+        channels = 1 if shapes[:, 2].max() == 2 else 3
+    height, width = np.rint(np.median(shapes[:, :2], axis=0)).astype(int).tolist()
     images = np.empty((len(files), height, width, channels), np.uint8)
     for image, pixels in zip(images, grey_or_colour, strict=True):
         if pixels.shape[:2] != (height, width):

@@ -14,7 +14,8 @@ import numpy as np
 
 from .._user_error import UserError
 from . import cache
-from .dataset import DIGITS, Dataset, Split
+from .dataset import DIGITS, PARTS, Dataset, Split
+from .part import WHOLE, Part
 
 CLASS_NAMES = {
     "mnist": DIGITS,
@@ -23,41 +24,40 @@ CLASS_NAMES = {
         *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     ),
 }
-_KEYS = {"train_images", "train_labels", "test_images", "test_labels"}
+_HELD_OUT = 10_000  # as in the original's protocol, the last of the train file are for validation
+_KEYS = {f"{part}_{what}" for part in PARTS for what in ("images", "labels")}
 
 
-def load(name: str, *, data_dir: Path | None, cache_dir: Path) -> Dataset:
+def load(name: str, *, data_dir: Path | None, cache_dir: Path, part: Part = WHOLE) -> Dataset:
     """50,000 train, 10,000 validation and 10,000 test images of 28×28 grey pixels.
 
     Args:
       name: One of `CLASS_NAMES`.
       data_dir: TFDS's folder, or None for its own default.
-      cache_dir: Where decoded arrays are kept.
+      cache_dir: Where decoded arrays are kept, each part in a file of its own.
+      part: Of which images are read.
 
     Raises:
       UserError: The dataset has not been prepared for TFDS, or can't be read.
     """
     prepared = _find_prepared(name, data_dir)
+    of_part = "" if part == WHOLE else f"_part_{part.index}_of_{part.count}x{part.multiple}"
     if prepared is None:
-        cached = _newest(cache_dir.glob(f"{name}-*.npz"), version=lambda file: file.stem)
+        cached = _newest(cache_dir.glob(f"{name}-*{of_part}.npz"), version=_version_of(of_part))
         arrays = None if cached is None else cache.read(cached, _KEYS)
         if data_dir is not None or arrays is None:
             raise UserError(_how_to_prepare(name, data_dir))
     else:
-        cached = cache_dir / f"{name}-{prepared.name}.npz"
+        cached = cache_dir / f"{name}-{prepared.name}{of_part}.npz"
         arrays = cache.read(cached, _KEYS)
         if arrays is None:
-            arrays = _decode(prepared)
+            arrays = _decode(prepared, part)
             cache.write(cached, arrays)
-    # As in the original's protocol, the validation images are the last 10,000 of the train file.
-    images, labels = arrays["train_images"], arrays["train_labels"].astype(np.int32)
-    held_out = len(labels) - 10_000
-    return Dataset(
-        Split(images[:held_out], labels[:held_out]),
-        Split(images[held_out:], labels[held_out:]),
-        Split(arrays["test_images"], arrays["test_labels"].astype(np.int32)),
-        CLASS_NAMES[name],
+    train, validation, test = (
+        Split(arrays[f"{split}_images"], part.of_all(arrays[f"{split}_labels"]).astype(np.int32))
+        for split in PARTS
     )
+    return Dataset(train, validation, test, CLASS_NAMES[name])
 
 
 def _find_prepared(name: str, data_dir: Path | None) -> Path | None:
@@ -70,6 +70,10 @@ def _tfds_root(data_dir: Path | None) -> Path:
     if data_dir is not None:
         return data_dir.expanduser()
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def _version_of(of_part: str):
+    return lambda file: file.stem.removesuffix(of_part)
 
 
 def _newest(paths, *, version) -> Path | None:
@@ -94,7 +98,8 @@ def _how_to_prepare(name: str, data_dir: Path | None) -> str:
     )
 
 
-def _decode(prepared: Path) -> dict[str, np.ndarray]:
+def _decode(prepared: Path, part: Part) -> dict[str, np.ndarray]:
+    """Images and labels of a part of each of `PARTS`."""
     try:
         import tensorflow_datasets as tfds
         from PIL import Image
@@ -107,15 +112,24 @@ def _decode(prepared: Path) -> dict[str, np.ndarray]:
     try:
         # A read-only builder: unlike tfds.builder(name) it can't start a download.
         builder: Any = tfds.builder_from_directory(prepared)
-        for split in ("train", "test"):
-            source = builder.as_data_source(
-                split=split, decoders={"image": tfds.decode.SkipDecoding()}
-            )
-            rows = source.__getitems__(range(len(source)))  # one read, not one a row
+        source = {
+            split: builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+            for split in ("train", "test")
+        }
+        held_out = len(source["train"]) - _HELD_OUT
+        of_split = {
+            "train": ("train", range(held_out)),
+            "validation": ("train", range(held_out, len(source["train"]))),
+            "test": ("test", range(len(source["test"]))),
+        }
+        for split, (held_by, rows) in of_split.items():
+            # One read, not one a row.
+            records = source[held_by].__getitems__(rows[part.rows(len(rows))])
             # Pillow itself, without TFDS's checks around each image, is three times as fast.
-            images = np.stack([Image.open(io.BytesIO(row["image"])) for row in rows])
-            arrays[f"{split}_images"] = images[..., np.newaxis]
-            arrays[f"{split}_labels"] = np.array([row["label"] for row in rows], np.uint8)
+            images = [np.asarray(Image.open(io.BytesIO(row["image"]))) for row in records]
+            shape = builder.info.features["image"].shape
+            arrays[f"{split}_images"] = np.reshape(np.array(images, np.uint8), (-1, *shape))
+            arrays[f"{split}_labels"] = np.array([row["label"] for row in records], np.uint8)
     except Exception as error:  # TFDS and array_record raise many kinds; all mean: unreadable
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"cannot read {prepared} as array_record files: {reason}") from error

@@ -14,6 +14,7 @@ from experiments.autoencoders import (
     importance_weighted_nats,
     variational_score,
 )
+from jaxconv import nn
 
 IMAGES = jnp.asarray(np.random.default_rng(0).uniform(size=(3, 16, 20, 1)), jnp.float32)
 
@@ -28,6 +29,19 @@ def build(**options):
 def test_takes_its_geometry_from_the_images(shape, tied):
     model = build(shape=shape, tied=tied, code_size=5)
     assert jax.eval_shape(model, jnp.zeros((2, *shape))).shape == (2, *shape)
+
+
+@pytest.mark.parametrize("variational", [True, False])
+def test_hidden_layers_are_one_more_on_each_side(variational):
+    def dense(hidden):
+        model = build(code_size=5, hidden=hidden, variational=variational)
+        parts = model.encode.layers, model.decode.layers
+        of_parts = [[layer for layer in part if isinstance(layer, nn.Linear)] for part in parts]
+        return [[layer.kernel.shape for layer in layers] for layers in of_parts]
+
+    flat, code = 64, 10 if variational else 5
+    assert dense(0) == [[(flat, code)], [(5, flat)]]
+    assert dense(7) == [[(flat, 7), (7, code)], [(5, 7), (7, flat)]]
 
 
 @pytest.mark.parametrize("shape", [(12, 28, 1), (28, 30, 1)])

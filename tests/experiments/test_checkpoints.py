@@ -139,6 +139,24 @@ def test_a_failure_to_save_is_a_note_and_leaves_the_earlier_ones(tmp_path, capsy
     assert Checkpoints(tmp_path).restore(tree())[1]["step"] == 1
 
 
+def test_a_file_that_cannot_be_written_to_its_end_is_a_line(tmp_path, capfd):
+    """As on a full disk; here it is the size of a file that is limited."""
+    resource = pytest.importorskip("resource")  # there is none on Windows
+    checkpoints = saved(tmp_path, {1: 0.5})
+    large = (*tree(2), jax.random.normal(jax.random.key(0), (256, 1024)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, before[1]))
+    try:
+        assert not checkpoints.save(2, large, {}, loss=0.4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == f"note: checkpoint 2 could not be saved in {tmp_path}: File too large"
+    assert checkpoints.steps == [1]
+    assert checkpoints.save(3, large, {"step": 3}, loss=0.4)
+    assert_same(Checkpoints(tmp_path).restore(large)[0], large)
+
+
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot keep checkpoints in"):

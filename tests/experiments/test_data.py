@@ -178,21 +178,20 @@ def fake_mnist(tmp_path, monkeypatch):
     (folder / "dataset_info.json").write_text("{}")
     decodings = []
 
-    def decode(prepared):
-        decodings.append(prepared)
-        labels = np.arange(10_050, dtype=np.int64).astype(np.uint8) % 10
-        images = np.broadcast_to(labels[:, None, None, None], (10_050, 28, 28, 1))
-        return {
-            "train_images": images,
-            "train_labels": labels,
-            "test_images": images[:7],
-            "test_labels": labels[:7],
-        }
+    def decode(prepared, part):
+        decodings.append((prepared, part))
+        arrays = {}
+        for split, size in {"train": 50, "validation": 40, "test": 7}.items():
+            labels = (np.arange(size) % 10).astype(np.uint8)[part.rows(size)]
+            images = np.broadcast_to(labels[:, None, None, None], (len(labels), 28, 28, 1))
+            arrays |= {f"{split}_images": images, f"{split}_labels": labels}
+        return arrays
 
     monkeypatch.setattr(data.tfds, "_decode", decode)
 
-    def load():
-        return data.load("mnist", data_dir=tmp_path / "tfds", cache_dir=tmp_path / "cache")
+    def load(part=data.WHOLE):
+        folders = {"data_dir": tmp_path / "tfds", "cache_dir": tmp_path / "cache"}
+        return data.load("mnist", **folders, part=part)
 
     return load, decodings, tmp_path
 
@@ -201,11 +200,23 @@ def test_decodes_once(fake_mnist):
     load, decodings, folder = fake_mnist
     first, second = load(), load()
     assert len(decodings) == 1
-    assert [split.size for split in first.splits] == [50, 10_000, 7]
+    assert [split.size for split in first.splits] == [50, 40, 7]
     for a, b in zip(first.splits, second.splits, strict=True):
         np.testing.assert_array_equal(a.images, b.images)
         np.testing.assert_array_equal(a.labels, b.labels)
     assert [file.name for file in (folder / "cache").iterdir()] == ["mnist-3.0.1.npz"]
+
+
+def test_parts_are_decoded_and_kept_apart(fake_mnist):
+    load, decodings, _ = fake_mnist
+    parts = [data.Part(index, 2) for index in (0, 1, 0)]
+    first, second, again = (load(part) for part in parts)
+    assert [part for _, part in decodings] == parts[:2]
+    whole = load()
+    assert len(decodings) == 3
+    for split, one, two in zip(whole.splits, first.splits, second.splits, strict=True):
+        np.testing.assert_array_equal(np.concatenate([one.images, two.images]), split.images)
+    np.testing.assert_array_equal(again.train.images, first.train.images)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped bit", "empty", "other keys", "text"])
@@ -282,6 +293,18 @@ def test_mnist_pixels_are_those_that_tfds_decodes(mnist):
     for index in range(0, 10_000, 500):
         np.testing.assert_array_equal(dataset.test.images[index], source[index]["image"])
         assert dataset.test.labels[index] == source[index]["label"]
+
+
+def test_mnist_of_a_part_is_read_as_its_rows_alone(mnist):
+    dataset, root, _ = mnist
+    (prepared,) = (root / "mnist").glob("[0-9]*")
+    part = data.Part(37, 40)
+    arrays = data.tfds._decode(prepared, part)
+    for name, split in zip(data.dataset.PARTS, dataset.splits, strict=True):
+        rows = part.rows(split.size)
+        assert len(arrays[f"{name}_images"]) == split.size // 40
+        np.testing.assert_array_equal(arrays[f"{name}_images"], split.images[rows])
+        np.testing.assert_array_equal(arrays[f"{name}_labels"], split.labels[rows])
 
 
 def test_cached_mnist_is_ready_in_under_a_second_without_tfds(mnist):

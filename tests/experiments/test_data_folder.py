@@ -189,6 +189,17 @@ def test_folder_is_decoded_once(animals, decodings, capsys):
         np.testing.assert_array_equal(a.labels, b.labels)
 
 
+def test_folder_of_a_part_reads_its_files_alone(animals, decodings):
+    whole = load(animals)
+    parts = [data.Part(index, 2) for index in (0, 1)]
+    first, second, again = (load(animals, part=part) for part in (*parts, parts[0]))
+    assert list(map(len, decodings)) == [30, 16, 14]  # the last one came from the cache
+    for split, one, two in zip(whole.splits, first.splits, second.splits, strict=True):
+        np.testing.assert_array_equal(np.concatenate([one.images, two.images]), split.images)
+        np.testing.assert_array_equal(one.labels, split.labels)
+    np.testing.assert_array_equal(again.train.images, first.train.images)
+
+
 @pytest.mark.parametrize("change", ["modified", "added", "removed", "renamed", "truncated cache"])
 def test_folder_is_decoded_again_after_a_change(animals, tmp_path, decodings, change):
     for file in animals.rglob("*.png"):  # as from an archive

@@ -1,0 +1,147 @@
+"""Several processes: each has its part, they train as one does, and none outlives another."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from experiments import data, processes
+from experiments._user_error import UserError
+from experiments.options import TrainingOptions
+from experiments.records import read_metrics
+
+OPTIONS = ("--model", "small", "--epochs", "3", "--batch-size", "48", "--learning-rate", "0.05")
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 100])
+@pytest.mark.parametrize(("count", "multiple"), [(1, 1), (2, 1), (3, 2), (4, 4)])
+def test_parts_are_blocks_that_make_up_the_whole(size, count, multiple):
+    parts = [data.Part(index, count, multiple) for index in range(count)]
+    rows = [np.arange(size)[part.rows(size)] for part in parts]
+    assert np.array_equal(np.concatenate(rows), np.arange(size))
+    block = parts[0].block(size)
+    assert block % multiple == 0
+    assert count * block - size < count * multiple
+    first_short = next((index for index, of in enumerate(rows) if len(of) < block), count)
+    assert all(len(of) == 0 for of in rows[first_short + 1 :])
+
+
+def test_dataset_of_a_part_has_its_images_and_all_labels():
+    whole = data.load("digits", image_size=(16, 16))
+    parts = [data.load("digits", image_size=(16, 16), part=data.Part(index, 2)) for index in (0, 1)]
+    for split, first, second in zip(whole.splits, *(part.splits for part in parts), strict=True):
+        assert first.size == second.size == split.size
+        assert 0 < len(second.images) <= len(first.images) < split.size
+        assert np.array_equal(np.concatenate([first.images, second.images]), split.images)
+        assert np.array_equal(second.labels, split.labels)
+
+
+def test_one_process_has_nobody_to_ask():
+    assert processes.part() == processes.WHOLE
+    assert processes.is_first()
+    assert processes.from_all({"a": 1}) == [{"a": 1}]
+    rows = np.arange(3)
+    assert processes.concatenated(rows) is rows
+    with pytest.raises(SystemExit, match="2"):
+        processes.leave(2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"coordinator": "localhost:1234"}, "--coordinator, --num-processes and --process-id go"),
+        ({"num_processes": 2, "process_id": 0}, "go together"),
+        ({"coordinator": "localhost", "num_processes": 2, "process_id": 0}, "must be host:port"),
+        ({"coordinator": ":1", "num_processes": 2, "process_id": 0}, "must be host:port"),
+        ({"coordinator": "a:99999", "num_processes": 2, "process_id": 0}, "must be host:port"),
+        ({"coordinator": "a:1", "num_processes": 0, "process_id": 0}, "must be at least 1, got 0"),
+        (
+            {"coordinator": "a:1", "num_processes": 2, "process_id": 2},
+            r"must be in 0\.\.1 .* got 2",
+        ),
+    ],
+)
+def test_mistake(options, message):
+    with pytest.raises(UserError, match=message):
+        TrainingOptions(**options).check()
+
+
+# ---- real ones, on loopback ------------------------------------------------------------------
+
+
+def start(folder, index, count, port, *options):
+    together = ["--coordinator", f"localhost:{port}", "--num-processes", str(count)]
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "experiments.classifier", *OPTIONS, *options),
+            *("--output-dir", str(folder), *together, "--process-id", str(index)),
+        ],
+        # Two devices each.
+        env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def free_port():
+    with socket.socket() as opened:
+        opened.bind(("localhost", 0))
+        return opened.getsockname()[1]
+
+
+@pytest.fixture
+def together(tmp_path):
+    """Start processes of one run; what is left of them in the end is killed."""
+    started = []
+
+    def start_all(folder, count, *options):
+        port = free_port()
+        group = [start(folder, index, count, port, *options) for index in range(count)]
+        started.extend(group)
+        return group
+
+    yield start_all
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def without_seconds(folder):
+    return [[{**e, "seconds": 0} for e in history] for history in read_metrics(folder / "small")]
+
+
+def test_death_is_noticed_and_the_run_continued_to_what_one_process_does(tmp_path, together):
+    folder = tmp_path / "run"
+    group = together(folder, 3, "--checkpoint-seconds", "0.001")
+    metrics = folder / "small" / "metrics.csv"
+    deadline = time.monotonic() + 300
+    while not metrics.exists() and time.monotonic() < deadline:  # until an epoch is done
+        assert all(process.poll() is None for process in group), group[0].communicate()[0]
+        time.sleep(0.05)
+    group[1].send_signal(signal.SIGKILL)
+    died = time.monotonic()
+    for process in (group[0], group[2]):
+        said, _ = process.communicate(timeout=120)
+        assert process.returncode not in (0, None)
+        assert "start all of them again with --resume" in said or "another task died" in said
+    assert time.monotonic() - died < 60
+
+    group = together(folder, 2, "--resume")  # another number of them may go on
+    for process in group:
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+    command = [sys.executable, "-m", "experiments.classifier", *OPTIONS]
+    subprocess.run([*command, "--output-dir", str(tmp_path / "alone")], check=True)
+    (one,), (several,) = without_seconds(tmp_path / "alone"), without_seconds(folder)
+    assert [entry["epoch"] for entry in several] == [1, 2, 3]
+    for expected, entry in zip(one, several, strict=True):
+        for name, value in expected.items():
+            # An image may change sides where losses differ by rounding.
+            tolerance = 0.01 if name.endswith("accuracy") else 0.005
+            assert entry[name] == pytest.approx(value, rel=tolerance, abs=tolerance), name
