@@ -52,7 +52,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "original": {},  # the published protocol: 30 epochs of 500 images, Nesterov, a constant rate
     "fast": {"model": "small", "dataset": "mnist", "epochs": 3, "batch_size": 100}
     | {"schedule": "one_cycle", "optimiser": "adamw", "learning_rate": 0.005},
-    "best": {"model": "large", "dataset": "mnist", "epochs": 15, "batch_size": 100}
+    "best": {"model": "large", "dataset": "mnist", "epochs": 24, "batch_size": 100}
     | {"schedule": "one_cycle", "optimiser": "adamw", "learning_rate": 0.003}
     | {"augment": "affine", "average": 0.999, "weight_decay": 0.02},
 }
@@ -112,22 +112,18 @@ def small(rngs, nn=ours, relu=relu, shape=(28, 28, 1), classes=10):
 
 
 def large(rngs, nn=ours, relu=relu, shape=(28, 28, 1), classes=10):
-    """For accuracy: four layers of 3×3 windows, each normalised over the batch."""
-
-    def normalised(features_in, features):
-        convolution = nn.Conv(features_in, features, (3, 3), rngs=rngs)
-        return convolution, nnx.BatchNorm(features, rngs=rngs), relu
-
+    """For accuracy: three convolutions, each followed by normalisation over the batch."""
     return nnx.Sequential(
-        *normalised(shape[-1], 32),  # 28 -> 26
-        *normalised(32, 32),  # -> 24
-        nn.MaxPool((2, 2)),  # -> 12
-        *normalised(32, 64),  # -> 10
-        *normalised(64, 64),  # -> 8
-        nn.MaxPool((2, 2)),  # -> 4
+        nn.ConvBlock(shape[-1], 32, (5, 5), window_shape=(2, 2), rngs=rngs),  # 28 -> 24 -> 12
+        nnx.BatchNorm(32, rngs=rngs),
+        nn.Conv(32, 64, (3, 3), rngs=rngs),  # -> 10
+        nnx.BatchNorm(64, rngs=rngs),
+        relu,
+        nn.ConvBlock(64, 64, (3, 3), window_shape=(2, 2), rngs=rngs),  # -> 8 -> 4
+        nnx.BatchNorm(64, rngs=rngs),
         nn.Flatten(),
         nn.Dropout(0.4, rngs=rngs),
-        nn.Linear(flat(shape, 64, (3, 1), (3, 2), (3, 1), (3, 2)), 128, rngs=rngs),
+        nn.Linear(flat(shape, 64, (5, 2), (3, 1), (3, 2)), 128, rngs=rngs),
         relu,
         nn.Dropout(0.4, rngs=rngs),
         nn.Linear(128, classes, rngs=rngs),

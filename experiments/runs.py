@@ -135,18 +135,15 @@ class _Run:
         self.answer = answer
         self.seconds = 0.0  # of training in this epoch
         self.folder, self.checkpoints, self.records = folder, None, None
-        if folder is None:
-            if options.resume:
-                self._continue()
-        else:
+        if folder is not None:
             self.checkpoints = Checkpoints(folder / "checkpoints", keep=options.keep)
-            if options.resume:
-                self._continue()
-            elif self.checkpoints.steps:
-                raise UserError(
-                    f"{folder} holds a run: --resume continues it, another --output-dir "
-                    "begins anew."
-                )
+        if options.resume:
+            self._continue()
+        elif self.checkpoints is not None and self.checkpoints.steps:
+            raise UserError(
+                f"{folder} holds a run: --resume continues it, another --output-dir begins anew."
+            )
+        if folder is not None:
             self.records = Records(folder, self._config())
         self.saved_at = time.monotonic()
 

@@ -8,6 +8,8 @@ transposes cost one pass over an operand.
 Cost: 2·n·|P|·|R|·c·o/g operations for P output positions and R taps, in every corner.
 """
 
+import math
+
 import jax.numpy as jnp
 from jax import lax
 
@@ -63,7 +65,7 @@ def _convolve(x, kernel, geometry, precision, dtype):
         x,
         kernel,
         window_strides=geometry.strides,
-        padding=geometry.padding,
+        padding=_not_taken_for_groups(geometry),
         lhs_dilation=geometry.input_dilation,
         rhs_dilation=geometry.kernel_dilation,
         dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
@@ -71,7 +73,32 @@ def _convolve(x, kernel, geometry, precision, dtype):
         precision=precision,
         preferred_element_type=sum_dtype,
     )
+    # What `_not_taken_for_groups` has added, if anything.
+    y = lax.slice(y, (0,) * y.ndim, (y.shape[0], *geometry.output_size, y.shape[-1]))
     return y.astype(dtype)
+
+
+def _not_taken_for_groups(geometry):
+    """The padding, with room for one position more on axes that XLA would misunderstand.
+
+    Where a window has more taps than the input has pixels, XLA exchanges the two, but not on axes
+    as its own rewriting of groups makes them: input dilation r, stride r - 1 and no padding for a
+    window of r. An axis that is like this by chance aborts the process (JAX 0.10 to 0.12).
+    """
+    if math.prod(geometry.window) <= math.prod(geometry.input_size):
+        return geometry.padding
+    return tuple(
+        (lo, hi + s) if (lo, hi, d, e, s) == (0, 0, 1, r, max(1, r - 1)) and r != i else (lo, hi)
+        for i, r, s, (lo, hi), e, d in zip(
+            geometry.input_size,
+            geometry.window,
+            geometry.strides,
+            geometry.padding,
+            geometry.input_dilation,
+            geometry.kernel_dilation,
+            strict=True,
+        )
+    )
 
 
 def _dense(x, kernel, groups, precision, sum_dtype):

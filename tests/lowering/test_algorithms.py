@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxconv import lowering
+from jaxconv import conv, lowering, reference
 from jaxconv._geometry import convolution_geometry
 from jaxconv.lowering import Problem, _blocks, _costs, _selection
 from tests.oracles import assert_within_rounding
@@ -84,6 +84,24 @@ def test_equal_direct(geometry, slot, normal):
             bound = magnitude * np.finfo(dtype).eps / np.finfo(np.float64).eps
             wide = np.asarray(actual, np.float64)
             assert_within_rounding(wide, expected, bound, terms, f"{plan} {dtype}")
+
+
+@pytest.mark.parametrize(("size", "window"), [(3, 2), (5, 2), (2, 3), (3, 3)])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.usefixtures("float64")
+def test_axis_that_looks_like_one_of_groups(size, window, groups, normal):
+    """At such a convolution XLA aborts the process, in lax as well."""
+    x, kernel = normal((1, 2, size, 2)), normal((9, window, 2 // groups, 2))
+    options = {
+        "strides": (1, window - 1),
+        "padding": ((12, 13), (0, 0)),
+        "input_dilation": (2, window),
+        "kernel_dilation": (3, 1),
+        "feature_group_count": groups,
+    }
+    y = conv(x, kernel, **options)
+    expected = reference.conv(np.asarray(x), np.asarray(kernel), **options)
+    np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

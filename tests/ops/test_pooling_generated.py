@@ -1,6 +1,6 @@
 """Pools over generated geometries, against lax, PyTorch and the definition; and generated mistakes.
 
-    POOL_GEOMETRIES=2000 pytest -s tests/ops/test_pooling_generated.py
+    JAXCONV_GENERATED_POOLS=2000 pytest -s tests/ops/test_pooling_generated.py
 
 Geometries and data come from one seed. `-s` shows the seed, the number of geometries and the
 largest error, in units of its bound, eps times the number of terms times their magnitude.
@@ -22,7 +22,8 @@ import jaxconv
 from jaxconv import reference
 
 SEED = 0
-COUNT = int(os.environ.get("POOL_GEOMETRIES", "16"))  # with two pools and four derivatives each
+# Each with two pools and four derivatives.
+COUNT = int(os.environ.get("JAXCONV_GENERATED_POOLS", "16"))
 
 
 class Windows(NamedTuple):
