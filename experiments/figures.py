@@ -79,19 +79,20 @@ def _in_plain_numbers(axes):
 
 
 def reconstructions(originals: np.ndarray, by: Mapping[str, np.ndarray]) -> Figure:
-    """Images on the left, each with its reconstructions to the right of it.
+    """Images in a row, and below each its reconstructions.
 
     Args:
       originals: Images `(n, h, w, c)` in [0, 1].
       by: For each method its reconstructions, of the same shape.
     """
-    columns = {"original": originals, **by}
-    rows = len(originals)
-    figure = Figure(figsize=(1.1 * len(columns), 0.95 * rows + 0.4), layout="constrained")
-    places = figure.subplots(rows, len(columns), squeeze=False)
-    for column, (title, images) in enumerate(columns.items()):
-        places[0, column].set_title(title, fontsize=9)
-        for row, image in enumerate(images):
+    rows = {"original": originals, **by}
+    columns = len(originals)
+    figure = Figure(figsize=(0.7 * columns + 0.9, 0.7 * len(rows)), layout="constrained")
+    places = figure.subplots(len(rows), columns, squeeze=False)
+    for row, (title, images) in enumerate(rows.items()):
+        beside = places[row, 0]
+        beside.text(-0.15, 0.5, title, ha="right", va="center", transform=beside.transAxes)
+        for column, image in enumerate(images):
             _show(places[row, column], image)
     return figure
 

@@ -48,17 +48,18 @@ def from_run(folder: Path, *, step: int | None = None, seed_index: int = 0) -> T
         )
     step, arrays = _load(folder, step)
     definition, params, others = nnx.split(model, nnx.Param, ...)
-    # Of State's parts; the others matter to training alone.
+    # Of State's parts; the rest matters to training alone.
     part = "average" if any(name.startswith("average.") for name in arrays) else "params"
-    like = {part: params}
+    like = {part: params, "others": others}
     chosen = {
         name: array[seed_index] if options.seeds > 1 else array
         for name, array in arrays.items()
-        if name.startswith(f"{part}.")
+        if name.startswith((f"{part}.", "others."))
     }
     if _shapes(chosen) != _shapes(as_dict(like)):
         raise UserError(f"checkpoint {step} of {folder} does not fit its config.json.")
-    model = nnx.merge(definition, from_dict(chosen, like)[part], others)
+    found = from_dict(chosen, like)
+    model = nnx.merge(definition, found[part], found["others"])
     model.eval()
     return Trained(
         Forward(answer, model, options.dtype),

@@ -17,17 +17,15 @@ def test_learning_curves(tmp_path):
     figure.savefig(tmp_path / "curves.png")
 
 
-def test_reconstructions_stand_right_of_the_originals(tmp_path):
+def test_reconstructions_stand_below_the_originals(tmp_path):
     rng = np.random.default_rng(0)
-    originals, ours = rng.random((2, 3, 28, 28))
+    originals, ours = rng.random((2, 3, 28, 28, 1))
     figure = reconstructions(originals, {"ours": ours - 0.5})
-    assert [axes.get_title() for axes in figure.axes[:2]] == ["original", "ours"]
-    for row in range(3):
-        left, right = (
-            axes.get_images()[0].get_array() for axes in figure.axes[2 * row : 2 * row + 2]
-        )
-        np.testing.assert_array_equal(left, originals[row])
-        np.testing.assert_array_equal(right, np.clip(ours[row] - 0.5, 0, 1))
+    rows = figure.axes[:3], figure.axes[3:]
+    assert [row[0].texts[0].get_text() for row in rows] == ["original", "ours"]
+    for row, images in zip(rows, (originals, np.clip(ours - 0.5, 0, 1)), strict=True):
+        for axes, image in zip(row, images, strict=True):
+            np.testing.assert_array_equal(axes.get_images()[0].get_array(), image[..., 0])
     figure.savefig(tmp_path / "reconstructions.png")
 
 
