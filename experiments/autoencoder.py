@@ -65,8 +65,8 @@ _TUNED = {"optimiser": "adam", "schedule": "one_cycle", "clip_norm": None, "lear
 _TUNED |= {"decoder": "untied", "hidden": 1024, "dropout": 0.0}
 PRESETS: dict[str, dict[str, Any]] = {
     "original": {},  # the published network and protocol
-    "best": _TUNED | {"code_size": 32, "epochs": 10},
-    "denoising": _TUNED | {"kind": "denoising", "epochs": 10},
+    "best": _TUNED | {"code_size": 32, "epochs": 6},
+    "denoising": _TUNED | {"kind": "denoising", "epochs": 6},
     "variational": _TUNED | {"kind": "variational", "code_size": 32, "epochs": 10},
 }
 

@@ -11,6 +11,7 @@ with a message within a minute; started again with `--resume`, they go on from i
 
 import json
 import os
+import socket
 import sys
 import time
 from typing import Any, NoReturn
@@ -27,6 +28,7 @@ from .data.part import WHOLE, Part
 # A process that says nothing for so long is dead. One whose connection breaks is known to be at
 # once.
 _SILENT_SECONDS = 30
+_MEET_SECONDS = 300
 _LAST_WORDS_SECONDS = 3  # the first process's, in which the others can still give their reason
 _END_TOGETHER_SECONDS = 24 * 3600  # the first one may draw and evaluate while the others wait
 
@@ -37,11 +39,14 @@ def join(coordinator: str, count: int, index: int) -> None:
     Raises:
       UserError: Not all came to the same place.
     """
+    if index > 0:
+        _wait_for_an_answer(coordinator)  # JAX would stop the process with a stack of C++ calls
     try:
         jax.distributed.initialize(
             coordinator,
             count,
             index,
+            initialization_timeout=_MEET_SECONDS,
             heartbeat_timeout_seconds=_SILENT_SECONDS,
             shutdown_timeout_seconds=_END_TOGETHER_SECONDS,
         )
@@ -50,6 +55,22 @@ def join(coordinator: str, count: int, index: int) -> None:
         raise UserError(
             f"the {count} processes did not meet at --coordinator {coordinator}: {reason}"
         ) from error
+
+
+def _wait_for_an_answer(coordinator):
+    host, _, port = coordinator.rpartition(":")
+    deadline = time.monotonic() + _MEET_SECONDS
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"nobody answers at --coordinator {coordinator} ({error.strerror or error}): "
+                    "the process of --process-id 0 listens there."
+                ) from error
+        time.sleep(0.1)
 
 
 def is_first() -> bool:

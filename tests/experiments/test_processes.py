@@ -71,6 +71,13 @@ def test_mistake(options, message):
         TrainingOptions(**options).check()
 
 
+def test_nobody_at_the_coordinator(monkeypatch):
+    monkeypatch.setattr(processes, "_MEET_SECONDS", 0.2)
+    place = f"localhost:{free_port()}"
+    with pytest.raises(UserError, match=f"nobody answers at --coordinator {place} .*refused"):
+        processes.join(place, 2, 1)
+
+
 # ---- real ones, on loopback ------------------------------------------------------------------
 
 
