@@ -77,7 +77,7 @@ def slopes_of(
         right, error_right = _extrapolated((ahead - start) / t, FACTOR, noise)
         left, error_left = _extrapolated((start - behind) / t, FACTOR, noise)
         side_error = error_right + error_left
-        is_kink = np.abs(right - left) > 32 * side_error
+        is_kink = np.abs(right - left) > 4 * side_error
     return Slopes(central, error, left, right, side_error, is_kink, start, ahead, steps)
 
 
