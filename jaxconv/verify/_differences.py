@@ -72,7 +72,7 @@ def slopes_of(
     """The slopes from values of the function, one row for each step."""
     t = np.asarray(steps).reshape(-1, *(1 for _ in start.shape))
     with np.errstate(invalid="ignore", over="ignore"):
-        noise = 4 * _EPS * (np.abs(ahead) + np.abs(behind) + np.abs(start)) / t
+        noise = 4 * _EPS * (np.abs(ahead) + np.abs(behind) + _size(start, ahead, t)) / t
         central, error = _extrapolated((ahead - behind) / (2 * t), FACTOR**2, noise)
         right, error_right = _extrapolated((ahead - start) / t, FACTOR, noise)
         left, error_left = _extrapolated((start - behind) / t, FACTOR, noise)
@@ -81,13 +81,28 @@ def slopes_of(
     return Slopes(central, error, left, right, side_error, is_kink, start, ahead, steps)
 
 
+def _size(start, ahead, t):
+    """Of the terms that an element is the sum of, to tell its rounding by.
+
+    They are not known: where they cancel, its own size says nothing. It is taken to be the typical
+    one, as far as this is no more than a thousand times what the element moves by.
+    """
+    if not start.size:
+        return start
+    moved = (np.abs(ahead - start) / t).max(axis=0)
+    return np.maximum(np.abs(start), np.minimum(np.median(np.abs(start)), 1000 * moved))
+
+
 def _extrapolated(quotients, factor, noise):
     """The best of the extrapolations (1) for each element, and its error."""
     finer = (factor * quotients[1:] - quotients[:-1]) / (factor - 1)
     gaps = np.abs(np.diff(finer, axis=0))
-    # The disagreement with both neighbours; one alone may be small by chance.
-    both = np.maximum(gaps[1:], gaps[:-1])
-    errors = both + noise[2:-1]
+    # The disagreement with both neighbours; one alone may be small by chance. And with what finer
+    # steps disagree by: that is rounding, which grows as steps fall.
+    rounding = gaps[1:].copy()
+    for coarse in range(len(rounding) - 2, -1, -1):
+        np.fmax(rounding[coarse], rounding[coarse + 1] / FACTOR, out=rounding[coarse])
+    errors = np.maximum(rounding, gaps[:-1]) + noise[2:-1]
     errors = np.where(np.isfinite(errors), errors, np.inf)
     best = errors.argmin(axis=0)[None]
     value = np.take_along_axis(finer[1:-1], best, axis=0)[0]
