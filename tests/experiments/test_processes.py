@@ -15,7 +15,8 @@ from experiments._user_error import UserError
 from experiments.options import TrainingOptions
 from experiments.records import read_metrics
 
-OPTIONS = ("--model", "small", "--epochs", "3", "--batch-size", "48", "--learning-rate", "0.05")
+# A rate at which the rounding of sums over devices does not grow from step to step.
+OPTIONS = ("--model", "small", "--epochs", "3", "--batch-size", "48", "--learning-rate", "0.003")
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 100])
@@ -149,6 +150,6 @@ def test_death_is_noticed_and_the_run_continued_to_what_one_process_does(tmp_pat
     assert [entry["epoch"] for entry in several] == [1, 2, 3]
     for expected, entry in zip(one, several, strict=True):
         for name, value in expected.items():
-            # An image may change sides where losses differ by rounding.
-            tolerance = 0.01 if name.endswith("accuracy") else 0.005
-            assert entry[name] == pytest.approx(value, rel=tolerance, abs=tolerance), name
+            # An image or two may change sides where losses differ by rounding.
+            tolerance = {"abs": 0.01} if name.endswith("accuracy") else {"rel": 1e-4}
+            assert entry[name] == pytest.approx(value, **tolerance), name
