@@ -53,7 +53,7 @@ def run(
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except Exception as error:
+    except Exception as error:  # a regular end of one process waits for the others, for ever
         if not processes.is_joined():
             raise
         _fail_among_others(_program(main), error)
