@@ -87,7 +87,7 @@ def main(config: Config) -> dict[str, Any]:
     metrics = {"config": as_json(config), "histories": histories}
     if folder is None:  # another process's part
         return metrics
-    if processes.part() != processes.WHOLE:  # what follows is of all images
+    if processes.is_joined():  # it is a part, and what follows is of all images
         dataset = runs.load(config)
     shown = one_of_each_class(dataset.test)
     rival = rival_of(config, dataset, shown)

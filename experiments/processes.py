@@ -25,10 +25,8 @@ from jax.sharding import PartitionSpec as P
 from ._user_error import UserError
 from .data.part import WHOLE, Part
 
-# A process that says nothing for so long is dead. One whose connection breaks is known to be at
-# once.
-_SILENT_SECONDS = 30
-_MEET_SECONDS = 300
+_MEET_SECONDS = 300  # how long they wait for each other in the beginning
+_SILENT_SECONDS = 30  # one that says nothing is dead then; one whose connection breaks, at once
 _LAST_WORDS_SECONDS = 3  # the first process's, in which the others can still give their reason
 _END_TOGETHER_SECONDS = 24 * 3600  # the first one may draw and evaluate while the others wait
 

@@ -22,7 +22,7 @@ from . import _malloc, data, forward, nonfinite, processes
 from ._progress import progress
 from ._user_error import Interrupted, UserError
 from .checkpoints import Checkpoints, as_dict, from_dict
-from .data import Dataset
+from .data import WHOLE, Dataset, Part
 from .options import TrainingOptions, as_json, require_same_run
 from .records import Entry, Records
 from .steps import Augmentation, Score
@@ -48,7 +48,7 @@ def prepare(options: TrainingOptions) -> tuple[Path | None, Dataset]:
     return folder, load(options, processes.part())
 
 
-def load(options: TrainingOptions, part: processes.Part = processes.WHOLE) -> Dataset:
+def load(options: TrainingOptions, part: Part = WHOLE) -> Dataset:
     """The images that the options name, or a process's part of them."""
     return data.load(
         options.dataset,

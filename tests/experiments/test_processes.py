@@ -43,7 +43,7 @@ def test_dataset_of_a_part_has_its_images_and_all_labels():
 
 
 def test_one_process_has_nobody_to_ask():
-    assert processes.part() == processes.WHOLE
+    assert processes.part() == data.WHOLE
     assert processes.is_first()
     assert processes.from_all({"a": 1}) == [{"a": 1}]
     rows = np.arange(3)
