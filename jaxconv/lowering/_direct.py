@@ -61,11 +61,12 @@ def _convolve(x, kernel, geometry, precision, dtype):
     sides, geometry = cropped(geometry)  # XLA of JAX 0.10 gets some negative padding wrong
     x = place(x, sides)
     letters = "".join(map(chr, range(ord("0"), ord("0") + geometry.rank)))
+    padding = _not_taken_for_groups(geometry)
     y = lax.conv_general_dilated(
         x,
         kernel,
         window_strides=geometry.strides,
-        padding=_not_taken_for_groups(geometry),
+        padding=padding,
         lhs_dilation=geometry.input_dilation,
         rhs_dilation=geometry.kernel_dilation,
         dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
@@ -73,8 +74,8 @@ def _convolve(x, kernel, geometry, precision, dtype):
         precision=precision,
         preferred_element_type=sum_dtype,
     )
-    # What `_not_taken_for_groups` has added, if anything.
-    y = lax.slice(y, (0,) * y.ndim, (y.shape[0], *geometry.output_size, y.shape[-1]))
+    if padding != geometry.padding:
+        y = lax.slice(y, (0,) * y.ndim, (y.shape[0], *geometry.output_size, y.shape[-1]))
     return y.astype(dtype)
 
 
