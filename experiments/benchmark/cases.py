@@ -231,6 +231,8 @@ POOLS = (
     _pool("m2s", "classifier, second pool", "max", 500, 8, 32, 2),
     _pool("m5", "classifier, branch", "max", 500, 19, 32, 5),
     _pool("m32", "ResNet stem", "max", 32, 112, 64, 3, 2, ((1, 1), (1, 1))),
+    _pool("m31", "Inception, branch", "max", 32, 28, 192, 3, 1, ((1, 1), (1, 1))),
+    _pool("a31", "Inception, branch", "avg", 32, 28, 192, 3, 1, ((1, 1), (1, 1))),
     _pool("a2", "average pool", "avg", 500, 24, 32, 2),
     _pool("up", "autoencoder, nearest", "up", 500, 12, 32, 2),
 )

@@ -5,8 +5,10 @@ times slower on a CPU; it drops the gradient of windows with a NaN and knows no 
 forward pass notes the tap that won, one small integer a window, and the rest is comparisons.
 """
 
+import functools
 import itertools
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,7 @@ from .._typing import Array, Input, Pooled, Taps
 from . import _side_by_side
 from ._arrays import accumulator, add_up
 from ._over_taps import place_over_taps, sum_over_taps
-from ._sliding import MAX_TAPS, pad, taps
+from ._sliding import MAX_TAPS, all_taps, overlap, pad, taps_between
 
 
 def max_of_windows(x: Input, *, geometry: Geometry) -> Pooled:
@@ -25,11 +27,10 @@ def max_of_windows(x: Input, *, geometry: Geometry) -> Pooled:
     if _large_side_by_side(geometry):
         return _side_by_side.maxima(x, geometry=geometry)
     best = x
-    for axis in reversed(range(geometry.rank)):
-        first, *others = taps(best, axis, geometry, fill=_lowest(x.dtype))
-        best = first
-        for tap in others:
-            best = jnp.maximum(best, tap)
+    for axis in range(geometry.rank):
+        if axis and overlap(axis, geometry):  # or XLA computes each maximum again for each window
+            best = lax.optimization_barrier(best)
+        best = _largest(taps_between(best, axis, geometry, fill=_lowest(x.dtype)))
     return best
 
 
@@ -94,68 +95,101 @@ def _choose(x: Array, geometry: Geometry) -> tuple[Array, Array]:
     dtype = index_dtype(geometry)
     if _large_side_by_side(geometry):
         return _side_by_side.first_maxima(x, dtype, geometry=geometry)
+    overlaps = [overlap(axis, geometry) for axis in range(geometry.rank)]
     has_padding = any(lo > 0 or hi > 0 for lo, hi in geometry.padding)
-    best, taps_inside = x, 1
-    index = jnp.zeros_like(x, dtype)  # split over devices as x is
-    # The innermost axis first: then, among equals, the lowest outer tap is met first, as it should.
-    for axis in reversed(range(geometry.rank)):
-        values = taps(best, axis, geometry, fill=_lowest(x.dtype))
-        indices = taps(index, axis, geometry, fill=-1)
-        best, index = values[0], indices[0]
-        for r in range(1, geometry.window[axis]):
-            larger = ~(values[r] <= best) & ~_is_nan(best)  # a NaN counts as the largest
-            if has_padding:
-                larger = (indices[r] >= 0) & (larger | (index < 0))
-            best = jnp.where(larger, values[r], best)
-            index = jnp.where(larger, indices[r] + jnp.asarray(r * taps_inside, dtype), index)
-        taps_inside *= geometry.window[axis]
+    number_of_taps = math.prod(geometry.window)
+    if number_of_taps <= MAX_TAPS and not has_padding and not any(overlaps):
+        seen = all_taps(x, geometry)
+        return _first_largest(
+            seen, [jnp.full_like(seen[0], tap, dtype) for tap in range(len(seen))]
+        )
+    # Padding has the index of no tap, and larger than those that win among equals.
+    outside = number_of_taps
+    best, index = x, jnp.zeros_like(x, np.min_scalar_type(-2 * outside))  # split over devices as x
+    taps_inside = number_of_taps
+    for axis in range(geometry.rank):  # the outermost first, whose slices are of whole rows
+        taps_inside //= geometry.window[axis]
+        if axis and overlaps[axis]:  # or XLA chooses again for each window that sees a choice
+            best, index = lax.optimization_barrier((best, index))
+        # XLA computes the largest element and its tap in a loop each. If both are given the same
+        # padded array, it writes that out first.
+        again = lax.optimization_barrier(best) if overlaps[axis] else best
+        seen = taps_between(again, axis, geometry, fill=_lowest(x.dtype))
+        indices = [
+            i + jnp.asarray(r * taps_inside, i.dtype)
+            for r, i in enumerate(taps_between(index, axis, geometry, fill=outside))
+        ]
+        best = _largest(taps_between(best, axis, geometry, fill=_lowest(x.dtype)))
+        _, index = _first_largest(seen, indices, ties=axis > 0 or has_padding)
+    if has_padding:
+        index = jnp.where(index < outside, index, -1)
+    return best, index.astype(dtype)
+
+
+def _largest(values: Sequence[Array]) -> Array:
+    return functools.reduce(jnp.maximum, values)
+
+
+def _first_largest(
+    values: Sequence[Array], indices: Sequence[Array], *, ties: bool = False
+) -> tuple[Array, Array]:
+    """The largest values and their indices; among equals the first, with `ties` the lowest index.
+
+    A NaN counts as the largest.
+    """
+    best, index = values[0], indices[0]
+    for value, number in zip(values[1:], indices[1:], strict=True):
+        larger = ~(value <= best) & ~_is_nan(best)
+        if ties:
+            larger |= _same(value, best) & (number < index)
+        best = jnp.where(larger, value, best)
+        index = jnp.where(larger, number, index)
     return best, index
 
 
 def _scatter_by_shifts(y: Array, index: Array, geometry: Geometry) -> Array:
     """The scatter as one loop over the input, a few comparisons a pixel.
 
-    Pixel s·q + φ - lo, of phase φ < s, is met by tap r of window p where d·r = s·u + φ and
-    p = q - u. So for each shift u there is one tap for each phase, or none, and
+    Tap r of window p meets pixel s·p + d·r - lo. Of pixel s·q + φ, of phase φ < s, that makes
+    d·r - lo = s·u + φ with the shift u = q - p. So for each shift there is one tap for each phase,
+    or none, and
 
-        x[s·q + φ - lo] = Σ_u y[q - u] [index[q - u] = the tap of (u, φ)]
+        x[s·q + φ] = Σ_u y[q - u] [index[q - u] = the tap of (u, φ)]
 
     with as many terms as there are shifts: one for windows side by side, and for 3×3 windows of
     stride 2 four, not nine. Phases have an axis of their own, over which y and index broadcast, so
     that nothing is interleaved.
     """
-    tables, ends = [], []
-    for r, s, d, (lo, _), i in zip(
-        geometry.window,
-        geometry.strides,
-        geometry.kernel_dilation,
-        geometry.padding,
-        geometry.input_size,
-        strict=True,
-    ):
+    tables, steps = [], []
+    for axis, (i, r, _, s, lo, _, d) in enumerate(geometry.axes()):
         table: dict[int, np.ndarray] = {}
         for tap in range(r):
-            shift, phase = divmod(d * tap, s)
+            shift, phase = divmod(d * tap - lo, s)
             table.setdefault(shift, np.full(s, -1))[phase] = tap
         tables.append(table)
-        ends.append(-(-(lo + i) // s))
+        steps.append(-(-i // s))
+        # What every shift sees of the windows, and nothing beyond them.
+        sides = max(table), steps[axis] - geometry.output_size[axis] - min(table)
+        y, index = pad(y, axis, *sides), pad(index, axis, *sides, -1)
+    if any(len(table) > 1 for table in tables):  # or XLA pads again for each shift and each pixel
+        y, index = lax.optimization_barrier((y, index))
     zero, between = jnp.zeros((), y.dtype), [2 * axis + 2 for axis in range(geometry.rank)]
 
     def term(shifts):
         numbers = _numbers_of([table[u] for table, u in zip(tables, shifts, strict=True)], geometry)
         moved, chosen = y, index
-        for axis, u in enumerate(shifts):
-            after = ends[axis] - geometry.output_size[axis] - u
-            moved, chosen = pad(moved, axis, u, after), pad(chosen, axis, u, after, -1)
+        for axis, (u, table, size) in enumerate(zip(shifts, tables, steps, strict=True)):
+            start = max(table) - u
+            moved, chosen = (
+                lax.slice_in_dim(a, start, start + size, axis=axis + 1) for a in (moved, chosen)
+            )
         is_mine = jnp.expand_dims(chosen, between) == jnp.asarray(numbers, index.dtype)
         return jnp.where(is_mine, jnp.expand_dims(moved, between), zero)
 
     x = add_up(term(shifts) for shifts in itertools.product(*tables))
-    whole = [end * s for end, s in zip(ends, geometry.strides, strict=True)]
+    whole = (size * s for size, s in zip(steps, geometry.strides, strict=True))
     x = x.reshape(y.shape[0], *whole, y.shape[-1])
-    for axis, (size, (lo, _)) in enumerate(zip(geometry.input_size, geometry.padding, strict=True)):
-        x = pad(x, axis, -lo, lo + size - whole[axis])
-    return x
+    return lax.slice(x, (0,) * x.ndim, (x.shape[0], *geometry.input_size, x.shape[-1]))
 
 
 def _numbers_of(taps_of_phases: list[np.ndarray], geometry: Geometry) -> np.ndarray:

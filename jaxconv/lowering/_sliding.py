@@ -26,13 +26,23 @@ MAX_TAPS = 128
 
 def taps(x: Array, axis: int, geometry: Geometry, *, fill: int | float = 0) -> list[Array]:
     """The strided slice that each tap of one spatial axis sees, lowest tap first."""
-    stride, dilation = geometry.strides[axis], geometry.kernel_dilation[axis]
-    seen = reach(axis, geometry)
-    x = pad_to_taps(x, axis, geometry, fill=fill)
-    return [
-        lax.slice_in_dim(x, dilation * r, dilation * r + seen, stride, axis=axis + 1)
-        for r in range(geometry.window[axis])
-    ]
+    lo, hi = _sides(axis, geometry, x.shape[axis + 1])
+    return _slices(pad(x, axis, max(lo, 0), max(hi, 0), fill), axis, geometry)
+
+
+def taps_between(x: Array, axis: int, geometry: Geometry, *, fill: int | float) -> list[Array]:
+    """As `taps`, the padding being concatenated: XLA for CPUs reads `x` through it, in one loop
+    with the element-wise operations that follow, where it would first write a `pad` out."""
+
+    def filled(size):
+        shape = [*x.shape]
+        shape[axis + 1] = size
+        return [jnp.full(shape, fill, x.dtype)] if size > 0 else []
+
+    lo, hi = _sides(axis, geometry, x.shape[axis + 1])
+    parts = [*filled(lo), x, *filled(hi)]
+    whole = lax.concatenate(parts, axis + 1) if len(parts) > 1 else x
+    return _slices(whole, axis, geometry)
 
 
 def place_taps(term: Callable[[int], Array], axis: int, geometry: Geometry) -> Array:
@@ -52,7 +62,11 @@ def place_taps(term: Callable[[int], Array], axis: int, geometry: Geometry) -> A
 
 def all_taps(x: Array, geometry: Geometry) -> list[Array]:
     """What each tap of all spatial axes sees, in row-major order of the taps."""
-    x, geometry = padded(x, geometry)
+    for axis in range(geometry.rank):
+        lo, hi = _sides(axis, geometry, x.shape[axis + 1])
+        x = pad(x, axis, max(lo, 0), max(hi, 0))
+    crops = tuple((min(lo, 0), 0) for lo, _ in geometry.padding)
+    geometry = replace(geometry, input_size=x.shape[1 : 1 + geometry.rank], padding=crops)
     seen = [x]
     for axis in range(geometry.rank):
         seen = [part for whole in seen for part in taps(whole, axis, geometry)]
@@ -99,9 +113,28 @@ def every(a: Array, axis: int, start: int, step: int, count: int) -> Array:
 
 def pad_to_taps(x: Array, axis: int, geometry: Geometry, *, fill: int | float = 0) -> Array:
     """Pad or crop one spatial axis to what the taps of all windows see."""
+    return pad(x, axis, *_sides(axis, geometry, x.shape[axis + 1]), fill)
+
+
+def overlap(axis: int, geometry: Geometry) -> bool:
+    """Whether neighbouring windows see the same pixels, along one spatial axis."""
+    last = geometry.kernel_dilation[axis] * (geometry.window[axis] - 1)
+    return last >= geometry.strides[axis]
+
+
+def _slices(padded: Array, axis: int, geometry: Geometry) -> list[Array]:
+    """`taps` of an axis that is padded but not cropped: XLA for CPUs would write out a crop."""
+    stride, dilation = geometry.strides[axis], geometry.kernel_dilation[axis]
+    first, seen = max(-geometry.padding[axis][0], 0), reach(axis, geometry)
+    starts = (first + dilation * r for r in range(geometry.window[axis]))
+    return [lax.slice_in_dim(padded, i, i + seen, stride, axis=axis + 1) for i in starts]
+
+
+def _sides(axis: int, geometry: Geometry, size: int) -> tuple[int, int]:
+    """Pixels to put before and after an axis of `size`, negative to crop, for the taps to see."""
     lo, _ = geometry.padding[axis]
     last = geometry.kernel_dilation[axis] * (geometry.window[axis] - 1) + reach(axis, geometry)
-    return pad(x, axis, lo, last - lo - x.shape[axis + 1], fill)
+    return lo, last - lo - size
 
 
 def reach(axis: int, geometry: Geometry) -> int:

@@ -20,7 +20,7 @@ def test_counts():
     assert len(set(names)) == len(names)
     assert set(LETTERS) < set(names)
     assert len(CONVOLUTIONS) - len(LETTERS) >= 20
-    assert {case.name for case in POOLS} == {"m2", "m2s", "m5", "m32", "a2", "up"}
+    assert {case.name for case in POOLS} == {"m2", "m2s", "m5", "m32", "m31", "a31", "a2", "up"}
     assert {len(case.spatial) for case in CONVOLUTIONS} == {1, 2, 3}
 
 
