@@ -24,6 +24,9 @@ STEPS = tuple(2.0**-3 / FACTOR**j for j in range(11))
 # A large function is evaluated less often; the widest steps are what it can do without.
 FEW_STEPS = STEPS[3:9]
 
+# Numbers whose slopes are computed at once.
+_BLOCK = 1 << 14
+
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -70,27 +73,38 @@ def slopes_of(
     start: np.ndarray, ahead: np.ndarray, behind: np.ndarray, steps: tuple[float, ...]
 ) -> Slopes:
     """The slopes from values of the function, one row for each step."""
-    t = np.asarray(steps).reshape(-1, *(1 for _ in start.shape))
+    shape, rows = start.shape, len(steps)
+    flat = start.reshape(-1), ahead.reshape(rows, -1), behind.reshape(rows, -1)
+    typical = float(np.median(np.abs(start))) if start.size else 0.0
+    # A block at a time, whose many intermediate arrays stay in the caches.
+    blocks = [
+        _slopes_of_block(*(values[..., i : i + _BLOCK] for values in flat), steps, typical)
+        for i in range(0, max(start.size, 1), _BLOCK)
+    ]
+    found = (np.concatenate(parts).reshape(shape) for parts in zip(*blocks, strict=True))
+    return Slopes(*found, start, ahead, steps)
+
+
+def _slopes_of_block(start, ahead, behind, steps, typical):
+    t = np.asarray(steps)[:, None]
     with np.errstate(invalid="ignore", over="ignore"):
-        noise = 4 * _EPS * (np.abs(ahead) + np.abs(behind) + _size(start, ahead, t)) / t
+        noise = 4 * _EPS * (np.abs(ahead) + np.abs(behind) + _size(start, ahead, t, typical)) / t
         central, error = _extrapolated((ahead - behind) / (2 * t), FACTOR**2, noise)
         right, error_right = _extrapolated((ahead - start) / t, FACTOR, noise)
         left, error_left = _extrapolated((start - behind) / t, FACTOR, noise)
         side_error = error_right + error_left
         is_kink = np.abs(right - left) > 4 * side_error
-    return Slopes(central, error, left, right, side_error, is_kink, start, ahead, steps)
+    return central, error, left, right, side_error, is_kink
 
 
-def _size(start, ahead, t):
+def _size(start, ahead, t, typical):
     """Of the terms that an element is the sum of, to tell its rounding by.
 
     They are not known: where they cancel, its own size says nothing. It is taken to be the typical
     one, as far as this is no more than a thousand times what the element moves by.
     """
-    if not start.size:
-        return start
     moved = (np.abs(ahead - start) / t).max(axis=0)
-    return np.maximum(np.abs(start), np.minimum(np.median(np.abs(start)), 1000 * moved))
+    return np.maximum(np.abs(start), np.minimum(typical, 1000 * moved))
 
 
 def _extrapolated(quotients, factor, noise):

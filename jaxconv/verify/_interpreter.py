@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._in_numpy import in_numpy
+
 # Primitives that only call what they hold.
 _CALLS = {"jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "core_closed_call"} | {
     *("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"),
@@ -128,6 +130,9 @@ def bind(equation: Any, operands: Sequence[Any]) -> tuple[list, bool]:
     name, params = equation.primitive.name, equation.params
     if name == "reduce_precision":
         return list(operands), False
+    quick = in_numpy(equation, operands)
+    if quick is not None:
+        return [quick], False
     if name in _BITS:
         return _bind_as_traced(equation, operands), False
     if name.startswith("scatter"):

@@ -16,7 +16,9 @@ perturbations of Vignes, "A stochastic arithmetic for reliable scientific comput
 doi:10.1016/0378-4754(93)90003-D.
 """
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +36,8 @@ SAMPLES = 6
 # What differs by more than this many times its rounding is wrong.
 MARGIN = 8.0
 
+# Numbers above which evaluations run beside each other, and how many of them.
+_LARGE, _THREADS = 1 << 17, min(4, os.cpu_count() or 1)
 # What stands for 1 in the random signs.
 _UNIT_SIGN = 64.0
 # Of the largest that rounded constants do over the samples, which try a few of all combinations.
@@ -98,11 +102,7 @@ class Measurement:
         `more` asks for so many perturbed evaluations in place of the usual.
         """
         values = self.values(args)
-        sizes: dict[str, list] = {name: [] for name in args}
-        with np.errstate(all="ignore"):
-            samples = [
-                self._run(args, self._draw(), fine, sizes) for _ in range(more or self._samples)
-            ]
+        samples = self._perturbed(args, fine, more or self._samples)
         found = {}
         for name, value in values.items():
             rounding = _root_mean_square([s[name] - value for s in samples])
@@ -110,6 +110,21 @@ class Measurement:
                 rounding = rounding + self._of_constants(name, args[name], value) / MARGIN
             found[name] = Measured(value, rounding)
         return found
+
+    def _perturbed(self, args, fine, count):
+        """The results with each operation moved, `count` times."""
+        sizes: dict[str, list] = {name: [] for name in args}
+
+        def run(signs):
+            with np.errstate(all="ignore"):
+                return self._run(args, signs, fine, sizes)
+
+        draws = (self._draw() for _ in range(count))
+        samples = [run(next(draws))]  # the first finds the sizes
+        if self._length < _LARGE:
+            return samples + [run(signs) for signs in draws]
+        with ThreadPoolExecutor(_THREADS) as pool:  # NumPy works on one core at a time
+            return samples + list(pool.map(run, draws))
 
     def _of_constants(self, name, args, value):
         """What half a unit in each of the constants moves, at most."""
