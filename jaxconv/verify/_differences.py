@@ -74,15 +74,16 @@ def slopes_of(
 ) -> Slopes:
     """The slopes from values of the function, one row for each step."""
     shape, rows = start.shape, len(steps)
-    flat = start.reshape(-1), ahead.reshape(rows, -1), behind.reshape(rows, -1)
+    y, y_ahead, y_behind = start.reshape(-1), ahead.reshape(rows, -1), behind.reshape(rows, -1)
     typical = float(np.median(np.abs(start))) if start.size else 0.0
     # A block at a time, whose many intermediate arrays stay in the caches.
-    blocks = [
-        _slopes_of_block(*(values[..., i : i + _BLOCK] for values in flat), steps, typical)
-        for i in range(0, max(start.size, 1), _BLOCK)
-    ]
-    found = (np.concatenate(parts).reshape(shape) for parts in zip(*blocks, strict=True))
-    return Slopes(*found, start, ahead, steps)
+    firsts = range(0, max(start.size, 1), _BLOCK)
+    here = [slice(first, first + _BLOCK) for first in firsts]
+    blocks = [_slopes_of_block(y[i], y_ahead[:, i], y_behind[:, i], steps, typical) for i in here]
+    central, error, left, right, side_error, is_kink = (
+        np.concatenate(parts).reshape(shape) for parts in zip(*blocks, strict=True)
+    )
+    return Slopes(central, error, left, right, side_error, is_kink, start, ahead, steps)
 
 
 def _slopes_of_block(start, ahead, behind, steps, typical):
