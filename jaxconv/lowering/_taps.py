@@ -31,6 +31,10 @@ from ._problem import Problem
 from ._shifts import shift_forward
 from ._sliding import MAX_TAPS, all_taps, padded, place_all_taps
 
+# Examples whose products are added up before they go to the accumulator. XLA of JAX 0.10 makes slow
+# loops of more than one.
+_EXAMPLES = 4 if jax.__version_info__ >= (0, 11) else 1
+
 
 def why_not(problem: Problem) -> str:
     """What keeps a corner from being computed tap by tap; empty if nothing does."""
@@ -73,11 +77,21 @@ def taps_kernel_vjp(
     pixels, whole = padded(x[..., None], geometry)
     (first, *others), rest = whole.axes(), whole.spatial(1)
 
+    n = x.shape[0]
+    # An exported program may leave the number of examples open.
+    most = _EXAMPLES if isinstance(n, int) else 1
+    share = max(size for size in range(1, most + 1) if size == 1 or n % size == 0)
+
     def products(p: Array | int) -> list[Array]:
         error = lax.dynamic_index_in_dim(errors, p, axis=1, keepdims=False)
         rows = (first.s * p + first.d * r for r in range(first.r))
         seen = (lax.dynamic_index_in_dim(pixels, row, axis=1, keepdims=False) for row in rows)
-        return [part * error for row in seen for part in all_taps(row, rest)]
+        return [summed(part, error) for row in seen for part in all_taps(row, rest)]
+
+    def summed(part: Array, error: Array) -> Array:
+        """Over some examples already, which the accumulator then need not hold."""
+        parts, errors = (a.reshape(a.shape[0] // share, share, *a.shape[1:]) for a in (part, error))
+        return add_up(parts[:, i] * errors[:, i] for i in range(share))
 
     if others:
         sums = lax.fori_loop(
