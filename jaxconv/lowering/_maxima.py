@@ -95,35 +95,42 @@ def _choose(x: Array, geometry: Geometry) -> tuple[Array, Array]:
     dtype = index_dtype(geometry)
     if _large_side_by_side(geometry):
         return _side_by_side.first_maxima(x, dtype, geometry=geometry)
-    overlaps = [overlap(axis, geometry) for axis in range(geometry.rank)]
-    has_padding = any(lo > 0 or hi > 0 for lo, hi in geometry.padding)
-    number_of_taps = math.prod(geometry.window)
-    if number_of_taps <= MAX_TAPS and not has_padding and not any(overlaps):
-        seen = all_taps(x, geometry)
-        return _first_largest(
-            seen, [jnp.full_like(seen[0], tap, dtype) for tap in range(len(seen))]
-        )
-    # Padding has the index of no tap, and larger than those that win among equals.
-    outside = number_of_taps
+    overlaps = any(overlap(axis, geometry) for axis in range(geometry.rank))
+    if overlaps or _has_padding(geometry) or math.prod(geometry.window) > MAX_TAPS:
+        best, index = _choose_by_axis(x, geometry)
+        return best, index.astype(dtype)
+    seen = all_taps(x, geometry)
+    return _first_largest(seen, [jnp.full_like(seen[0], tap, dtype) for tap in range(len(seen))])
+
+
+def _choose_by_axis(x: Array, geometry: Geometry) -> tuple[Array, Array]:
+    """The choice along each axis in turn, the outermost first, whose slices are whole rows."""
+    has_padding, lowest = _has_padding(geometry), _lowest(x.dtype)
+    taps_inside = outside = math.prod(geometry.window)  # padding loses against any tap of its value
     best, index = x, jnp.zeros_like(x, np.min_scalar_type(-2 * outside))  # split over devices as x
-    taps_inside = number_of_taps
-    for axis in range(geometry.rank):  # the outermost first, whose slices are of whole rows
-        taps_inside //= geometry.window[axis]
-        if axis and overlaps[axis]:  # or XLA chooses again for each window that sees a choice
-            best, index = lax.optimization_barrier((best, index))
-        # XLA computes the largest element and its tap in a loop each. If both are given the same
-        # padded array, it writes that out first.
-        again = lax.optimization_barrier(best) if overlaps[axis] else best
-        seen = taps_between(again, axis, geometry, fill=_lowest(x.dtype))
+    for axis, r in enumerate(geometry.window):
+        taps_inside //= r
+        again = best
+        if overlap(axis, geometry):
+            if axis:  # or XLA chooses again for each window that sees a choice
+                best, index = lax.optimization_barrier((best, index))
+            # XLA computes the largest element and its tap in a loop each. If both were given the
+            # same padded array, it would write that out first.
+            again = lax.optimization_barrier(best)
         indices = [
-            i + jnp.asarray(r * taps_inside, i.dtype)
-            for r, i in enumerate(taps_between(index, axis, geometry, fill=outside))
+            i + jnp.asarray(tap * taps_inside, i.dtype)
+            for tap, i in enumerate(taps_between(index, axis, geometry, fill=outside))
         ]
-        best = _largest(taps_between(best, axis, geometry, fill=_lowest(x.dtype)))
+        seen = taps_between(again, axis, geometry, fill=lowest)
+        best = _largest(taps_between(best, axis, geometry, fill=lowest))
         _, index = _first_largest(seen, indices, ties=axis > 0 or has_padding)
     if has_padding:
         index = jnp.where(index < outside, index, -1)
-    return best, index.astype(dtype)
+    return best, index
+
+
+def _has_padding(geometry: Geometry) -> bool:
+    return any(lo > 0 or hi > 0 for lo, hi in geometry.padding)
 
 
 def _largest(values: Sequence[Array]) -> Array:
