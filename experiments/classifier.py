@@ -52,7 +52,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "original": {},  # the published protocol: 30 epochs of 500 images, Nesterov, a constant rate
     "fast": {"model": "small", "dataset": "mnist", "epochs": 2, "batch_size": 100}
     | {"schedule": "one_cycle", "optimiser": "adamw", "learning_rate": 0.005},
-    "best": {"model": "large", "dataset": "mnist", "epochs": 24, "batch_size": 100}
+    "best": {"model": "large", "dataset": "mnist", "epochs": 30, "batch_size": 100}
     | {"schedule": "one_cycle", "optimiser": "adamw", "learning_rate": 0.003}
     | {"augment": "affine", "average": 0.999, "weight_decay": 0.02},
 }
@@ -112,20 +112,23 @@ def small(rngs, nn=ours, relu=relu, shape=(28, 28, 1), classes=10):
 
 
 def large(rngs, nn=ours, relu=relu, shape=(28, 28, 1), classes=10):
-    """For accuracy: three convolutions, each followed by normalisation over the batch."""
+    """For accuracy: four convolutions, each followed by normalisation over the batch."""
     return nnx.Sequential(
         nn.ConvBlock(shape[-1], 32, (5, 5), window_shape=(2, 2), rngs=rngs),  # 28 -> 24 -> 12
         nnx.BatchNorm(32, rngs=rngs),
         nn.Conv(32, 64, (3, 3), rngs=rngs),  # -> 10
         nnx.BatchNorm(64, rngs=rngs),
         relu,
-        nn.ConvBlock(64, 64, (3, 3), window_shape=(2, 2), rngs=rngs),  # -> 8 -> 4
+        nn.Conv(64, 64, (3, 3), rngs=rngs),  # -> 8
         nnx.BatchNorm(64, rngs=rngs),
-        nn.Flatten(),
-        nn.Dropout(0.4, rngs=rngs),
-        nn.Linear(flat(shape, 64, (5, 2), (3, 1), (3, 2)), 128, rngs=rngs),
         relu,
-        nn.Dropout(0.4, rngs=rngs),
+        nn.ConvBlock(64, 128, (3, 3), window_shape=(2, 2), rngs=rngs),  # -> 6 -> 3
+        nnx.BatchNorm(128, rngs=rngs),
+        nn.Flatten(),
+        nn.Dropout(0.3, rngs=rngs),
+        nn.Linear(flat(shape, 128, (5, 2), (3, 1), (3, 1), (3, 2)), 128, rngs=rngs),
+        relu,
+        nn.Dropout(0.3, rngs=rngs),
         nn.Linear(128, classes, rngs=rngs),
     )
 
