@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -41,7 +42,13 @@ def max_and_argmax(x: Input, *, geometry: Geometry) -> tuple[Pooled, Taps]:
     """
     # Without the barrier XLA would choose again, from the whole map, wherever one of the two is
     # needed, in the reverse pass above all.
-    return lax.optimization_barrier(_choose(x, geometry))
+    best, index = lax.optimization_barrier(_choose(x, geometry))
+    above = np.iinfo(index.dtype).max
+    if jax.__version_info__ < (0, 11) and math.prod(geometry.window) <= above:
+        # There XLA drops the barrier before it fuses. But it never repeats what it holds for
+        # expensive, such as a remainder: here by a number above all taps and no power of two.
+        index = lax.rem(index, jnp.asarray(above, index.dtype))
+    return best, index
 
 
 def gather_windows(x: Input, index: Taps, *, geometry: Geometry) -> Pooled:
