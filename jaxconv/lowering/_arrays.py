@@ -1,10 +1,11 @@
-"""What the algorithms share: rotated kernels, exchanged axes, accumulation dtypes."""
+"""What the algorithms share: rotated kernels, exchanged axes, accumulation dtypes, a version."""
 
 import operator
 from collections.abc import Iterable
 from functools import reduce
 from typing import TypeAlias
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -14,6 +15,9 @@ from .._typing import Array, Kernel
 
 # The dtypes of x, k and y: a corner rounds its result to that of the slot that it fills.
 Dtypes: TypeAlias = tuple[np.dtype, np.dtype, np.dtype]
+
+# Whether XLA is that of JAX 0.10, which compiles for CPUs in ways of its own.
+IS_JAX_0_10 = jax.__version_info__ < (0, 11)
 
 # The accumulator of a sum of half-precision products.
 _WIDER = {np.dtype("float16"): np.dtype("float32"), np.dtype(jnp.bfloat16): np.dtype("float32")}

@@ -8,9 +8,8 @@ them again); they need only be right to within the factor by which algorithms di
 
 import math
 
-import jax
-
 from . import _fourier, _patches, _phases, _strips, _widened
+from ._arrays import IS_JAX_0_10
 from ._problem import Problem
 
 # Operations that fit in the time in which one number is copied through memory, and with a stride.
@@ -64,7 +63,7 @@ def _spaced(spacing: int, few: float, many: float) -> float:
 
 
 # XLA of JAX 0.10 hands convolutions to a YNNPACK that is slower than what came before and after.
-_SLOW_YNNPACK = jax.__version_info__ < (0, 11)
+_SLOW_YNNPACK = IS_JAX_0_10
 
 
 def _ynnpack(problem: Problem) -> float:

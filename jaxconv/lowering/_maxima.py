@@ -10,7 +10,6 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -18,9 +17,9 @@ from jax import lax
 from .._geometry import Geometry
 from .._typing import Array, Input, Pooled, Taps
 from . import _side_by_side
-from ._arrays import accumulator, add_up
+from ._arrays import IS_JAX_0_10, accumulator, add_up
 from ._over_taps import place_over_taps, sum_over_taps
-from ._sliding import MAX_TAPS, all_taps, overlap, pad, taps_between
+from ._sliding import MAX_TAPS, all_taps, pad, taps_between
 
 
 def max_of_windows(x: Input, *, geometry: Geometry) -> Pooled:
@@ -29,8 +28,6 @@ def max_of_windows(x: Input, *, geometry: Geometry) -> Pooled:
         return _side_by_side.maxima(x, geometry=geometry)
     best = x
     for axis in range(geometry.rank):
-        if axis and overlap(axis, geometry):  # or XLA computes each maximum again for each window
-            best = lax.optimization_barrier(best)
         best = _largest(taps_between(best, axis, geometry, fill=_lowest(x.dtype)))
     return best
 
@@ -44,7 +41,7 @@ def max_and_argmax(x: Input, *, geometry: Geometry) -> tuple[Pooled, Taps]:
     # needed, in the reverse pass above all.
     best, index = lax.optimization_barrier(_choose(x, geometry))
     above = np.iinfo(index.dtype).max
-    if jax.__version_info__ < (0, 11) and math.prod(geometry.window) <= above:
+    if IS_JAX_0_10 and math.prod(geometry.window) <= above:
         # There XLA drops the barrier before it fuses. But it never repeats what it holds for
         # expensive, such as a remainder: here by a number above all taps and no power of two.
         index = lax.rem(index, jnp.asarray(above, index.dtype))
@@ -102,7 +99,7 @@ def _choose(x: Array, geometry: Geometry) -> tuple[Array, Array]:
     dtype = index_dtype(geometry)
     if _large_side_by_side(geometry):
         return _side_by_side.first_maxima(x, dtype, geometry=geometry)
-    overlaps = any(overlap(axis, geometry) for axis in range(geometry.rank))
+    overlaps = any(d * (r - 1) >= s for _, r, _, s, _, _, d in geometry.axes())
     if overlaps or _has_padding(geometry) or math.prod(geometry.window) > MAX_TAPS:
         best, index = _choose_by_axis(x, geometry)
         return best, index.astype(dtype)
@@ -117,18 +114,12 @@ def _choose_by_axis(x: Array, geometry: Geometry) -> tuple[Array, Array]:
     best, index = x, jnp.zeros_like(x, np.min_scalar_type(-2 * outside))  # split over devices as x
     for axis, r in enumerate(geometry.window):
         taps_inside //= r
-        again = best
-        if overlap(axis, geometry):
-            if axis:  # or XLA chooses again for each window that sees a choice
-                best, index = lax.optimization_barrier((best, index))
-            # XLA computes the largest element and its tap in a loop each. If both were given the
-            # same padded array, it would write that out first.
-            again = lax.optimization_barrier(best)
         indices = [
             i + jnp.asarray(tap * taps_inside, i.dtype)
             for tap, i in enumerate(taps_between(index, axis, geometry, fill=outside))
         ]
-        seen = taps_between(again, axis, geometry, fill=lowest)
+        # The tap is found in a loop of its own, which the barrier gives padding of its own, too.
+        seen = taps_between(lax.optimization_barrier(best), axis, geometry, fill=lowest)
         best = _largest(taps_between(best, axis, geometry, fill=lowest))
         _, index = _first_largest(seen, indices, ties=axis > 0 or has_padding)
     if has_padding:

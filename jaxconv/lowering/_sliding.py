@@ -24,15 +24,18 @@ from .._typing import Array
 MAX_TAPS = 128
 
 
-def taps(x: Array, axis: int, geometry: Geometry, *, fill: int | float = 0) -> list[Array]:
+def taps(x: Array, axis: int, geometry: Geometry) -> list[Array]:
     """The strided slice that each tap of one spatial axis sees, lowest tap first."""
-    lo, hi = _sides(axis, geometry, x.shape[axis + 1])
-    return _slices(pad(x, axis, max(lo, 0), max(hi, 0), fill), axis, geometry)
+    return _slices(_widened(x, axis, geometry), axis, geometry)
 
 
 def taps_between(x: Array, axis: int, geometry: Geometry, *, fill: int | float) -> list[Array]:
-    """As `taps`, the padding being concatenated: XLA for CPUs reads `x` through it, in one loop
-    with the element-wise operations that follow, where it would first write a `pad` out."""
+    """As `taps`, for element-wise operations to follow, and with padding of any value.
+
+    XLA for CPUs would write a `pad` out before the loop that reads it. Through a concatenation it
+    reads `x` itself, if only one loop does. And where windows overlap it would compute `x` again
+    for each of those that see it, but for the barrier.
+    """
 
     def filled(size):
         shape = [*x.shape]
@@ -40,6 +43,8 @@ def taps_between(x: Array, axis: int, geometry: Geometry, *, fill: int | float) 
         return [jnp.full(shape, fill, x.dtype)] if size > 0 else []
 
     lo, hi = _sides(axis, geometry, x.shape[axis + 1])
+    if geometry.kernel_dilation[axis] * (geometry.window[axis] - 1) >= geometry.strides[axis]:
+        x = lax.optimization_barrier(x)
     parts = [*filled(lo), x, *filled(hi)]
     whole = lax.concatenate(parts, axis + 1) if len(parts) > 1 else x
     return _slices(whole, axis, geometry)
@@ -63,8 +68,7 @@ def place_taps(term: Callable[[int], Array], axis: int, geometry: Geometry) -> A
 def all_taps(x: Array, geometry: Geometry) -> list[Array]:
     """What each tap of all spatial axes sees, in row-major order of the taps."""
     for axis in range(geometry.rank):
-        lo, hi = _sides(axis, geometry, x.shape[axis + 1])
-        x = pad(x, axis, max(lo, 0), max(hi, 0))
+        x = _widened(x, axis, geometry)
     crops = tuple((min(lo, 0), 0) for lo, _ in geometry.padding)
     geometry = replace(geometry, input_size=x.shape[1 : 1 + geometry.rank], padding=crops)
     seen = [x]
@@ -111,15 +115,15 @@ def every(a: Array, axis: int, start: int, step: int, count: int) -> Array:
     return lax.slice_in_dim(a, 0, end - start, step, axis=axis + 1)
 
 
-def pad_to_taps(x: Array, axis: int, geometry: Geometry, *, fill: int | float = 0) -> Array:
+def pad_to_taps(x: Array, axis: int, geometry: Geometry) -> Array:
     """Pad or crop one spatial axis to what the taps of all windows see."""
-    return pad(x, axis, *_sides(axis, geometry, x.shape[axis + 1]), fill)
+    return pad(x, axis, *_sides(axis, geometry, x.shape[axis + 1]))
 
 
-def overlap(axis: int, geometry: Geometry) -> bool:
-    """Whether neighbouring windows see the same pixels, along one spatial axis."""
-    last = geometry.kernel_dilation[axis] * (geometry.window[axis] - 1)
-    return last >= geometry.strides[axis]
+def _widened(x: Array, axis: int, geometry: Geometry) -> Array:
+    """Pad one spatial axis where the taps see beyond it, and crop nothing."""
+    lo, hi = _sides(axis, geometry, x.shape[axis + 1])
+    return pad(x, axis, max(lo, 0), max(hi, 0))
 
 
 def _slices(padded: Array, axis: int, geometry: Geometry) -> list[Array]:

@@ -26,14 +26,14 @@ from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array, Input, Kernel, Output
-from ._arrays import Dtypes, add_up, rotated, to_accumulator
+from ._arrays import IS_JAX_0_10, Dtypes, add_up, rotated, to_accumulator
 from ._problem import Problem
 from ._shifts import shift_forward
 from ._sliding import MAX_TAPS, all_taps, padded, place_all_taps
 
 # Examples whose products are added up before they go to the accumulator. XLA of JAX 0.10 makes slow
 # loops of more than one.
-_EXAMPLES = 4 if jax.__version_info__ >= (0, 11) else 1
+_EXAMPLES = 1 if IS_JAX_0_10 else 4
 
 
 def why_not(problem: Problem) -> str:

@@ -15,7 +15,7 @@ from .._geometry import Geometry
 from .._typing import Array, Input, Pooled
 from . import _side_by_side
 from ._arrays import accumulator, add_up
-from ._sliding import overlap, pad, pad_to_taps, place_taps, taps_between
+from ._sliding import pad, pad_to_taps, place_taps, taps_between
 
 # Taps that are unrolled along one axis.
 MAX_TAPS_PER_AXIS = 32
@@ -28,9 +28,9 @@ def sum_windows(x: Input, *, geometry: Geometry) -> Pooled:
     total = x.astype(accumulator(x.dtype))
     for axis in range(geometry.rank):
         if geometry.window[axis] > MAX_TAPS_PER_AXIS:
-            total = _sum_along(pad_to_taps(total, axis, geometry, fill=0), axis, geometry)
+            total = _sum_along(pad_to_taps(total, axis, geometry), axis, geometry)
         else:
-            total = _sum_of_taps(total, axis, geometry)
+            total = add_up(taps_between(total, axis, geometry, fill=0))
     return total.astype(x.dtype)
 
 
@@ -45,7 +45,7 @@ def spread_windows(y: Pooled, *, geometry: Geometry) -> Input:
             (lo, hi), gaps = back.padding[axis], back.input_dilation[axis] - 1
             total = _sum_along(pad(total, axis, lo, hi, 0, gaps), axis, back)
         elif geometry.strides[axis] == 1:
-            total = _sum_of_taps(total, axis, geometry.transposed())
+            total = add_up(taps_between(total, axis, geometry.transposed(), fill=0))
         else:
             total = place_taps(lambda _, total=total: total, axis, geometry)
     return total.astype(y.dtype)
@@ -55,12 +55,6 @@ def _large_side_by_side(geometry: Geometry) -> bool:
     """Where slices would be many, or are all of the map, and a reshape does the same."""
     many = max(geometry.window) > MAX_TAPS_PER_AXIS or math.prod(geometry.output_size) == 1
     return many and _side_by_side.applies(geometry)
-
-
-def _sum_of_taps(x: Array, axis: int, geometry: Geometry) -> Array:
-    if axis and overlap(axis, geometry):  # or XLA computes each sum again for each window
-        x = lax.optimization_barrier(x)
-    return add_up(taps_between(x, axis, geometry, fill=0))
 
 
 def _sum_along(padded: Array, axis: int, geometry: Geometry) -> Array:
