@@ -1,9 +1,9 @@
 """What the algorithms share: rotated kernels, exchanged axes, accumulation dtypes, a version."""
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import reduce
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,9 @@ from jax import lax
 from jaxtyping import Shaped
 
 from .._typing import Array, Kernel
+
+# An array, or a tree of them.
+Terms = TypeVar("Terms")
 
 # The dtypes of x, k and y: a corner rounds its result to that of the slot that it fills.
 Dtypes: TypeAlias = tuple[np.dtype, np.dtype, np.dtype]
@@ -54,6 +57,20 @@ def examples_as_channels(
 def add_up(terms: Iterable[Array]) -> Array:
     """The sum of at least one array, from the first to the last."""
     return reduce(operator.add, terms)
+
+
+def sum_in_loop(term: Callable[[Array], Terms], count: int) -> Terms:
+    """The sum of `term(i)` for i < count, as a loop with one body.
+
+    The zeros that it starts from vary over the axes of a `shard_map` as the terms do.
+    """
+
+    def zeros(like):
+        axes = like.manual_axis_type.varying if like.manual_axis_type else ()
+        return lax.pcast(jnp.zeros(like.shape, like.dtype), tuple(axes), to="varying")
+
+    start = jax.tree.map(zeros, jax.eval_shape(term, jnp.zeros((), int)))
+    return lax.fori_loop(0, count, lambda i, total: jax.tree.map(jnp.add, total, term(i)), start)
 
 
 def to_common_dtype(*operands: Array) -> list[Array]:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._typing import Array
-from ._arrays import add_up
+from ._arrays import add_up, sum_in_loop
 
 # Numbers that a block may make: a few megabytes, what the caches of a core hold.
 NUMBERS = 750_000
@@ -24,8 +24,8 @@ def in_blocks(
     n = next(a.shape[0] for s, a in zip(slots, operands, strict=True) if s != "k")
     if not isinstance(n, int) or n * numbers <= NUMBERS:
         return corner(*operands)
-    count = min(n, -(-n * numbers // NUMBERS))
-    size = n // count
+    size = _block(n, max(NUMBERS // numbers, 1))
+    count = n // size
 
     def examples(start: int, stop: int) -> list[Array]:
         return [a[start:stop] for s, a in zip(slots, operands, strict=True) if s != "k"]
@@ -39,10 +39,14 @@ def in_blocks(
     whole = [a.reshape(count, size, *a.shape[1:]) for a in examples(0, count * size)]
     rest = [of(examples(count * size, n))] if count * size < n else []
     if slot == "k":
-        # The first block's is the start of the sum, not zeros: it varies over the axes of a
-        # `shard_map` as the others do.
-        first, others = of([a[0] for a in whole]), [a[1:] for a in whole]
-        total, _ = lax.scan(lambda total, block: (total + of(block), None), first, others)
+        total = sum_in_loop(lambda i: of([a[i] for a in whole]), count)
         return add_up([total, *rest])
     parts = lax.map(of, whole)
     return jnp.concatenate([parts.reshape(count * size, *parts.shape[2:]), *rest])
+
+
+def _block(n: int, most: int) -> int:
+    """How many of `n` examples to take at a time: `most`, or fewer by up to half so that none are
+    left over, which would take a program of their own."""
+    most = min(n, most)
+    return next((size for size in range(most, most // 2, -1) if n % size == 0), most)

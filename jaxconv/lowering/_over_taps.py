@@ -15,7 +15,7 @@ from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array, Input, Pooled
-from ._arrays import add_up
+from ._arrays import add_up, sum_in_loop
 from ._sliding import MAX_TAPS, all_taps, pad, padded, place_all_taps, reach
 
 Term: TypeAlias = Callable[..., Array]
@@ -29,12 +29,9 @@ def sum_over_taps(term: Term, arrays: Sequence[Input], geometry: Geometry) -> Po
         return add_up(term(tap, *of_tap) for tap, of_tap in enumerate(seen))
     slabs = [padded(a, geometry)[0] for a in arrays]
 
-    def add(tap, y):
-        return y + term(tap, *(_seen_by(tap, a, geometry) for a in slabs))
-
-    # From the first term on: zeros would not vary over the axes of a `shard_map`, as the terms do.
-    first = term(jnp.zeros((), int), *(_seen_by(jnp.zeros((), int), a, geometry) for a in slabs))
-    return lax.fori_loop(1, number_of_taps, add, first)
+    return sum_in_loop(
+        lambda tap: term(tap, *(_seen_by(tap, a, geometry) for a in slabs)), number_of_taps
+    )
 
 
 def place_over_taps(term: Term, arrays: Sequence[Input], geometry: Geometry) -> Input:

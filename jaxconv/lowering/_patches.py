@@ -38,7 +38,7 @@ from .._typing import Array
 from ._arrays import Dtypes, accumulator, to_common_dtype
 from ._blocks import in_blocks
 from ._problem import Problem
-from ._sliding import MAX_TAPS, place_taps, taps
+from ._sliding import MAX_TAPS, extended, place_taps, taps
 
 
 def fold(
@@ -149,6 +149,7 @@ class _Folded:
         n, *spatial, channels = a.shape
         groups = geometry.groups
         a = a.reshape(n, *spatial, groups, channels // groups)
+        a, geometry = extended(a, self.axes[slot], geometry)
         for axis in self.axes[slot]:
             a = jnp.stack(taps(a, axis, geometry), axis=-2)  # (1), (2)
         kept = a.shape[1 + len(self.into) : 1 + geometry.rank]

@@ -11,7 +11,7 @@ race, so the order of additions, and every bit, is fixed.
 Arrays are `(n, *spatial, …)`; spatial axes are counted from 0.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import jax.numpy as jnp
@@ -26,7 +26,8 @@ MAX_TAPS = 128
 
 def taps(x: Array, axis: int, geometry: Geometry) -> list[Array]:
     """The strided slice that each tap of one spatial axis sees, lowest tap first."""
-    return _slices(_widened(x, axis, geometry), axis, geometry)
+    x, geometry = extended(x, [axis], geometry)
+    return _slices(x, axis, geometry)
 
 
 def taps_between(x: Array, axis: int, geometry: Geometry, *, fill: int | float) -> list[Array]:
@@ -67,10 +68,7 @@ def place_taps(term: Callable[[int], Array], axis: int, geometry: Geometry) -> A
 
 def all_taps(x: Array, geometry: Geometry) -> list[Array]:
     """What each tap of all spatial axes sees, in row-major order of the taps."""
-    for axis in range(geometry.rank):
-        x = _widened(x, axis, geometry)
-    crops = tuple((min(lo, 0), 0) for lo, _ in geometry.padding)
-    geometry = replace(geometry, input_size=x.shape[1 : 1 + geometry.rank], padding=crops)
+    x, geometry = extended(x, range(geometry.rank), geometry)
     seen = [x]
     for axis in range(geometry.rank):
         seen = [part for whole in seen for part in taps(whole, axis, geometry)]
@@ -97,6 +95,21 @@ def padded(x: Array, geometry: Geometry) -> tuple[Array, Geometry]:
     return x, replace(geometry, input_size=x.shape[1 : 1 + geometry.rank], padding=none)
 
 
+def extended(x: Array, axes: Iterable[int], geometry: Geometry) -> tuple[Array, Geometry]:
+    """Pad some spatial axes, at once, where the taps see beyond them, and crop nothing.
+
+    Also the geometry that is left: its taps see the same, without padding on those axes.
+    """
+    config, sizes, padding = [(0, 0, 0)] * x.ndim, [*geometry.input_size], [*geometry.padding]
+    for axis in axes:
+        lo, hi = _sides(axis, geometry, x.shape[axis + 1])
+        config[axis + 1] = (max(lo, 0), max(hi, 0), 0)
+        sizes[axis] = x.shape[axis + 1] + max(lo, 0) + max(hi, 0)
+        padding[axis] = (min(lo, 0), 0)
+    geometry = replace(geometry, input_size=tuple(sizes), padding=tuple(padding))
+    return lax.pad(x, jnp.zeros((), x.dtype), config), geometry
+
+
 def interleaved(phases: Mapping[int, Array], axis: int, step: int) -> Array:
     """One array out of `phases`, equal in shape: a[step·m + q] = phases[q][m], zero without q."""
     some = next(iter(phases.values()))
@@ -118,12 +131,6 @@ def every(a: Array, axis: int, start: int, step: int, count: int) -> Array:
 def pad_to_taps(x: Array, axis: int, geometry: Geometry) -> Array:
     """Pad or crop one spatial axis to what the taps of all windows see."""
     return pad(x, axis, *_sides(axis, geometry, x.shape[axis + 1]))
-
-
-def _widened(x: Array, axis: int, geometry: Geometry) -> Array:
-    """Pad one spatial axis where the taps see beyond it, and crop nothing."""
-    lo, hi = _sides(axis, geometry, x.shape[axis + 1])
-    return pad(x, axis, max(lo, 0), max(hi, 0))
 
 
 def _slices(padded: Array, axis: int, geometry: Geometry) -> list[Array]:

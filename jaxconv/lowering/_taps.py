@@ -20,13 +20,12 @@ one input channel a group and no input dilation.
 
 import math
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array, Input, Kernel, Output
-from ._arrays import IS_JAX_0_10, Dtypes, add_up, rotated, to_accumulator
+from ._arrays import IS_JAX_0_10, Dtypes, add_up, rotated, sum_in_loop, to_accumulator
 from ._problem import Problem
 from ._shifts import shift_forward
 from ._sliding import MAX_TAPS, all_taps, padded, place_all_taps
@@ -82,7 +81,7 @@ def taps_kernel_vjp(
     most = _EXAMPLES if isinstance(n, int) else 1
     share = max(size for size in range(1, most + 1) if size == 1 or n % size == 0)
 
-    def products(p: Array | int) -> list[Array]:
+    def products(p: Array) -> list[Array]:
         error = lax.dynamic_index_in_dim(errors, p, axis=1, keepdims=False)
         rows = (first.s * p + first.d * r for r in range(first.r))
         seen = (lax.dynamic_index_in_dim(pixels, row, axis=1, keepdims=False) for row in rows)
@@ -94,9 +93,7 @@ def taps_kernel_vjp(
         return add_up(parts[:, i] * errors[:, i] for i in range(share))
 
     if others:
-        sums = lax.fori_loop(
-            1, first.p, lambda p, sums: jax.tree.map(jnp.add, sums, products(p)), products(0)
-        )
+        sums = sum_in_loop(products, first.p)
     else:  # rows of one pixel would not be worth a step of a loop
         sums = [part * errors for part in all_taps(pixels, whole)]
     k = jnp.stack([total.sum(range(total.ndim - 2)) for total in sums])
