@@ -64,7 +64,8 @@ class Operation:
 
     def _run_now(self, *operands: AnyArray, **params: Any) -> Array:
         # Outside jit: compile this one operation, for whatever device its operands are on.
-        return _compiled(self.primitive, tuple(sorted(params.items())))(*operands)
+        with jax.disable_jit(False):  # under which a primitive would be run by itself, again
+            return _compiled(self.primitive, tuple(sorted(params.items())))(*operands)
 
 
 def _lowering_rule(lowering: Map) -> Callable[..., Any]:
@@ -74,7 +75,8 @@ def _lowering_rule(lowering: Map) -> Callable[..., Any]:
         (out,) = ctx.avals_out
 
         def run(*operands):
-            with jax.numpy_rank_promotion("allow"):  # a user's setting is for the user's code
+            # A user's settings are for the user's code.
+            with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
                 return lowering(*operands, **params)
 
         f: Any = run

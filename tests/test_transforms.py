@@ -58,6 +58,19 @@ def close(actual, expected):
     chex.assert_trees_all_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.usefixtures("no_type_checker")
+def test_export_of_many_taps_for_any_number_of_examples(normal):
+    x = normal((3, 14, 14, 2))
+
+    def loss(x):
+        return (max_pool(x, 12, 1) ** 2).sum()  # more taps than are unrolled
+
+    (n,) = export.symbolic_shape("n")
+    open_shape = jax.ShapeDtypeStruct((n, *x.shape[1:]), x.dtype)
+    exported = export.export(jax.jit(jax.grad(loss)))(open_shape)
+    close(exported.call(x), jax.grad(loss)(x))
+
+
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
 def test_export(network, platform):
     """Lowering only: no such device is needed. What comes back computes the same."""

@@ -1,14 +1,23 @@
-"""Suite `compile`: how long XLA takes for a value and its gradient, at top level and in a loop."""
+"""Suite `compile`: how long it takes until a value and its gradient can run.
 
-from collections.abc import Callable, Iterable, Iterator
+At top level and in a loop; also the training loops of whole networks.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
+from flax import nnx
 
+from ..data import Split
+from ..training import Trainer
 from .cases import Case, Conv
+from .networks import flax_network
 from .ops import timed
 from .peers import forward, in_loop, shapes
+from .step import noise
 from .timing import Machine, Program
 
 Row = dict[str, Any]
@@ -16,19 +25,28 @@ PEERS = ("jaxconv", "autodiff")  # PyTorch's eager mode compiles nothing
 CORNER = "value_and_grad"
 
 
+def count_rows(cases: Sequence[Case], networks: Sequence[str], modes: tuple[str, ...]) -> int:
+    """How many rows `rows` will yield."""
+    return len(cases) * len(modes) + len(networks) * ("scan" in modes)
+
+
 def rows(
     cases: Iterable[Case],
+    networks: Iterable[str],
     *,
     modes: tuple[str, ...],
     repeats: int,
     dtype: str,
     impl: str | None,
     machine: Machine,
+    batch_size: int = 500,
 ) -> Iterator[Row]:
     """For each case and mode the seconds from a Python function to an executable.
 
     Args:
       cases, modes, repeats, dtype, impl, machine: As for the suite `ops`.
+      networks: Of `cases.NETWORKS`; their training loops are scans.
+      batch_size: Images of a training step.
     """
     for case in cases:
         for mode in modes:
@@ -36,11 +54,19 @@ def rows(
                 peer: _program(peer, case, mode, dtype, impl if peer == "jaxconv" else None)
                 for peer in PEERS
             }
-            for program in programs.values():
-                program.run()
             kind = "conv" if isinstance(case, Conv) else "pool"
-            names = {"case": case.name, "kind": kind, "corner": CORNER, "mode": mode}
-            yield names | timed(programs, repeats, machine) | {"errors": {}}
+            yield _row(case.name, kind, CORNER, mode, programs, repeats, machine)
+    images = noise(batch_size)
+    for name in networks if "scan" in modes else ():
+        programs = {peer: _training(peer, name, images) for peer in PEERS}
+        yield _row(name, "step", f"batch {batch_size}", "scan", programs, repeats, machine)
+
+
+def _row(case: str, kind: str, corner: str, mode: str, programs, repeats, machine) -> Row:
+    for program in programs.values():
+        program.run()
+    names = {"case": case, "kind": kind, "corner": corner, "mode": mode}
+    return names | timed(programs, repeats, machine) | {"errors": {}}
 
 
 def _value_and_grad(f: Callable[..., jax.Array], count: int) -> Callable[..., Any]:
@@ -62,5 +88,15 @@ def _program(peer: str, case: Case, mode: str, dtype: str, impl: str | None) -> 
             return f(*arguments)
 
         return jax.jit(fresh if mode == "entry" else in_loop(fresh)).lower(*arguments).compile()
+
+    return Program(run, lambda _: [])
+
+
+def _training(peer: str, name: str, images: Split) -> Program:
+    model, score = flax_network(peer, name)
+
+    def run():
+        trainer = Trainer(score, optax.sgd(0.01), images, batch_size=images.size)
+        trainer.start(nnx.clone(model), seed=0)  # compiles; a new trainer remembers nothing
 
     return Program(run, lambda _: [])

@@ -98,15 +98,17 @@ def _step(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
 
 
 def _compile(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
+    networks = matching_networks(config.cases)
     rows = compiling.rows(
         cases,
+        networks,
         modes=config.modes,
         repeats=config.repeats,
         dtype=config.dtype,
         impl=config.impl,
         machine=rates,
     )
-    return rows, len(cases) * len(config.modes)
+    return rows, compiling.count_rows(cases, networks, config.modes)
 
 
 def _memory(cases, config, peers, rates) -> tuple[Iterator[Row], int]:

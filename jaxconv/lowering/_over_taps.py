@@ -57,7 +57,7 @@ def place_over_taps(term: Term, arrays: Sequence[Input], geometry: Geometry) -> 
     first = of_tap(jnp.zeros((), int))
     whole = jax.eval_shape(
         lambda x: padded(x, geometry)[0],
-        jax.ShapeDtypeStruct((len(first), *geometry.input_size, first.shape[-1]), first.dtype),
+        jax.ShapeDtypeStruct((first.shape[0], *geometry.input_size, first.shape[-1]), first.dtype),
     ).shape
     x = lax.pad(
         first,

@@ -7,7 +7,7 @@ call names an algorithm or `--tune` has measured another to be faster. Algorithm
 to a corner say why.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import NamedTuple, TypeAlias
@@ -287,9 +287,11 @@ def execute(
     return corner(*operands, geometry=geometry, dtypes=dtypes, solve=solve)
 
 
-def why_not(name: str, problem: Problem) -> str:
-    """What keeps an algorithm from computing a corner; empty if nothing does."""
+def why_not(name: str, problem: Problem, dtypes: Iterable[np.dtype] = ()) -> str:
+    """What keeps an algorithm from computing a corner of these dtypes; empty if nothing does."""
     algorithm = _ALL[name]
+    if name == "fourier" and not all(jnp.issubdtype(dtype, jnp.inexact) for dtype in dtypes):
+        return "sines and cosines are no integers"
     if problem.slot not in algorithm.corners:
         return "it has no such corner"
     return algorithm.why_not(problem)

@@ -9,10 +9,10 @@ from flax import nnx
 from jax import lax
 
 from .. import ops
-from .._geometry import Padding, Size, per_axis
+from .._geometry import Padding, Size, listed, per_axis
 from .._typing import Array
 from ..ops._boundary import PaddingMode
-from ._parameters import Initializer, draw, features, plus_bias, promote
+from ._parameters import Initializer, Operands, draw, features, plus_bias, promote
 
 
 class Conv(nnx.Module):
@@ -85,13 +85,13 @@ class Conv(nnx.Module):
             bias_init=bias_init,
         )
         self.dtype = dtype
-        self.strides = strides
-        self.padding = padding
+        self.strides = listed(strides)
+        self.padding = listed(padding)
         self.options = nnx.static(
             {
                 "padding_mode": padding_mode,
-                "input_dilation": input_dilation,
-                "kernel_dilation": kernel_dilation,
+                "input_dilation": listed(input_dilation),
+                "kernel_dilation": listed(kernel_dilation),
                 "feature_group_count": feature_group_count,
                 "flip_kernel": flip_kernel,
                 "precision": precision,
@@ -101,7 +101,7 @@ class Conv(nnx.Module):
         )
 
     def __call__(self, x: Array) -> Array:
-        x, kernel, bias, kernel_dtype = promote(x, self.kernel, self.bias, dtype=self.dtype)
+        x, kernel, bias, kernel_dtype = _promoted(self, x)
         spacing = self.strides, self.padding
         return plus_bias(
             ops.conv(x, kernel, *spacing, kernel_dtype=kernel_dtype, **self.options), bias
@@ -153,15 +153,15 @@ class ConvBlock(Conv):
         super().__init__(in_features, out_features, kernel_size, strides, padding, **options)
         self.pool = nnx.static(
             {
-                "window_shape": window_shape,
+                "window_shape": listed(window_shape),
                 "activation": activation,
-                "pool_strides": pool_strides,
-                "pool_padding": pool_padding,
+                "pool_strides": listed(pool_strides),
+                "pool_padding": listed(pool_padding),
             }
         )
 
     def __call__(self, x: Array) -> Array:
-        x, kernel, bias, kernel_dtype = promote(x, self.kernel, self.bias, dtype=self.dtype)
+        x, kernel, bias, kernel_dtype = _promoted(self, x)
         spacing = {"strides": self.strides, "padding": self.padding, "kernel_dtype": kernel_dtype}
         return ops.conv_block(x, kernel, bias, **spacing, **self.pool, **self.options)
 
@@ -236,14 +236,14 @@ class ConvTranspose(nnx.Module):
             bias_init=bias_init,
         )
         self.dtype = dtype
-        self.strides = strides
-        self.padding = padding
-        self.output_padding = output_padding
+        self.strides = listed(strides)
+        self.padding = listed(padding)
+        self.output_padding = listed(output_padding)
         self.options = nnx.static(
             {
                 "padding_mode": padding_mode,
-                "input_dilation": input_dilation,
-                "kernel_dilation": kernel_dilation,
+                "input_dilation": listed(input_dilation),
+                "kernel_dilation": listed(kernel_dilation),
                 "feature_group_count": feature_group_count,
                 "flip_kernel": flip_kernel,
                 "precision": precision,
@@ -302,7 +302,7 @@ class ConvTranspose(nnx.Module):
         return layer
 
     def __call__(self, x: Array, output_shape: Size | None = None) -> Array:
-        x, kernel, bias, kernel_dtype = promote(x, self.kernel, self.bias, dtype=self.dtype)
+        x, kernel, bias, kernel_dtype = _promoted(self, x)
         y = ops.conv_transpose(
             x,
             kernel,
@@ -316,10 +316,16 @@ class ConvTranspose(nnx.Module):
         return plus_bias(y, bias)
 
 
+def _promoted(layer: Conv | ConvTranspose, x: Array) -> Operands:
+    result = layer.options["preferred_element_type"]
+    return promote(x, layer.kernel, layer.bias, dtype=layer.dtype, result=result)
+
+
 def _kernel_shape(
     module: str, kernel_size: int | Sequence[int], in_features: int, out_features: int, groups: int
 ) -> tuple[int, ...]:
-    rank = 1 if isinstance(kernel_size, int) else len(kernel_size)
+    kernel_size = listed(kernel_size)
+    rank = len(kernel_size) if isinstance(kernel_size, Sequence) else 1
     window = per_axis(kernel_size, rank, f"{module}: kernel_size")
     c, o = (
         features(f"{module}: in_features", in_features),

@@ -45,8 +45,10 @@ class Operands(NamedTuple):
     kernel_dtype: Any  # what the kernel is rounded to in products, where it is wider; or None
 
 
-def promote(x: Array, kernel: nnx.Param, bias: nnx.Param | None, *, dtype: Any) -> Operands:
-    """Bring input and parameters to `dtype`, or to their common one.
+def promote(
+    x: Array, kernel: nnx.Param, bias: nnx.Param | None, *, dtype: Any, result: Any = None
+) -> Operands:
+    """Bring input and parameters to `dtype`, or to their common one; the bias to the result's.
 
     Wider parameters of the same kind stay as they are, so that their gradients are not rounded on
     the way to them; it is the operations that round them.
@@ -54,11 +56,11 @@ def promote(x: Array, kernel: nnx.Param, bias: nnx.Param | None, *, dtype: Any) 
     weights = kernel[...]
     dtype = jnp.dtype(dtype or jnp.result_type(x, weights))
 
-    def wide(a: Array) -> Array:
+    def wide(a: Array, dtype: Any) -> Array:
         return a if jnp.promote_types(a.dtype, dtype) == a.dtype else a.astype(dtype)
 
-    weights = wide(weights)
-    offset = None if bias is None else wide(bias[...])
+    weights = wide(weights, dtype)
+    offset = None if bias is None else wide(bias[...], result or dtype)
     return Operands(x.astype(dtype), weights, offset, None if weights.dtype == dtype else dtype)
 
 

@@ -3,7 +3,7 @@
 from flax import nnx
 
 from .. import ops
-from .._geometry import Padding, Size
+from .._geometry import Padding, Size, listed
 from .._typing import Array
 
 
@@ -34,10 +34,10 @@ class MaxPool(nnx.Module):
         window_dilation: Size = 1,
         ties: str = "first",
     ):
-        self.window_shape = window_shape
-        self.strides = strides
-        self.padding = padding
-        self.window_dilation = window_dilation
+        self.window_shape = listed(window_shape)
+        self.strides = listed(strides)
+        self.padding = listed(padding)
+        self.window_dilation = listed(window_dilation)
         self.ties = ties
 
     def __call__(self, x: Array) -> Array:
@@ -88,10 +88,10 @@ class SumPool(nnx.Module):
         *,
         window_dilation: Size = 1,
     ):
-        self.window_shape = window_shape
-        self.strides = strides
-        self.padding = padding
-        self.window_dilation = window_dilation
+        self.window_shape = listed(window_shape)
+        self.strides = listed(strides)
+        self.padding = listed(padding)
+        self.window_dilation = listed(window_dilation)
 
     def __call__(self, x: Array) -> Array:
         return ops.sum_pool(
@@ -124,10 +124,10 @@ class AvgPool(nnx.Module):
         window_dilation: Size = 1,
         count_include_pad: bool = True,
     ):
-        self.window_shape = window_shape
-        self.strides = strides
-        self.padding = padding
-        self.window_dilation = window_dilation
+        self.window_shape = listed(window_shape)
+        self.strides = listed(strides)
+        self.padding = listed(padding)
+        self.window_dilation = listed(window_dilation)
         self.count_include_pad = count_include_pad
 
     def __call__(self, x: Array) -> Array:
@@ -167,10 +167,10 @@ class LpPool(nnx.Module):
         window_dilation: Size = 1,
     ):
         self.p = p
-        self.window_shape = window_shape
-        self.strides = strides
-        self.padding = padding
-        self.window_dilation = window_dilation
+        self.window_shape = listed(window_shape)
+        self.strides = listed(strides)
+        self.padding = listed(padding)
+        self.window_dilation = listed(window_dilation)
 
     def __call__(self, x: Array) -> Array:
         options = {"window_dilation": self.window_dilation}
@@ -205,10 +205,10 @@ class MaxUnpool(nnx.Module):
         output_size: tuple[int, ...] | None = None,
         overlap: str = "sum",
     ):
-        self.window_shape = window_shape
-        self.strides = strides
-        self.padding = padding
-        self.window_dilation = window_dilation
+        self.window_shape = listed(window_shape)
+        self.strides = listed(strides)
+        self.padding = listed(padding)
+        self.window_dilation = listed(window_dilation)
         self.output_size = output_size
         self.overlap = overlap
 

@@ -58,6 +58,8 @@ class Call:
     may_be_empty: bool = False  # as lax has it: a window larger than the input sees nothing
 
     def __post_init__(self):
+        if isinstance(self.precision, list):  # which lax takes, and which cannot be hashed
+            object.__setattr__(self, "precision", tuple(self.precision))
         if self.padding_mode not in get_args(PaddingMode):
             raise ValueError(
                 f"{self.function}: padding_mode must be one of {get_args(PaddingMode)}, "

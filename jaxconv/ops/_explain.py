@@ -129,13 +129,16 @@ def _explained(slot, shapes, params, *, platform: str, times: int) -> ExplainedC
     geometry, impl = params["geometry"], params["impl"]
     problem = lowering.problem_of(slot, *shapes, geometry=geometry)
     n, c, o = problem.n, problem.c, problem.o
-    if impl == "textbook":
+    nothing = 0 in (n, c, o, *geometry.input_size, *geometry.output_size)
+    if nothing:
+        choice = lowering.Choice(lowering.Plan("zeros", 0.0), "there is nothing to add up")
+    elif impl == "textbook":
         choice = lowering.Choice(
             lowering.Plan("textbook", 0.0), "asked for, the formula of the derivation"
         )
     else:
         choice = lowering.choose(problem, platform, params["dtypes"], params["precision"], impl)
-    plans = [plan for plan in lowering.plans(problem) if platform == "cpu"]
+    plans = [plan for plan in lowering.plans(problem) if platform == "cpu"] if not nothing else []
     refused = {name: lowering.why_not(name, problem) for name in lowering.ALGORITHMS}
     refused |= {plan.name: "made for GPUs" for plan in plans if plan.cost == math.inf}
     return ExplainedCorner(

@@ -57,9 +57,10 @@ def softmax_cross_entropy(logits: AnyArray, labels: AnyArray) -> Array:
 @jax.custom_jvp
 def _cross_entropy(z: Array, labels: Array) -> Array:
     shifted = z - z.max(axis=-1, keepdims=True)  # exp cannot overflow; (1) does not change
-    true = jnp.where(_one_hot(z, labels), shifted, 0).sum(axis=-1)
+    is_true = _one_hot(z, labels)
+    true = jnp.where(is_true, shifted, 0).sum(axis=-1)
     loss = jnp.log(jnp.exp(shifted).sum(axis=-1)) - true
-    return jnp.where((labels >= 0) & (labels < z.shape[-1]), loss, jnp.nan)
+    return jnp.where(is_true.any(axis=-1), loss, jnp.nan)
 
 
 @_cross_entropy.defjvp
@@ -70,7 +71,9 @@ def _cross_entropy_jvp(primals, tangents):
 
 
 def _one_hot(z: Array, labels: Array) -> Array:
-    return labels[:, None] == jnp.arange(z.shape[-1])
+    if labels.dtype.itemsize < 4:  # 8 bits may not count the classes
+        labels = labels.astype(jnp.int32)
+    return labels[:, None] == jnp.arange(z.shape[-1], dtype=labels.dtype)[None]
 
 
 def softmax(z: AnyArray) -> Array:

@@ -127,7 +127,19 @@ def min_pool(
 def max_and_taps(x: Array, geometry: Geometry) -> tuple[Array, Array]:
     """(1) and (2) of `max_pool`: the maxima, and the tap that holds each, -1 where none does."""
     y, m = lowering.max_and_argmax(lax.stop_gradient(x), geometry=geometry)  # max_pool (1)
-    return jnp.where(m < 0, y, window_gather(x, m, geometry=geometry)), m  # max_pool (2)
+    return _chosen(y, x, m, geometry), m
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _chosen(y: Array, x: Array, m: Array, geometry: Geometry) -> Array:
+    """y, the elements of `x` that `m` chooses, with the derivative in `x` that follows."""
+    return y
+
+
+@_chosen.defjvp
+def _chosen_jvp(geometry, primals, tangents):
+    (y, x, m), (_, x_dot, _) = primals, tangents
+    return _chosen(y, x, m, geometry), window_gather(x_dot, m, geometry=geometry)  # max_pool (3)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2))
@@ -139,7 +151,7 @@ def _max(x: Array, geometry: Geometry, ties: str) -> Array:
 def _max_jvp(geometry, ties, primals, tangents):
     (x,), (x_dot,) = primals, tangents
     if ties == "first":
-        y, m = lowering.max_and_argmax(x, geometry=geometry)
+        y, m = max_and_taps(x, geometry)
         return y, window_gather(x_dot, m, geometry=geometry)  # max_pool (3)
     y = _max(x, geometry, ties)
     fixed = lax.stop_gradient((x, y))  # E is locally constant, as m is

@@ -104,7 +104,7 @@ def avg_pool(
     wide = x.astype(lowering.accumulator(x.dtype))  # a sum may be too large where the mean is not
     counts = np.prod(geometry.window)
     if not count_include_pad:
-        counts = np.maximum(_taps_on_input(geometry), 1)[..., None]
+        counts = np.maximum(_taps_on_input(geometry), 1)[None, ..., None]
     return (window_sum(wide, geometry=geometry) / counts.astype(wide.dtype)).astype(x.dtype)
 
 

@@ -11,6 +11,7 @@ from .._geometry import (
     Size,
     explicit_padding,
     extent,
+    listed,
     per_axis,
     transposed_input_size,
 )
@@ -198,7 +199,8 @@ def _agreed_padding(
         given["input_padding"] = tuple(
             (r - 1 - lo, r - 1 - hi) for r, (lo, hi) in zip(reach, sides, strict=True)
         )
-    if padding != "VALID" or not given:
+    padding = listed(padding)
+    if not given or str(padding).upper() != "VALID":
         given["padding"] = padding
     whole = [s * p for s, p in zip(strides, size, strict=True)]
     explicit = {
@@ -206,6 +208,6 @@ def _agreed_padding(
         for option, value in given.items()
     }
     if len(set(explicit.values())) > 1:
-        listed = ", ".join(f"{option} means {sides}" for option, sides in explicit.items())
-        raise ValueError(f"{name}: as padding of the convolution {listed}; give one of them.")
+        found = ", ".join(f"{option} means {sides}" for option, sides in explicit.items())
+        raise ValueError(f"{name}: as padding of the convolution {found}; give one of them.")
     return next(iter(given.values()))

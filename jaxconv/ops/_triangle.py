@@ -109,7 +109,7 @@ def _split(slot: str, shape, *operands: Any, geometry: Geometry, **_: Any) -> tu
             f"Both operands of a convolution must be split alike along the axis {summed!r} that "
             f"they share, got {split[summed]}; see jax.sharding.reshard."
         )
-    if geometry.groups > 1 and any(axes is not None for letter in "co" for axes in split[letter]):
+    if any(axes is not None for letter in "co" for axes in split[letter]) and geometry.groups > 1:
         raise ValueError("The channels of a convolution with groups must not be split over a mesh.")
     first, last = (split[letter][0] for letter in _AXES[slot])
     whole = (None,) * geometry.rank
@@ -179,7 +179,8 @@ def contract(
     params = {"geometry": geometry, "dtypes": dtypes, "precision": call.precision}
     if call.impl in lowering.ALGORITHMS:
         shapes = (operand.shape for operand in operands)
-        why_not = lowering.why_not(call.impl, lowering.problem_of(slot, *shapes, geometry=geometry))
+        problem = lowering.problem_of(slot, *shapes, geometry=geometry)
+        why_not = lowering.why_not(call.impl, problem, dtypes)
         if why_not:
             raise ValueError(
                 f"{call.function}: impl={call.impl!r} does not apply to this call: {why_not}."

@@ -122,6 +122,39 @@ def test_dropout_trains_and_evaluates(normal):
     chex.assert_trees_all_equal(again(x), first)
 
 
+@pytest.mark.parametrize("layer", [nn.Conv, nn.ConvBlock, nn.ConvTranspose])
+def test_a_result_wider_than_the_parameters(layer, normal):
+    options = {"window_shape": 2} if layer is nn.ConvBlock else {}
+    narrow = {"param_dtype": jnp.bfloat16, "preferred_element_type": jnp.float32}
+    made = layer(3, 4, (3, 3), **narrow, **options, rngs=nnx.Rngs(0))
+    made.bias[...] += 1
+    x = normal((2, 7, 6, 3), jnp.bfloat16)
+    gradient = nnx.grad(lambda layer: layer(x).sum())(made)
+    assert made(x).dtype == jnp.float32
+    assert gradient["bias"][...].dtype == jnp.bfloat16
+
+
+@pytest.mark.usefixtures("no_type_checker")
+def test_sizes_as_arrays(normal):
+    """Which NNX would take for data, and trace."""
+    x, two, sides = normal((2, 7, 6, 3), jnp.float32), np.array([2, 2]), np.array([[1, 0], [0, 1]])
+    size = np.array([3, 2])
+    options = {"kernel_dilation": np.array([1, 2]), "rngs": nnx.Rngs(0)}
+    pairs = {
+        "Conv": nn.Conv(3, 4, size, two, sides, **options),
+        "ConvBlock": nn.ConvBlock(
+            3, 4, size, two, sides, window_shape=two, pool_padding=sides, **options
+        ),
+        "ConvTranspose": nn.ConvTranspose(3, 4, size, two, sides, **options),
+        "MaxPool": nn.MaxPool(two, two, sides),
+        "AvgPool": nn.AvgPool(two, two, sides, window_dilation=np.array([1, 1])),
+    }
+    for name, layer in pairs.items():
+        y = nnx.jit(lambda layer, x: layer(x))(layer, x)
+        np.testing.assert_allclose(y, layer(x), rtol=1e-6, atol=1e-6, err_msg=name)
+    assert nn.Conv(3, 4, np.int64(3), rngs=nnx.Rngs(0)).kernel.shape == (3, 3, 4)
+
+
 def test_computes_in_half_precision(normal):
     layer = nn.Conv(3, 6, (3, 3), dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
     y = layer(normal((2, 7, 6, 3), jnp.float32))

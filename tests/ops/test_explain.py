@@ -85,6 +85,11 @@ def test_more_precision_rules_out_what_rounds_by_norm():
         assert "fourier" not in algorithms(precision)
 
 
+def test_nothing_to_compute():
+    (corner,) = explain(conv, X, KERNEL[..., :0]).corners
+    assert (corner.algorithm, corner.considered) == ("zeros", {})
+
+
 def test_unknown_platform():
     with pytest.raises(ValueError, match="platform must be one of"):
         explain(loss, X, KERNEL, platform="abacus")
@@ -112,6 +117,13 @@ def test_impl_runs_the_algorithm_or_says_why_not(impl, normal):
                 corner()
         else:
             np.testing.assert_allclose(corner(), default[slot](), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("no_type_checker")
+def test_integers_have_no_fourier_transform():
+    x, kernel = jnp.ones((2, 6, 5, 3), int), jnp.ones((3, 2, 3, 4), int)
+    with pytest.raises(ValueError, match=r"conv: impl='fourier' does not apply.*integers"):
+        conv(x, kernel, impl="fourier")
 
 
 def test_derivatives_use_the_named_algorithm_where_it_applies():

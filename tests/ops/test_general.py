@@ -123,13 +123,32 @@ def test_errors_have_the_class_of_lax_s(mistake, normal):
     assert ours.type is theirs.type
 
 
-def test_a_setting_for_the_user_s_code_is_not_for_ours(normal):
-    """Depthwise convolutions multiply arrays of different ranks, which this setting forbids."""
-    x, kernel = normal((2, 4, 6, 5)), normal((4, 1, 2, 2))
-    with jax.numpy_rank_promotion("raise"):
+SETTINGS = {
+    "ranks": lambda: jax.numpy_rank_promotion("raise"),
+    "dtypes": lambda: jax.numpy_dtype_promotion("strict"),
+    "no jit": jax.disable_jit,
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_a_setting_for_the_user_s_code_is_not_for_ours(setting, normal):
+    """They forbid what depthwise convolutions, pools, narrow sums and the loss do inside."""
+    x, kernel = normal((2, 4, 6, 5), "float32"), normal((4, 1, 2, 2), "float32")
+    labels = jnp.array([0, 3], jnp.int8)
+
+    def loss(kernel):
         y = conv_general_dilated(x, kernel, (1, 1), "SAME", feature_group_count=4)
-    expected = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", feature_group_count=4)
-    chex.assert_trees_all_close(y, expected, rtol=0, atol=1e-13)
+        y = y.transpose(0, 2, 3, 1).astype("bfloat16")
+        narrow = {"feature_group_count": 4, "kernel_dtype": "bfloat16"}
+        z = jaxconv.max_pool(jaxconv.conv(y, kernel.T, **narrow).astype("float32"), 2)
+        z = jaxconv.avg_pool(z, 2, padding=1, count_include_pad=False)
+        return jaxconv.softmax_cross_entropy(z.sum((1, 2)), labels).sum()
+
+    value_and_gradient = jax.value_and_grad(loss)
+    expected = value_and_gradient(kernel)
+    jax.clear_caches()
+    with SETTINGS[setting]():
+        chex.assert_trees_all_close(value_and_gradient(kernel), expected, rtol=1e-6)
 
 
 def test_a_batch_of_none(normal):
@@ -140,3 +159,12 @@ def test_a_batch_of_none(normal):
 
     assert jax.vmap(f, in_axes=(0, None))(x, kernel).shape == (0, 2, 4, 6, 5)
     assert jax.vmap(f)(x, jnp.zeros((0, *kernel.shape))).shape == (0, 2, 4, 6, 5)
+
+
+@pytest.mark.usefixtures("no_type_checker")
+def test_precision_as_a_list(normal):
+    x, kernel = normal((2, 3, 6, 5)), normal((4, 3, 2, 2))
+    pair = ("highest", "highest")
+    expected = conv_general_dilated(x, kernel, (1, 1), "SAME", precision=pair)
+    actual = conv_general_dilated(x, kernel, (1, 1), "SAME", precision=[*pair])
+    chex.assert_trees_all_equal(actual, expected)

@@ -110,6 +110,18 @@ def test_cross_entropy_of_large_scores_is_finite():
     assert z_bar.tolist() == [[1.0, -1.0, 0.0]]
 
 
+@pytest.mark.parametrize(("dtype", "classes"), [("uint8", 256), ("uint8", 260), ("int8", 128)])
+def test_cross_entropy_of_labels_of_eight_bits(dtype, classes, normal):
+    """Which may not be able to count the classes."""
+    logits, labels = normal((3, classes)), np.array([0, 100, 127])
+    expected = jax.vjp(lambda z: softmax_cross_entropy(z, jnp.asarray(labels)), logits)
+    loss, pull_back = jax.vjp(
+        lambda z: softmax_cross_entropy(z, jnp.asarray(labels, dtype)), logits
+    )
+    chex.assert_trees_all_equal(loss, expected[0])
+    chex.assert_trees_all_equal(pull_back(jnp.ones(3)), expected[1](jnp.ones(3)))
+
+
 def test_cross_entropy_of_an_impossible_label_is_nan():
     losses = softmax_cross_entropy(jnp.zeros((3, 4)), jnp.array([-1, 3, 4]))
     assert np.isnan(losses).tolist() == [True, False, True]

@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxconv import global_max_pool, max_pool, min_pool, reference
+from jaxconv import (
+    adaptive_max_pool,
+    conv_block,
+    global_max_pool,
+    max_pool,
+    max_pool_with_argmax,
+    min_pool,
+    reference,
+)
 from tests.oracles import assert_within_rounding
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -106,6 +114,38 @@ def test_modes_agree_where_there_are_no_ties(ties, normal):
     actual, expected = jax.jit(lambda x: (modes(ties, x), modes("first", x)))(x)
     for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
         assert_within_rounding(a, b, 27 * np.abs(b).max(), 9 * 4)
+
+
+POOLS = {
+    "max_pool": lambda x: max_pool(x, 3, 2, ((1, 2), (0, 1))),
+    "min_pool": lambda x: min_pool(x, (3, 2), 1),
+    "global_max_pool": global_max_pool,
+    "adaptive_max_pool": lambda x: adaptive_max_pool(x, (2, 3)),
+    "max_pool_with_argmax": lambda x: max_pool_with_argmax(x, 3, 1)[0],
+    "conv_block": lambda x: conv_block(
+        x, jnp.eye(3)[None, None], None, window_shape=3, pool_strides=1, activation=None
+    ),
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_second_order_follows_the_same_choice(name, few_values, normal):
+    """What a derivative hands on as the value has the derivative of the pool, at ties and NaN."""
+    f, x, x_dot = POOLS[name], few_values((2, 6, 7, 3)), normal((2, 6, 7, 3))
+    y, y_dot = jax.jvp(f, (x,), (x_dot,))
+    values = {
+        "jvp": lambda x: jax.jvp(f, (x,), (x_dot,))[0],
+        "vjp": lambda x: jax.vjp(f, x)[0],
+        "jvp of jvp": lambda x: jax.jvp(lambda x: jax.jvp(f, (x,), (x_dot,))[0], (x,), (x_dot,))[0],
+    }
+    for value in values.values():
+        chex.assert_trees_all_equal(jax.jvp(value, (x,), (x_dot,)), (y, y_dot))
+
+    # ½‖pool(x)‖² has the Hessian JᵀJ, since J is constant where it exists.
+    x = np.nan_to_num(x)
+    matrix = jax.jacobian(f)(x).reshape(y.size, x.size)
+    hessian = jax.hessian(lambda x: jnp.sum(f(x) ** 2) / 2)(x).reshape(x.size, x.size)
+    assert_within_rounding(hessian, matrix.T @ matrix, 9.0, 9)
 
 
 def test_integers_have_ties_and_no_gradient():

@@ -186,6 +186,16 @@ def test_names_that_agree(normal):
     )
 
 
+@pytest.mark.usefixtures("no_type_checker")
+def test_padding_as_an_array_or_in_lower_case(normal):
+    y, kernel = normal((1, 4, 4, 4)), normal((3, 3, 2, 4))
+    expected = conv_transpose(y, kernel, 2, 1)
+    sides = np.array([[1, 1], [1, 1]])
+    chex.assert_trees_all_equal(conv_transpose(y, kernel, 2, sides), expected)
+    expected = conv_transpose(y, kernel, 2, crop=1)
+    chex.assert_trees_all_equal(conv_transpose(y, kernel, 2, "valid", crop=1), expected)
+
+
 def test_unrotated_kernel_in_groups(normal):
     y, kernel = normal((2, 5, 6)), normal((3, 3, 4))
     options = {"strides": 2, "feature_group_count": 2}

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from experiments import classifier
 from experiments.benchmark import __main__ as benchmark
+from experiments.benchmark import compile as compiling
 from experiments.benchmark import memory, step
 from experiments.benchmark.cases import NETWORKS, matching
 from experiments.benchmark.networks import flax_network, torch_network
 from experiments.steps import to_unit_interval
+from jaxconv.nn import Flatten
 
 TINY = "x=(2,7,6,4) kernel=(3,3,4,6) padding=SAME"
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -103,6 +106,23 @@ def test_compile(tmp_path, capsys):
         ("pool", "autodiff"),
     }
     assert "value_and_grad" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("compiled_anew")
+def test_compile_of_training_loops(machine, monkeypatch):
+    def small(peer, name):
+        layers = nnx.Sequential(Flatten(), nnx.Linear(784, 10, rngs=nnx.Rngs(0)))
+        return layers, classifier.score
+
+    monkeypatch.setattr(compiling, "flax_network", small)
+    options = {"repeats": 1, "dtype": "float32", "impl": None, "machine": machine, "batch_size": 2}
+    assert list(compiling.rows([], NETWORKS, modes=("entry",), **options)) == []
+    rows = list(compiling.rows([], NETWORKS, modes=("entry", "scan"), **options))
+    assert [(row["case"], row["mode"]) for row in rows] == [(name, "scan") for name in NETWORKS]
+    assert compiling.count_rows([], NETWORKS, ("entry", "scan")) == len(rows)
+    for row in rows:
+        assert set(row["seconds"]) == {"jaxconv", "autodiff"}
+        assert all(timing["lower"] > 1e-3 for timing in row["seconds"].values())
 
 
 def test_memory(tmp_path, capsys):
