@@ -30,12 +30,13 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax import lax
 
 from .._geometry import Axis, Geometry
 from .._typing import Array
 from ._arrays import Dtypes
 from ._problem import Problem
-from ._sliding import every, interleaved, pad
+from ._sliding import MAX_TAPS, every, interleaved, pad
 
 
 def merged(
@@ -55,8 +56,11 @@ def why_not(problem: Problem) -> str:
         return "there are neither strides nor input dilation"
     if any(a.s > 1 and a.e > 1 for a in axes):
         return "an axis has both a stride and input dilation"
-    if not all(comb(axis).length for axis in axes):
+    combs = [comb(axis) for axis in axes]
+    if not all(comb.length for comb in combs):
         return "nothing but padding is met"
+    if any(len(comb.starts) > MAX_TAPS and not comb.neighbours for comb in combs):
+        return f"there are more than {MAX_TAPS} phases to unroll"
     return ""
 
 
@@ -78,6 +82,12 @@ class Comb(NamedTuple):
     taps: int  # of the longest phase
     first: int  # the lowest and
     length: int  # the number of j that any phase needs and has
+
+    @property
+    def neighbours(self) -> bool:
+        """Whether the phases lie side by side, so that a reshape takes them apart."""
+        places = sorted(self.starts)
+        return len(places) > 1 and places == [*range(places[0], places[0] + len(places))]
 
 
 def comb(axis: Axis) -> Comb:
@@ -114,11 +124,7 @@ class _Merged:
         a = a.reshape(n, *spatial, groups, channels // groups)
         for axis, comb in enumerate(self.combs):
             if comb.splits == slot:
-                phases = [
-                    every(a, axis, s + comb.step * comb.first, comb.step, comb.length)
-                    for s in comb.starts
-                ]
-                a = jnp.stack(phases, axis=-2)
+                a = _take_apart(a, axis, comb)
         return a.reshape(*a.shape[: 1 + len(spatial)], -1)
 
     def leave(self, slot: str, a: Array) -> Array:
@@ -131,7 +137,7 @@ class _Merged:
         channels = a.shape[-1] // math.prod(counts)
         a = a.reshape(*a.shape[:-1], groups, *counts, channels // groups)
         for axis, comb in reversed(mine):
-            a = _place(a, axis, comb, sizes[axis])
+            a = _put_together(a, axis, comb, sizes[axis])
         return a.reshape(*a.shape[: 1 + rank], channels)
 
     def _kernel(self, k: Array) -> Array:
@@ -191,19 +197,37 @@ def inner_geometry(geometry: Geometry, combs: Sequence[Comb]) -> Geometry:
     )
 
 
-def _place(a: Array, axis: int, comb: Comb, size: int) -> Array:
-    """Interleave the phases, which lie on the last axis but one, along a spatial axis."""
+def _take_apart(a: Array, axis: int, comb: Comb) -> Array:
+    """The phases of one spatial axis, on a new axis before the last."""
+    base = min(comb.starts) + comb.step * comb.first
+    if not comb.neighbours:
+        starts = (start + comb.step * comb.first for start in comb.starts)
+        return jnp.stack([every(a, axis, i, comb.step, comb.length) for i in starts], axis=-2)
+    a = pad(a, axis, -base, base + comb.step * comb.length - a.shape[axis + 1])
+    a = a.reshape(*a.shape[: axis + 1], comb.length, comb.step, *a.shape[axis + 2 :])
+    a = pad(a, axis + 1, 0, len(comb.starts) - comb.step)
+    return jnp.moveaxis(_in_order_of_taps(a, axis + 1, comb), axis + 2, -2)
+
+
+def _put_together(a: Array, axis: int, comb: Comb, size: int) -> Array:
+    """The transpose of `_take_apart`, for an axis of `size`."""
+    base = min(comb.starts) + comb.step * comb.first
     if comb.step == 1:
-        phase = a[..., 0, :]
-        start = comb.starts[0] + comb.first
-        return pad(phase, axis, start, size - start - comb.length)
-    low = min(start + comb.step * comb.first for start in comb.starts)
+        return pad(a[..., 0, :], axis, base, size - base - comb.length)
+    if comb.neighbours:
+        a = _in_order_of_taps(jnp.moveaxis(a, -2, axis + 2), axis + 1, comb)
+        a = pad(a, axis + 1, 0, comb.step - len(comb.starts))
+        whole = a.reshape(*a.shape[: axis + 1], comb.length * comb.step, *a.shape[axis + 3 :])
+        return pad(whole, axis, base, size - base - comb.step * comb.length)
     phases = {}
-    longest = (
-        max((s + comb.step * comb.first - low) // comb.step for s in comb.starts) + comb.length
-    )
-    for number, start in enumerate(comb.starts):
-        shift, phase = divmod(start + comb.step * comb.first - low, comb.step)
+    shifts = [divmod(start - min(comb.starts), comb.step) for start in comb.starts]
+    longest = comb.length + max(shift for shift, _ in shifts)
+    for number, (shift, phase) in enumerate(shifts):
         phases[phase] = pad(a[..., number, :], axis, shift, longest - comb.length - shift)
     whole = interleaved(phases, axis, comb.step)
-    return pad(whole, axis, low, size - low - comb.step * longest)
+    return pad(whole, axis, base, size - base - comb.step * longest)
+
+
+def _in_order_of_taps(a: Array, axis: int, comb: Comb) -> Array:
+    """Phases in the order of their places as in that of their taps, or back."""
+    return a if comb.starts[0] == min(comb.starts) else lax.rev(a, [axis + 1])

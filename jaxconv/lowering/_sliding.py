@@ -115,10 +115,10 @@ def interleaved(phases: Mapping[int, Array], axis: int, step: int) -> Array:
     some = next(iter(phases.values()))
     if step == 1:
         return some
-    filled = [phases.get(phase, jnp.zeros_like(some)) for phase in range(step)]
-    shape = list(some.shape)
-    shape[axis + 1] *= step
-    return jnp.stack(filled, axis + 2).reshape(shape)
+    filled = [phases.get(phase, jnp.zeros_like(some)) for phase in range(max(phases) + 1)]
+    stacked = pad(jnp.stack(filled, axis + 2), axis + 1, 0, step - len(filled))
+    whole = step * some.shape[axis + 1]
+    return stacked.reshape(*some.shape[: axis + 1], whole, *some.shape[axis + 2 :])
 
 
 def every(a: Array, axis: int, start: int, step: int, count: int) -> Array:
