@@ -127,14 +127,12 @@ def strips(problem: Problem) -> float:
     wasted = (strip + row - 1) / row
     outer = math.prod(geometry.window[:-1]) * math.prod(geometry.output_size)
     patches = n * outer * c * (strip + row - 1) / strip
-    errors = n * math.prod(geometry.output_size) * o
     rows = math.prod(geometry.window[:-1]) * (strip + row - 1) * c
     slow = _tall(rows, strip * o) if slot == "k" else _thin(strip * o)
     return (
         _LAUNCH
         + problem.operations * wasted * slow
-        + _COPIED * (2 if slot == "x" else 1) * patches
-        + _COPIED * errors
+        + _COPIED * (2 if slot == "x" else 1.5) * patches
     )
 
 
