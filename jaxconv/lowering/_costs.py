@@ -53,6 +53,8 @@ _VOLUME = 5.0
 # Numbers of a kernel that fits in the caches of a core.
 _CACHED_KERNEL = 1e6
 _GROUPS, _KERNEL_GROUPS = 7.0, 2.0
+# What a direct convolution does for each pixel of a group, however few its channels are.
+_GROUP_S_PIXEL = 1.1e4
 # A product with a vector, not a matrix.
 _ONE_COLUMN = 15.0
 
@@ -161,7 +163,7 @@ def patches(problem: Problem, into: str) -> float:
         # Rows of a few numbers are not copied but moved one by one.
         numbers *= 1 + 1.0 / ((c if s == "x" else o) / geometry.groups)
         # Groups are exchanged with the places that the product sums over, or keeps: one more copy.
-        numbers *= 2 if geometry.groups > 1 else 1
+        numbers *= 1.5 if geometry.groups > 1 and slot == "k" else 1
         # Adding up overlapping patches reads and writes them once more than collecting them.
         cost += n * numbers * (_STRIDED if strided else _COPIED) * (1.5 if s == slot else 1)
     return cost
@@ -182,9 +184,10 @@ def phases(problem: Problem) -> float:
 
 def group_by_group(problem: Problem) -> float:
     """Laying out channels group by group, without the forms that follow."""
-    _, geometry, n, c, o = problem
+    slot, geometry, n, c, o = problem
     inputs, outputs = math.prod(geometry.input_size), math.prod(geometry.output_size)
-    return _LAUNCH + _COPIED * n * (inputs * c + outputs * o)
+    pixels = 0 if slot == "k" else geometry.groups * (outputs if slot == "y" else inputs)
+    return _LAUNCH + _COPIED * n * (inputs * c + outputs * o) + _GROUP_S_PIXEL * n * pixels
 
 
 def tiles(problem: Problem) -> float:
