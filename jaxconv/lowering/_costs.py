@@ -162,7 +162,7 @@ def patches(problem: Problem, into: str) -> float:
         strided = any(spacing[a] > 1 for a in axes)
         # Rows of a few numbers are not copied but moved one by one.
         numbers *= 1 + 1.0 / ((c if s == "x" else o) / geometry.groups)
-        # Groups are exchanged with the places that the product sums over, or keeps: one more copy.
+        # Groups are exchanged with the places that the product sums over.
         numbers *= 1.5 if geometry.groups > 1 and slot == "k" else 1
         # Adding up overlapping patches reads and writes them once more than collecting them.
         cost += n * numbers * (_STRIDED if strided else _COPIED) * (1.5 if s == slot else 1)
