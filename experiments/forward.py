@@ -104,8 +104,9 @@ def read(file: Path) -> tuple[Callable[[np.ndarray], np.ndarray], Shape]:
         h, w, c = images.shape[1:]
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}.") from error
-    except Exception as error:  # flatbuffers and JAX raise many kinds
-        raise UserError(f"{file} is no forward pass that --export wrote.") from error
+    except Exception as error:  # flatbuffers and JAX raise many kinds; a newer JAX's file is one
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{file} is no forward pass that --export wrote: {reason}") from error
     platform = jax.default_backend()
     platform = "cuda" if platform == "gpu" else platform
     if platform not in exported.platforms:

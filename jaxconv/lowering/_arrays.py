@@ -60,17 +60,15 @@ def add_up(terms: Iterable[Array]) -> Array:
 
 
 def sum_in_loop(term: Callable[[Array], Terms], count: int) -> Terms:
-    """The sum of `term(i)` for i < count, as a loop with one body.
-
-    The zeros that it starts from vary over the axes of a `shard_map` as the terms do.
-    """
-
-    def zeros(like):
-        axes = like.manual_axis_type.varying if like.manual_axis_type else ()
-        return lax.pcast(jnp.zeros(like.shape, like.dtype), tuple(axes), to="varying")
-
-    start = jax.tree.map(zeros, jax.eval_shape(term, jnp.zeros((), int)))
+    """The sum of `term(i)` for i < count, as a loop with one body."""
+    start = jax.tree.map(zeros_of, jax.eval_shape(term, jnp.zeros((), int)))
     return lax.fori_loop(0, count, lambda i, total: jax.tree.map(jnp.add, total, term(i)), start)
+
+
+def zeros_of(like: jax.ShapeDtypeStruct) -> Array:
+    """Zeros to start a loop from, that vary over the axes of a `shard_map` as `like` does."""
+    axes = like.manual_axis_type.varying if like.manual_axis_type else ()
+    return lax.pcast(jnp.zeros(like.shape, like.dtype), tuple(axes), to="varying")
 
 
 def to_common_dtype(*operands: Array) -> list[Array]:

@@ -15,7 +15,7 @@ from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array, Input, Pooled
-from ._arrays import add_up, sum_in_loop
+from ._arrays import add_up, sum_in_loop, zeros_of
 from ._sliding import MAX_TAPS, all_taps, pad, padded, place_all_taps, reach
 
 Term: TypeAlias = Callable[..., Array]
@@ -54,19 +54,13 @@ def place_over_taps(term: Term, arrays: Sequence[Input], geometry: Geometry) -> 
         y, start = of_tap(tap), _start(tap, geometry)
         return lax.dynamic_update_slice(x, lax.dynamic_slice(x, start, y.shape) + y, start)
 
-    first = of_tap(jnp.zeros((), int))
-    whole = jax.eval_shape(
-        lambda x: padded(x, geometry)[0],
-        jax.ShapeDtypeStruct((first.shape[0], *geometry.input_size, first.shape[-1]), first.dtype),
-    ).shape
-    x = lax.pad(
-        first,
-        jnp.zeros((), first.dtype),
-        [(0, big - small, 0) for big, small in zip(whole, first.shape, strict=True)],
-    )
-    x = lax.fori_loop(1, number_of_taps, place, x)
+    like = jax.eval_shape(of_tap, jnp.zeros((), int))
+    n, *_, c = like.shape
+    unpadded = like.update(shape=(n, *geometry.input_size, c))
+    whole = like.update(shape=jax.eval_shape(lambda x: padded(x, geometry)[0], unpadded).shape)
+    x = lax.fori_loop(0, number_of_taps, place, zeros_of(whole))
     for axis, (size, (lo, _)) in enumerate(zip(geometry.input_size, geometry.padding, strict=True)):
-        x = pad(x, axis, -lo, lo + size - whole[axis + 1])
+        x = pad(x, axis, -lo, lo + size - whole.shape[axis + 1])
     return x
 
 

@@ -67,6 +67,8 @@ class Algorithm:
         `solve(slot, *operands, geometry=…, dtypes=…)` in place of a precision.
       then: The algorithms to leave it to.
       times: How often the problem that it leaves is solved.
+      transforms: Whether it works in another basis: not for integers, and its rounding errors are
+        relative to the norms of the operands, not to the terms of each element.
     """
 
     corners: Mapping[str, Corner]
@@ -75,6 +77,7 @@ class Algorithm:
     leaves: Callable[[Problem], Problem] | None = None
     then: tuple[str, ...] = ("direct", "widened")
     times: Callable[[Problem], int] = lambda problem: 1
+    transforms: bool = False
 
 
 def _folding(into: Callable[[int], str], slots: str = "xky") -> Algorithm:
@@ -121,6 +124,7 @@ _ALL: dict[str, Algorithm] = {
         },
         _fourier.why_not,
         _costs.fourier,
+        transforms=True,
     ),
     "taps": Algorithm(
         {"x": _taps.taps_input_vjp, "k": _taps.taps_kernel_vjp, "y": _shifts.shift_forward},
@@ -247,7 +251,7 @@ def plans(problem: Problem, each_element: bool = False) -> tuple[Plan, ...]:
     `each_element` leaves out those whose rounding errors are relative to the norms of the operands
     and not to the terms of each element.
     """
-    names = [name for name in _ALL if not (each_element and name == "fourier")]
+    names = [name for name, known in _ALL.items() if not (each_element and known.transforms)]
     found = (_plan(name, problem, each_element) for name in names if not why_not(name, problem))
     return tuple(sorted(found, key=lambda plan: plan.cost))
 
@@ -290,8 +294,8 @@ def execute(
 def why_not(name: str, problem: Problem, dtypes: Iterable[np.dtype] = ()) -> str:
     """What keeps an algorithm from computing a corner of these dtypes; empty if nothing does."""
     algorithm = _ALL[name]
-    if name == "fourier" and not all(jnp.issubdtype(dtype, jnp.inexact) for dtype in dtypes):
-        return "sines and cosines are no integers"
+    if algorithm.transforms and not all(jnp.issubdtype(dtype, jnp.inexact) for dtype in dtypes):
+        return "its basis is not one of integers"
     if problem.slot not in algorithm.corners:
         return "it has no such corner"
     return algorithm.why_not(problem)

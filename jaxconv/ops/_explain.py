@@ -138,7 +138,7 @@ def _explained(slot, shapes, params, *, platform: str, times: int) -> ExplainedC
         )
     else:
         choice = lowering.choose(problem, platform, params["dtypes"], params["precision"], impl)
-    plans = [plan for plan in lowering.plans(problem) if platform == "cpu"] if not nothing else []
+    plans = [*lowering.plans(problem)] if platform == "cpu" and not nothing else []
     refused = {name: lowering.why_not(name, problem) for name in lowering.ALGORITHMS}
     refused |= {plan.name: "made for GPUs" for plan in plans if plan.cost == math.inf}
     return ExplainedCorner(
