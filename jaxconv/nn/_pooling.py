@@ -7,7 +7,19 @@ from .._geometry import Padding, Size, listed
 from .._typing import Array
 
 
-class MaxPool(nnx.Module):
+class _Windows(nnx.Module):
+    """Where the windows of a pool lie; sizes as lists, not arrays, which NNX would trace."""
+
+    def __init__(
+        self, window_shape: Size, strides: Size | None, padding: Padding, window_dilation: Size
+    ):
+        self.window_shape = listed(window_shape)
+        self.strides = listed(strides)
+        self.padding = listed(padding)
+        self.window_dilation = listed(window_dilation)
+
+
+class MaxPool(_Windows):
     """The largest element of each window. See `jaxconv.max_pool`, whose arguments it takes.
 
     Args:
@@ -34,10 +46,7 @@ class MaxPool(nnx.Module):
         window_dilation: Size = 1,
         ties: str = "first",
     ):
-        self.window_shape = listed(window_shape)
-        self.strides = listed(strides)
-        self.padding = listed(padding)
-        self.window_dilation = listed(window_dilation)
+        super().__init__(window_shape, strides, padding, window_dilation)
         self.ties = ties
 
     def __call__(self, x: Array) -> Array:
@@ -64,7 +73,7 @@ class MinPool(MaxPool):
     _function = staticmethod(ops.min_pool)
 
 
-class SumPool(nnx.Module):
+class SumPool(_Windows):
     """The sum of each window. See `jaxconv.sum_pool`, whose arguments it takes.
 
     Args:
@@ -88,10 +97,7 @@ class SumPool(nnx.Module):
         *,
         window_dilation: Size = 1,
     ):
-        self.window_shape = listed(window_shape)
-        self.strides = listed(strides)
-        self.padding = listed(padding)
-        self.window_dilation = listed(window_dilation)
+        super().__init__(window_shape, strides, padding, window_dilation)
 
     def __call__(self, x: Array) -> Array:
         return ops.sum_pool(
@@ -99,7 +105,7 @@ class SumPool(nnx.Module):
         )
 
 
-class AvgPool(nnx.Module):
+class AvgPool(_Windows):
     """The mean of each window. See `jaxconv.avg_pool`, whose arguments it takes.
 
     Args:
@@ -124,10 +130,7 @@ class AvgPool(nnx.Module):
         window_dilation: Size = 1,
         count_include_pad: bool = True,
     ):
-        self.window_shape = listed(window_shape)
-        self.strides = listed(strides)
-        self.padding = listed(padding)
-        self.window_dilation = listed(window_dilation)
+        super().__init__(window_shape, strides, padding, window_dilation)
         self.count_include_pad = count_include_pad
 
     def __call__(self, x: Array) -> Array:
@@ -141,7 +144,7 @@ class AvgPool(nnx.Module):
         )
 
 
-class LpPool(nnx.Module):
+class LpPool(_Windows):
     """The p-norm of each window. See `jaxconv.lp_pool`, whose arguments it takes.
 
     Args:
@@ -166,18 +169,15 @@ class LpPool(nnx.Module):
         *,
         window_dilation: Size = 1,
     ):
+        super().__init__(window_shape, strides, padding, window_dilation)
         self.p = p
-        self.window_shape = listed(window_shape)
-        self.strides = listed(strides)
-        self.padding = listed(padding)
-        self.window_dilation = listed(window_dilation)
 
     def __call__(self, x: Array) -> Array:
         options = {"window_dilation": self.window_dilation}
         return ops.lp_pool(x, self.p, self.window_shape, self.strides, self.padding, **options)
 
 
-class MaxUnpool(nnx.Module):
+class MaxUnpool(_Windows):
     """Maxima put back where they were. See `jaxconv.max_unpool`, whose arguments it takes.
 
     Args:
@@ -205,10 +205,7 @@ class MaxUnpool(nnx.Module):
         output_size: tuple[int, ...] | None = None,
         overlap: str = "sum",
     ):
-        self.window_shape = listed(window_shape)
-        self.strides = listed(strides)
-        self.padding = listed(padding)
-        self.window_dilation = listed(window_dilation)
+        super().__init__(window_shape, strides, padding, window_dilation)
         self.output_size = output_size
         self.overlap = overlap
 
