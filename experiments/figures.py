@@ -59,21 +59,37 @@ def _draw_curves(axes, curves, ylabel, styles=None):
             axes.fill_between(epochs, least, most, alpha=0.2, color=line.get_color(), linewidth=0)
     axes.set(xlabel="epoch", ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_yscale("log", nonpositive="mask")  # a gap where no image was wrong
+    drawn = np.concatenate([np.mean(values, axis=0) for values in curves.values()])
+    if np.any(drawn == 0) and np.any(drawn > 0):  # no image was wrong: zero gets a place below
+        axes.set_yscale("symlog", linthresh=drawn[drawn > 0].min(), linscale=0.2)
+        axes.set_ylim(bottom=0)
+    else:
+        axes.set_yscale("log", nonpositive="mask")
     axes.grid(alpha=0.3)
 
 
 def _in_percent(axes):
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_locator(_Ticks(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g} %")
     axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+class _Ticks(LogLocator):
+    """Ticks of a logarithmic axis, and one at zero where it has a place."""
+
+    def __call__(self):
+        least, most = self.axis.get_view_interval()
+        if least > 0:
+            return super().__call__()
+        threshold = self.axis.get_transform().linthresh
+        return [0, *(tick for tick in self.tick_values(threshold, most) if tick >= threshold)]
 
 
 def _in_plain_numbers(axes):
     least, most = axes.get_ylim()
     is_wide = most > 5 * least  # with a few ticks of 1, 2, 5, 10 in it
     narrow = MaxNLocator(8, steps=[1, 2, 5, 10])
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if is_wide else narrow)
+    axes.yaxis.set_major_locator(_Ticks(subs=(1, 2, 5)) if is_wide else narrow)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.4g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
 

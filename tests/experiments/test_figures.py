@@ -17,6 +17,18 @@ def test_learning_curves(tmp_path):
     figure.savefig(tmp_path / "curves.png")
 
 
+def test_an_error_of_zero_has_a_place():
+    """No image was wrong: on a logarithmic axis the curve would have a gap."""
+    figure = learning_curves({"a": [[0.1, 0.02, 0.0, 0.003, 0.0]]}, "test error")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    (line,) = axes.get_lines()
+    assert np.isfinite(axes.transData.transform(line.get_xydata())).all()
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels[0] == "0 %"
+    assert {"0.5 %", "1 %", "10 %"} <= set(labels)
+
+
 def test_reconstructions_stand_below_the_originals(tmp_path):
     rng = np.random.default_rng(0)
     originals, ours = rng.random((2, 3, 28, 28, 1))
