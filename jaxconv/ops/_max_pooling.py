@@ -151,8 +151,7 @@ def _max(x: Array, geometry: Geometry, ties: str) -> Array:
 def _max_jvp(geometry, ties, primals, tangents):
     (x,), (x_dot,) = primals, tangents
     if ties == "first":
-        y, m = max_and_taps(x, geometry)
-        return y, window_gather(x_dot, m, geometry=geometry)  # max_pool (3)
+        return jax.jvp(lambda x: max_and_taps(x, geometry)[0], (x,), (x_dot,))
     y = _max(x, geometry, ties)
     fixed = lax.stop_gradient((x, y))  # E is locally constant, as m is
     y_dot = window_equals(x_dot, *fixed, geometry=geometry)
