@@ -9,7 +9,7 @@ functions of the operands in slot order (x, k, y, less the corner's own) and sta
     phases     strides and input dilation taken apart: sub-pixel convolution, space to depth
     tiles      windows that do not overlap: a matrix product without copies of pixels
     strips     few channels: rows cut into strips, with a banded kernel
-    taps       depthwise: shifted slices times numbers
+    taps       few channels a group, depthwise too: shifted slices times numbers
     fourier    large windows: a basis in which the trilinear form is diagonal
     group_by_group  feature groups in a loop, each with the algorithm that suits it
     widened    the direct convolution where XLA of JAX 0.10 is slow at what was asked for

@@ -54,6 +54,18 @@ def examples_as_channels(
     return jnp.moveaxis(split, 1, -1).reshape(c // groups, *spatial, groups * n)
 
 
+def by_group(a: Shaped[Array, "*rest channels"], groups: int) -> Shaped[Array, "*rest g c_g"]:
+    """Give feature groups an axis of their own: `(…, channels)` to `(…, g, channels/g)`."""
+    *rest, channels = a.shape
+    return a.reshape(*rest, groups, channels // groups)
+
+
+def taps_by_group(kernel: Kernel, groups: int) -> Shaped[Array, "taps c_g g o_g"]:
+    """The taps of `(*window, c/g, o)` one after the other, the output channels by group."""
+    *_, c, o = kernel.shape
+    return kernel.reshape(-1, c, groups, o // groups)
+
+
 def add_up(terms: Iterable[Array]) -> Array:
     """The sum of at least one array, from the first to the last."""
     return reduce(operator.add, terms)

@@ -8,13 +8,17 @@ them again); they need only be right to within the factor by which algorithms di
 
 import math
 
-from . import _fourier, _patches, _phases, _strips, _widened
+from . import _fourier, _patches, _phases, _strips, _taps, _widened
 from ._arrays import IS_JAX_0_10
 from ._problem import Problem
 
 # Operations that fit in the time in which one number is copied through memory, and with a stride.
 _COPIED = 150.0
 _STRIDED = 250.0
+# And in the time in which a loop reads one, and writes one, in passing.
+_STREAMED = 30.0
+# Numbers of an array that stays in the caches that cores share.
+_CACHED = 4e6
 # Operations in the time that it takes to start one more kernel, or one more turn of a loop.
 _LAUNCH = 5e6
 
@@ -39,7 +43,9 @@ def direct(problem: Problem) -> float:
         positions, rows, columns = geometry.input_size, o, c
     taps = math.prod(geometry.window)
     operations = 2.0 * n * math.prod(positions) * taps * c * o * geometry.groups
-    slow *= _thin(rows * taps) * (_thin(columns) if columns > 1 else _ONE_COLUMN)
+    # Patches of few channels are packed a few numbers at a time; of one, a row of the window.
+    packed = 20 if rows == 1 else 45 if rows <= 16 else 16
+    slow *= _thin(rows * taps, packed) * (_thin(columns) if columns > 1 else _ONE_COLUMN)
     slow *= _spaced(math.prod(spacing), 1.1, 1.8) * _spaced(math.prod(dilation), 0.33, 3.5)
     if geometry.rank == 2 and taps * c * o > _CACHED_KERNEL:
         slow *= 1.5
@@ -118,8 +124,21 @@ def _thin(size: int | float, half: int = 16) -> float:
 
 
 def taps(problem: Problem) -> float:
-    """Multiplications at the rate of the caches, for each tap."""
-    return _LAUNCH + (40.0 if problem.slot == "k" else 20.0) * problem.operations
+    """Multiplications at the rate of the caches, for each term."""
+    slot, geometry, n, c, o = problem
+    if slot == "k":
+        return _LAUNCH + 40.0 * problem.operations
+    copied = n * c * math.prod(geometry.input_size)
+    c, o = c // geometry.groups, o // geometry.groups
+    if slot == "x" and set(geometry.strides) != {1}:
+        return _LAUNCH + 20.0 * problem.operations + (_STRIDED * copied if c > 1 else 0.0)
+    inner, vector = (o, c) if slot == "x" else (c, o)
+    # A loop runs along the channels that the sum leaves, or, depthwise, along the groups.
+    slow = 4.0 if inner == vector == 1 else 1.5 * _thin(vector, 8) * (1 + inner / 16)
+    loops = -(-_taps.terms(problem) // _taps.TERMS)
+    outputs = problem.operations / (2 * _taps.terms(problem))
+    passed_on = outputs * (loops - 1) if outputs > _CACHED else 0.0
+    return _LAUNCH + slow * problem.operations + _STREAMED * (copied + passed_on)
 
 
 def strips(problem: Problem) -> float:

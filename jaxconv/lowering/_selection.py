@@ -127,7 +127,7 @@ _ALL: dict[str, Algorithm] = {
         transforms=True,
     ),
     "taps": Algorithm(
-        {"x": _taps.taps_input_vjp, "k": _taps.taps_kernel_vjp, "y": _shifts.shift_forward},
+        {"x": _taps.taps_input_vjp, "k": _taps.taps_kernel_vjp, "y": _taps.taps_forward},
         _taps.why_not,
         _costs.taps,
     ),

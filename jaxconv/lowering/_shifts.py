@@ -22,7 +22,7 @@ from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array, Input, Kernel, Output
-from ._arrays import Dtypes, add_up, to_accumulator
+from ._arrays import Dtypes, add_up, by_group, taps_by_group, to_accumulator
 from ._placing import Sides, place, spelled_out, take_back
 from ._problem import Problem
 from ._sliding import MAX_TAPS
@@ -40,8 +40,8 @@ def shift_forward(
 ) -> Output:
     """∂T/∂y: (1)."""
     x, kernel = to_accumulator(dtypes[2], x, kernel)
-    taps = zip(_slices(x, geometry), _taps_of(kernel, geometry), strict=True)
-    y = add_up(_forward(_by_group(x_r, geometry), k_r, precision) for x_r, k_r in taps)
+    taps = zip(_slices(x, geometry), taps_by_group(kernel, geometry.groups), strict=True)
+    y = add_up(_forward(by_group(x_r, geometry.groups), k_r, precision) for x_r, k_r in taps)
     return y.reshape(x.shape[0], *geometry.output_size, -1).astype(dtypes[2])
 
 
@@ -51,8 +51,8 @@ def shift_input_vjp(
     """∂T/∂x: the first of (2)."""
     kernel, y = to_accumulator(dtypes[0], kernel, y)
     sides, whole = spelled_out(geometry, padding=True)
-    errors, rows = _by_group(y, geometry), (y.shape[0], *geometry.output_size)
-    taps = zip(_places(whole), _taps_of(kernel, geometry), strict=True)
+    errors, rows = by_group(y, geometry.groups), (y.shape[0], *geometry.output_size)
+    taps = zip(_places(whole), taps_by_group(kernel, geometry.groups), strict=True)
     x = add_up(place(_input_vjp(errors, k_r, precision).reshape(*rows, -1), at) for at, k_r in taps)
     return take_back(x, sides).astype(dtypes[0])
 
@@ -62,9 +62,10 @@ def shift_kernel_vjp(
 ) -> Kernel:
     """∂T/∂k: the second of (2)."""
     x, y = to_accumulator(dtypes[1], x, y)
-    errors = _by_group(y, geometry)
+    errors = by_group(y, geometry.groups)
     taps = [
-        _kernel_vjp(_by_group(x_r, geometry), errors, precision) for x_r in _slices(x, geometry)
+        _kernel_vjp(by_group(x_r, geometry.groups), errors, precision)
+        for x_r in _slices(x, geometry)
     ]
     return jnp.stack(taps).reshape(*geometry.window, -1, y.shape[-1]).astype(dtypes[1])
 
@@ -89,18 +90,6 @@ def _kernel_vjp(x: Array, y: Array, precision: lax.PrecisionLike) -> Array:
         return jnp.sum(x * y, axis=range(x.ndim - 2))
     pixels = "abdefhijklm"[: x.ndim - 2]
     return jnp.einsum(f"{pixels}gc,{pixels}go->cgo", x, y, precision=precision)
-
-
-def _by_group(a: Array, geometry: Geometry) -> Array:
-    """`(…, channels)` to `(…, g, channels/g)`."""
-    *rest, channels = a.shape
-    return a.reshape(*rest, geometry.groups, channels // geometry.groups)
-
-
-def _taps_of(kernel: Array, geometry: Geometry) -> Array:
-    """The kernel as `(|R|, c/g, g, o/g)`."""
-    grouped = _by_group(kernel, geometry)
-    return grouped.reshape(-1, *grouped.shape[geometry.rank :])
 
 
 def _slices(x: Array, geometry: Geometry) -> Iterator[Array]:

@@ -1,21 +1,26 @@
-"""Depthwise convolutions on a CPU, tap by tap: what `_shifts.py` says, with two sums reordered.
+"""Few channels a feature group on a CPU, tap by tap: what `_shifts.py` says, with sums reordered.
 
-With one input channel a feature group there is nothing to contract but the taps, and a product is a
-multiplication of vectors along the channels:
+With a few input channels there is little to contract but the taps, and a product is one number, or
+a few, times a vector along the output's channels:
 
-    y[n,p,c,m] = Σ_r x[n, s·p + d·r - lo, c] k[r,c,m]            for m < c_out/c_in             (1)
+    y[n,p,g,m] = Σ_r,c x[n, s·p + d·r - lo, g,c] k[r,c,g,m]     for c < c_in/g, m < c_out/g     (1)
 
-The forward pass is that of `_shifts.py`. The input gradient, the transpose of (1) in x, places each
-product where its tap lies, in phases, or is a convolution of the form (1) itself where there are no
-strides. The kernel gradient,
+A loop over the output adds up a few of these terms, as many as leave the kernel's vectors in the
+registers of a core; the next loop goes on with its result. Depthwise, c = m = 1, the vectors run
+along the groups.
 
-    k_bar[r,c,m] = Σ_n,p x[n, s·p + d·r - lo, c] y[n,p,c,m]                                     (2)
+The input gradient, the transpose of (1) in x, is a convolution of the form (1) itself where there
+are no strides; else each product is placed where its tap lies, in phases. The kernel gradient, here
+for one input channel a group,
+
+    k_bar[r,g,m] = Σ_n,p x[n, s·p + d·r - lo, g] y[n,p,g,m]                                     (2)
 
 walks along the first spatial axis and adds whole rows to one accumulator a tap, because a reduction
 over all but the innermost axis at once runs at a tenth of the memory's rate.
 
-Cost: 2·n·|P|·|R|·c_out operations at the rate of the caches, not that of matrix products. Needs
-one input channel a group and no input dilation.
+Cost: 2·n·|P|·|R|·c·c_out/g operations at the rate of the caches, not that of matrix products; the
+output is written, and read again, once for every nine terms. Needs few terms in an element, at most
+128, and no input dilation.
 """
 
 import math
@@ -25,14 +30,26 @@ from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array, Input, Kernel, Output
-from ._arrays import IS_JAX_0_10, Dtypes, add_up, rotated, sum_in_loop, to_accumulator
+from ._arrays import (
+    IS_JAX_0_10,
+    Dtypes,
+    add_up,
+    by_group,
+    rotated,
+    sum_in_loop,
+    taps_by_group,
+    to_accumulator,
+)
 from ._problem import Problem
-from ._shifts import shift_forward
 from ._sliding import MAX_TAPS, all_taps, padded, place_all_taps
 
 # Examples whose products are added up before they go to the accumulator. XLA of JAX 0.10 makes slow
 # loops of more than one.
 _EXAMPLES = 1 if IS_JAX_0_10 else 4
+
+# Terms that one loop adds up. With twelve, and a vector of the kernel for each, some cases take
+# twice as long.
+TERMS = 9
 
 
 def why_not(problem: Problem) -> str:
@@ -42,29 +59,59 @@ def why_not(problem: Problem) -> str:
         return "the input is dilated"
     if not geometry.rank:
         return "there is no spatial axis"
-    if math.prod(geometry.window) > MAX_TAPS:
-        return f"there are more than {MAX_TAPS} taps to unroll"
     if 0 in geometry.output_size:
         return "the output is empty"
-    return "" if problem.c == geometry.groups else "feature groups have more than one channel"
+    if problem.slot == "k" and problem.c != geometry.groups:
+        return "feature groups have more than one channel"
+    if terms(problem) > MAX_TAPS:
+        return f"there are more than {MAX_TAPS} terms to unroll"
+    return ""
+
+
+def terms(problem: Problem) -> int:
+    """How many products are unrolled: the taps, times the channels that are summed over."""
+    channels = {"y": problem.c, "x": problem.o, "k": problem.geometry.groups}[problem.slot]
+    return math.prod(problem.geometry.window) * channels // problem.geometry.groups
+
+
+def taps_forward(
+    x: Input, kernel: Kernel, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
+) -> Output:
+    """∂T/∂y: (1)."""
+    x, kernel = to_accumulator(dtypes[2], x, kernel)
+    pixels, whole = padded(by_group(x, geometry.groups), geometry)
+    # Or each loop would pad anew, for each of its terms, and read a kernel that was turned in the
+    # order that it had before.
+    pixels, flat = lax.optimization_barrier((pixels, kernel.reshape(-1)))
+    k = taps_by_group(flat.reshape(kernel.shape), geometry.groups)
+    taps = zip(all_taps(pixels, whole), k, strict=True)
+    terms = [(x_r[..., c : c + 1], k_r[c]) for x_r, k_r in taps for c in range(len(k_r))]
+    total, *sums = (
+        add_up(x_r * k_r for x_r, k_r in terms[start : start + TERMS])
+        for start in range(0, len(terms), TERMS)
+    )
+    for more in sums:
+        total = lax.optimization_barrier(total) + more
+    return total.reshape(*total.shape[:-2], -1).astype(dtypes[2])
 
 
 def taps_input_vjp(
     kernel: Kernel, y: Output, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
 ) -> Input:
     """∂T/∂x: the error times each tap, placed where the tap lies."""
-    if set(geometry.strides) == {1} and kernel.shape[-1] == geometry.groups:
+    if set(geometry.strides) == {1}:
         # (G') is (G) then, and (1) reads each error in place: faster than to place each product.
         back = {"geometry": geometry.transposed(), "dtypes": dtypes[::-1], "precision": precision}
-        return shift_forward(y, rotated(kernel, geometry.groups), **back)
+        return taps_forward(y, rotated(kernel, geometry.groups), **back)
     kernel, y = to_accumulator(dtypes[0], kernel, y)
-    k = kernel.reshape(math.prod(geometry.window), geometry.groups, -1)
-    errors = y.reshape(*y.shape[:-1], geometry.groups, -1)
+    k = jnp.swapaxes(taps_by_group(kernel, geometry.groups), 1, 2)
+    errors = by_group(y, geometry.groups)
 
     def term(tap: int) -> Array:
-        return add_up(errors[..., m] * k[tap, :, m] for m in range(k.shape[-1]))
+        return add_up(errors[..., m : m + 1] * k[tap, ..., m] for m in range(k.shape[-1]))
 
-    return place_all_taps(term, geometry).astype(dtypes[0])
+    x = place_all_taps(term, geometry)
+    return x.reshape(*x.shape[:-2], -1).astype(dtypes[0])
 
 
 def taps_kernel_vjp(
@@ -72,7 +119,7 @@ def taps_kernel_vjp(
 ) -> Kernel:
     """∂T/∂k: for each tap the sum over examples and positions of input times error."""
     x, y = to_accumulator(dtypes[1], x, y)
-    errors = y.reshape(*y.shape[:-1], geometry.groups, -1)
+    errors = by_group(y, geometry.groups)
     pixels, whole = padded(x[..., None], geometry)
     (first, *others), rest = whole.axes(), whole.spatial(1)
 

@@ -182,7 +182,8 @@ SELECTED = [  # as measured on two AVX-512 cores, from JAX 0.11 on
     ("y", geometry_of((32, 32), (3, 3), 1, "SAME"), (128, 64, 64), "direct"),
     ("x", geometry_of((32, 32), (3, 3), 1, "SAME"), (128, 64, 64), "direct"),
     ("y", geometry_of((32, 32), (3, 3)), (128, 64, 64), "direct"),
-    ("y", geometry_of((32, 32), (3, 3), 1, "SAME"), (128, 3, 64), "direct"),
+    ("y", geometry_of((32, 32), (3, 3), 1, "SAME"), (128, 3, 64), "taps"),
+    ("y", geometry_of((32, 32, 32), (3, 3, 3), 1, "SAME"), (8, 1, 16), "taps"),
     ("y", geometry_of((14, 14), (3, 3), 1, "SAME"), (32, 256, 256), "direct"),
     ("y", geometry_of((64, 64), (16, 16), 4), (8, 32, 64), "phases > direct"),
 ]
