@@ -8,6 +8,7 @@ functions of the operands in slot order (x, k, y, less the corner's own) and sta
     patches    taps folded into channels: im2col and its relatives, a matrix product
     phases     strides and input dilation taken apart: sub-pixel convolution, space to depth
     tiles      windows that do not overlap: a matrix product without copies of pixels
+    halves     what these leave of a kernel gradient: two products of tall matrices at once
     strips     few channels: rows cut into strips, with a banded kernel
     taps       few channels a group, depthwise too: shifted slices times numbers
     fourier    large windows: a basis in which the trilinear form is diagonal

@@ -30,8 +30,10 @@ def direct(problem: Problem) -> float:
         return _LAUNCH + _product(problem)
     c, o = c / geometry.groups, o / geometry.groups
     if slot == "k":
-        slow, few = _DIRECT_KERNEL_VJP[min(geometry.rank, 3)]
+        least, single, few = _DIRECT_KERNEL_VJP[min(geometry.rank, 3)]
+        slow = least + single / math.prod(geometry.window)
         slow *= _thin(c, few) * _thin(o) * _ynnpack(problem)
+        slow *= 2.5 if geometry.rank == 1 and geometry.strides[0] > 1 else 1.0
         slow *= _KERNEL_GROUPS if geometry.groups > 1 else 1.0
         return _LAUNCH + slow * problem.operations
     slow = (_VOLUME if geometry.rank > 2 else 1.0) * (_GROUPS if geometry.groups > 1 else 1.0)
@@ -52,13 +54,15 @@ def direct(problem: Problem) -> float:
     return _LAUNCH + slow * operations * _ynnpack(problem)
 
 
-# XLA convolves the input with a window as large as the error's map for a kernel gradient, and
-# falls back to a slower implementation where there are three axes or feature groups.
-_DIRECT_KERNEL_VJP = {1: (1.5, 6), 2: (3.3, 2), 3: (10.0, 2)}  # and for fewer channels
+# XLA convolves the input with a window as large as the error's map for a kernel gradient, the
+# slower the fewer places there are in the result, the taps. It falls back to a slower
+# implementation where there are three axes or feature groups. By rank: the factor for many taps,
+# what is added to it for a single one, and the number of channels at which it doubles.
+_DIRECT_KERNEL_VJP = {1: (1.3, 2.0, 6), 2: (1.2, 10.0, 2), 3: (10.0, 0.0, 2)}
 _VOLUME = 5.0
 # Numbers of a kernel that fits in the caches of a core.
 _CACHED_KERNEL = 1e6
-_GROUPS, _KERNEL_GROUPS = 7.0, 2.0
+_GROUPS, _KERNEL_GROUPS = 7.0, 4.0
 # What a direct convolution does for each pixel of a group, however few its channels are.
 _GROUP_S_PIXEL = 1.1e4
 # A product with a vector, not a matrix.
@@ -106,16 +110,18 @@ def _product(problem: Problem) -> float:
     """A matrix product for each group."""
     slot, geometry, n, c, o = problem
     if slot == "k":
-        return problem.operations * _tall(c, o)
+        return problem.operations * _thin(c, 32) * _thin(o, 64) * _thin(n, 256)
     c, o = c / geometry.groups, o / geometry.groups
     inner, columns = (c, o) if slot == "y" else (o, c)
     return problem.operations * _thin(n, 8) * _thin(inner, 8) * _thin(columns)
 
 
-def _tall(rows: int | float, columns: int | float) -> float:
-    """The factor for two tall matrices, contracted over their length, that leave `rows` by
-    `columns`: a kernel gradient's."""
-    return _thin(rows) * _thin(columns, 64)
+def halves(problem: Problem) -> float:
+    """Two matrix products at once, the narrower matrix first."""
+    *_, n, c, o = problem
+    slow = _thin(min(c, o), 32) * _thin(max(c, o)) * _thin(n, 256)
+    slow *= 1.3 if c * o > _CACHED_KERNEL else 1.0
+    return _LAUNCH + slow * problem.operations
 
 
 def _thin(size: int | float, half: int = 16) -> float:
@@ -142,19 +148,15 @@ def taps(problem: Problem) -> float:
 
 
 def strips(problem: Problem) -> float:
-    """A matrix product with a band of zeros around the kernel's rows."""
+    """Patches of strips, and a matrix product with a band of zeros around the kernel's rows."""
     slot, geometry, n, c, o = problem
     strip, row = _strips.strip_length(geometry), geometry.window[-1]
     wasted = (strip + row - 1) / row
     outer = math.prod(geometry.window[:-1]) * math.prod(geometry.output_size)
     patches = n * outer * c * (strip + row - 1) / strip
-    rows = math.prod(geometry.window[:-1]) * (strip + row - 1) * c
-    slow = _tall(rows, strip * o) if slot == "k" else _thin(strip * o)
-    return (
-        _LAUNCH
-        + problem.operations * wasted * slow
-        + _COPIED * (2 if slot == "x" else 1.5) * patches
-    )
+    if slot == "k":
+        return _LAUNCH + _COPIED * 1.5 * patches
+    return _LAUNCH + problem.operations * wasted * _thin(strip * o) + _COPIED * 2 * patches
 
 
 def fourier(problem: Problem) -> float:
@@ -181,8 +183,6 @@ def patches(problem: Problem, into: str) -> float:
         strided = any(spacing[a] > 1 for a in axes)
         # Rows of a few numbers are not copied but moved one by one.
         numbers *= 1 + 1.0 / ((c if s == "x" else o) / geometry.groups)
-        # Groups are exchanged with the places that the product sums over.
-        numbers *= 1.5 if geometry.groups > 1 and slot == "k" else 1
         # Adding up overlapping patches reads and writes them once more than collecting them.
         cost += n * numbers * (_STRIDED if strided else _COPIED) * (1.5 if s == slot else 1)
     return cost
@@ -210,13 +210,14 @@ def group_by_group(problem: Problem) -> float:
 
 
 def tiles(problem: Problem) -> float:
-    """A copy into tiles, unless they are pixels, and a matrix product."""
-    _, geometry, n, c, o = problem
+    """A copy into tiles, unless they are pixels, and a matrix product if that is not left."""
+    slot, geometry, n, c, o = problem
     seen = math.prod(geometry.output_size) * math.prod(geometry.window)
-    copied = 0 if set(geometry.strides) <= {1} else n * c * seen
-    rows, columns = c * math.prod(geometry.window), o
-    slow = _tall(rows, columns) if problem.slot == "k" else _thin(rows, 8) * _thin(columns)
-    return _LAUNCH + slow * problem.operations + _COPIED * copied
+    copied = _COPIED * (0 if set(geometry.strides) <= {1} else n * c * seen)
+    if slot == "k":
+        return _LAUNCH + copied
+    slow = _thin(c * math.prod(geometry.window), 8) * _thin(o)
+    return _LAUNCH + slow * problem.operations + copied
 
 
 def for_gpus(problem: Problem) -> float:

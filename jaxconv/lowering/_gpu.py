@@ -1,8 +1,8 @@
 """Which algorithm computes a corner on a GPU.
 
-Sizes alone decide: tiles where windows do not overlap, which is a matrix product; shifts where
-there is one input channel a group and so no sum over channels; else the routine that cuDNN has for
-the corner, and shifts once more where it has none.
+Sizes alone decide: a matrix product where there is no spatial axis, and where windows do not
+overlap (tiles); shifts where there is one input channel a group and so no sum over channels; else
+the routine that cuDNN has for the corner, and shifts once more where it has none.
 """
 
 from . import _cudnn, _shifts, _tiles
@@ -11,6 +11,8 @@ from ._problem import Problem
 
 def gpu_algorithm(problem: Problem) -> str:
     """The name of the algorithm; the same for each corner."""
+    if not problem.geometry.rank and problem.geometry.groups == 1:
+        return "direct"
     if not _tiles.why_not(problem):
         return "tiles"
     if _is_depthwise(problem) and not _shifts.why_not(problem):

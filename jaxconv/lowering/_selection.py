@@ -24,6 +24,7 @@ from . import (
     _direct,
     _fourier,
     _group_by_group,
+    _halves,
     _patches,
     _phases,
     _shifts,
@@ -63,7 +64,7 @@ class Algorithm:
       corners: For each slot that may be left out, the function that does it.
       why_not: `why_not(problem)` says what keeps it from being used; empty if nothing does.
       cost: Cost of a problem, without that of the problem that it leaves.
-      leaves: The problem that it leaves for another algorithm, or None. Its corners then take
+      leaves: The problem that it leaves for another algorithm, or None. The corner then takes
         `solve(slot, *operands, geometry=…, dtypes=…)` in place of a precision.
       then: The algorithms to leave it to.
       times: How often the problem that it leaves is solved.
@@ -74,8 +75,8 @@ class Algorithm:
     corners: Mapping[str, Corner]
     why_not: Callable[[Problem], str]
     cost: Callable[[Problem], float]
-    leaves: Callable[[Problem], Problem] | None = None
-    then: tuple[str, ...] = ("direct", "widened")
+    leaves: Callable[[Problem], Problem | None] = lambda problem: None
+    then: tuple[str, ...] = ("direct", "widened", "halves")
     times: Callable[[Problem], int] = lambda problem: 1
     transforms: bool = False
 
@@ -111,10 +112,12 @@ _ALL: dict[str, Algorithm] = {
         _widened.why_not,
         _costs.widened,
     ),
+    "halves": Algorithm({"k": _halves.halves_kernel_vjp}, _halves.why_not, _costs.halves),
     "strips": Algorithm(
         {"x": _strips.strip_input_vjp, "k": _strips.strip_kernel_vjp},
         _strips.why_not,
         _costs.strips,
+        _strips.leaves,
     ),
     "fourier": Algorithm(
         {
@@ -135,6 +138,7 @@ _ALL: dict[str, Algorithm] = {
         {"x": _tiles.tile_input_vjp, "k": _tiles.tile_kernel_vjp, "y": _tiles.tile_forward},
         _tiles.why_not,
         _costs.tiles,
+        _tiles.leaves,
     ),
     "phases": Algorithm(
         {slot: partial(_phases.merged, slot) for slot in "xky"},
@@ -229,7 +233,7 @@ def choose(
         if named:
             return Choice(named, "asked for by impl")
     if platform in GPU_PLATFORMS:
-        return Choice(Plan(gpu_algorithm(problem), 0.0), "what XLA runs best on a GPU")
+        return Choice(_direct_plan(gpu_algorithm(problem), problem), "what XLA runs best on a GPU")
     if platform != "cpu":
         return Choice(Plan("direct", 0.0), f"the convolution that XLA knows best on {platform}")
     if not all(dtype in (np.float32, np.float64) for dtype in dtypes):
@@ -259,11 +263,17 @@ def plans(problem: Problem, each_element: bool = False) -> tuple[Plan, ...]:
 def _plan(name: str, problem: Problem, each_element: bool) -> Plan:
     algorithm = _ALL[name]
     own = algorithm.cost(problem)
-    if algorithm.leaves is None:
+    left = algorithm.leaves(problem)
+    if left is None:
         return Plan(name, own)
-    left = plans(algorithm.leaves(problem), each_element)
-    rest = next(plan for plan in left if plan.name in algorithm.then)
+    rest = next(plan for plan in plans(left, each_element) if plan.name in algorithm.then)
     return Plan(name, own + algorithm.times(problem) * rest.cost, rest)
+
+
+def _direct_plan(name: str, problem: Problem) -> Plan:
+    """An algorithm without estimates, what it leaves being computed directly."""
+    left = _ALL[name].leaves(problem)
+    return Plan(name, 0.0, None if left is None else Plan("direct", 0.0))
 
 
 def execute(

@@ -14,6 +14,7 @@ and one feature group. Holds |R|·(S+R-1)/(R·S) copies of x. Wins for c <= 4 or
 """
 
 import math
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from jax import lax
@@ -39,6 +40,17 @@ def why_not(problem: Problem) -> str:
     return "" if strip_length(geometry) else "no length of strip divides the rows of the output"
 
 
+def leaves(problem: Problem) -> Problem | None:
+    """The product that a kernel gradient leaves; the input gradient leaves nothing."""
+    slot, geometry, n, c, o = problem
+    if slot != "k":
+        return None
+    strip, row = strip_length(geometry), geometry.window[-1]
+    rows = n * math.prod(geometry.output_size) // strip
+    seen = math.prod(geometry.window[:-1]) * (strip + row - 1) * c
+    return Problem("k", geometry.spatial(geometry.rank), rows, seen, strip * o)
+
+
 def strip_length(geometry: Geometry) -> int:
     """S: the divisor of the last output size nearest to a window's row; 0 where there is none."""
     size, row = geometry.output_size[-1], geometry.window[-1]
@@ -47,20 +59,16 @@ def strip_length(geometry: Geometry) -> int:
 
 
 def strip_kernel_vjp(
-    x: Input, y: Output, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
+    x: Input, y: Output, *, geometry: Geometry, dtypes: Dtypes, solve: Callable[..., Array]
 ) -> Kernel:
     """∂T/∂k: the band's gradient is one product; the kernel's is the sum over its diagonals."""
     x, y = to_accumulator(dtypes[1], x, y)
+    wide = (x.dtype,) * 3
     c, o = x.shape[-1], y.shape[-1]
     strip, row = strip_length(geometry), geometry.window[-1]
     patches = _patches(x, geometry)
-    over_strips = (((0,), (0,)), ((), ()))
-    band = lax.dot_general(
-        patches.reshape(-1, math.prod(patches.shape[-3:])),
-        y.reshape(-1, strip * o),
-        over_strips,
-        precision=precision,
-    )
+    rows = patches.reshape(-1, math.prod(patches.shape[-3:])), y.reshape(-1, strip * o)
+    band = solve("k", *rows, geometry=geometry.spatial(geometry.rank), dtypes=wide)
     band = band.reshape(-1, strip + row - 1, c, strip, o)
     k = add_up(band[:, a : a + row, :, a] for a in range(strip))  # (1)
     return k.reshape(*geometry.window, c, o).astype(dtypes[1])

@@ -15,6 +15,7 @@ s > R, are never multiplied.
 """
 
 import math
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from jax import lax
@@ -29,11 +30,22 @@ from ._problem import Problem
 def why_not(problem: Problem) -> str:
     """What keeps windows from being tiles; empty if (1) holds."""
     geometry = problem.geometry
+    if not geometry.rank:
+        return "there is no spatial axis"
     if not all(r == 1 or (r <= s and d == 1) for _, r, _, s, _, _, d in geometry.axes()):
         return "windows overlap or are dilated"
     if geometry.groups > 1:
         return "there are feature groups"
     return "the input is dilated" if any(e > 1 for e in geometry.input_dilation) else ""
+
+
+def leaves(problem: Problem) -> Problem | None:
+    """The product that a kernel gradient leaves; the other corners leave nothing."""
+    slot, geometry, n, c, o = problem
+    if slot != "k":
+        return None
+    rows, columns = n * math.prod(geometry.output_size), c * math.prod(geometry.window)
+    return Problem("k", geometry.spatial(geometry.rank), rows, columns, o)
 
 
 def tile_forward(
@@ -59,10 +71,11 @@ def tile_input_vjp(
 
 
 def tile_kernel_vjp(
-    x: Input, y: Output, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
+    x: Input, y: Output, *, geometry: Geometry, dtypes: Dtypes, solve: Callable[..., Array]
 ) -> Kernel:
-    """∂T/∂k: transposed patches times errors."""
-    k = product(_patches(x, geometry), _rows(y), (0, 0), dtypes[1], precision)
+    """∂T/∂k: transposed patches times errors, a kernel gradient without spatial axes."""
+    inner = geometry.spatial(geometry.rank)
+    k = solve("k", _patches(x, geometry), _rows(y), geometry=inner, dtypes=dtypes)
     return k.reshape(*geometry.window, x.shape[-1], y.shape[-1])
 
 

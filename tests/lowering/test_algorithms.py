@@ -37,10 +37,11 @@ GEOMETRIES = [
     ((5, 4, 6), (2, 2, 3), (2, 1, 1), "VALID", 1, (1, 2, 1), 1, 2, 5),
     ((6, 4, 5), (2, 3, 3), 2, "SAME", 1, 1, 2, 2, 4),
     ((1, 5), (2, 2), 1, ((-3, 5), (5, -6)), 1, 1, 1, 2, 4),  # crops more than there is
+    ((), (), 1, "VALID", 1, 1, 1, 2, 5),
 ]
 # An algorithm is the same in either precision, but for what it calls: float32 where each is tried
 # once, and where lax was wrong.
-IN_SINGLE = [GEOMETRIES[index] for index in (4, 8, 9, 14, 16, 20)]
+IN_SINGLE = [GEOMETRIES[index] for index in (4, 8, 9, 14, 16, 20, -1)]
 
 
 def execute_all(plans, operands, **options):
@@ -141,6 +142,15 @@ def test_every_algorithm_is_tried_above(name, geometries):
 
     slots = {slot for slot in "xky" for geometry in geometries if applies(slot, geometry)}
     assert slots == set(lowering.ALGORITHMS[name])
+
+
+@pytest.mark.parametrize(("n", "c", "o"), [(8, 3, 5), (8, 5, 3), (7, 5, 3)])
+@pytest.mark.usefixtures("float64")
+def test_halves_of_even_and_odd_lengths(n, c, o, normal):
+    x, y, geometry = normal((n, c)), normal((n, o)), geometry_of((), ())
+    options = {"geometry": geometry, "dtypes": (np.dtype("float64"),) * 3, "precision": None}
+    k = lowering.ALGORITHMS["halves"]["k"](x, y, **options)
+    np.testing.assert_allclose(k, np.asarray(x).T @ np.asarray(y), rtol=1e-14, atol=1e-14)
 
 
 @pytest.mark.parametrize("n", [7, 12])  # with and without a rest
