@@ -10,6 +10,7 @@ import math
 
 from . import _fourier, _patches, _phases, _strips, _taps, _widened
 from ._arrays import IS_JAX_0_10
+from ._blocks import NUMBERS
 from ._problem import Problem
 
 # Operations that fit in the time in which one number is copied through memory, and with a stride.
@@ -18,7 +19,7 @@ _STRIDED = 250.0
 # And in the time in which a loop reads one, and writes one, in passing.
 _STREAMED = 30.0
 # Numbers of an array that stays in the caches that cores share.
-_CACHED = 4e6
+_CACHED = 5e6
 # Operations in the time that it takes to start one more kernel, or one more turn of a loop.
 _LAUNCH = 5e6
 
@@ -28,14 +29,9 @@ def direct(problem: Problem) -> float:
     slot, geometry, n, c, o = problem
     if not geometry.rank:
         return _LAUNCH + _product(problem)
-    c, o = c / geometry.groups, o / geometry.groups
     if slot == "k":
-        least, single, few = _DIRECT_KERNEL_VJP[min(geometry.rank, 3)]
-        slow = least + single / math.prod(geometry.window)
-        slow *= _thin(c, few) * _thin(o) * _ynnpack(problem)
-        slow *= 2.5 if geometry.rank == 1 and geometry.strides[0] > 1 else 1.0
-        slow *= _KERNEL_GROUPS if geometry.groups > 1 else 1.0
-        return _LAUNCH + slow * problem.operations
+        return _LAUNCH + _direct_kernel_vjp(problem) * problem.operations
+    c, o = c / geometry.groups, o / geometry.groups
     slow = (_VOLUME if geometry.rank > 2 else 1.0) * (_GROUPS if geometry.groups > 1 else 1.0)
     if slot == "y":
         dilation, spacing = geometry.input_dilation, geometry.strides
@@ -54,11 +50,27 @@ def direct(problem: Problem) -> float:
     return _LAUNCH + slow * operations * _ynnpack(problem)
 
 
+def _direct_kernel_vjp(problem: Problem) -> float:
+    """By how much the operations of a direct kernel gradient are slower."""
+    _, geometry, n, c, o = problem
+    errors, taps = n * math.prod(geometry.output_size) * o, math.prod(geometry.window)
+    c, o = c / geometry.groups, o / geometry.groups
+    apart = max(*geometry.strides, *geometry.kernel_dilation) > 1
+    least, single, few = _DIRECT_KERNEL_VJP[min(geometry.rank, 3)]
+    slow = least + single[apart or errors > _CACHED] / taps
+    slow *= _thin(c, few) * _thin(o) * _ynnpack(problem)
+    slow *= 2.5 if geometry.rank == 1 and geometry.strides[0] > 1 else 1.0
+    slow *= 1.3 if taps * c * o > _CACHED_KERNEL else 1.0
+    slow *= 10.0 if max(geometry.input_dilation) > 1 else 1.0
+    return slow * (_KERNEL_GROUPS if geometry.groups > 1 else 1.0)
+
+
 # XLA convolves the input with a window as large as the error's map for a kernel gradient, the
 # slower the fewer places there are in the result, the taps. It falls back to a slower
-# implementation where there are three axes or feature groups. By rank: the factor for many taps,
-# what is added to it for a single one, and the number of channels at which it doubles.
-_DIRECT_KERNEL_VJP = {1: (1.3, 2.0, 6), 2: (1.2, 10.0, 2), 3: (10.0, 0.0, 2)}
+# implementation where there are three axes or feature groups. By rank: the factor for many taps;
+# what is added to it for a single one, and what instead with a stride, with dilation or with errors
+# that exceed the caches; and the number of channels at which it doubles.
+_DIRECT_KERNEL_VJP = {1: (1.3, (2.0, 2.0), 6), 2: (1.1, (3.0, 8.0), 6), 3: (10.0, (0.0, 0.0), 2)}
 _VOLUME = 5.0
 # Numbers of a kernel that fits in the caches of a core.
 _CACHED_KERNEL = 1e6
@@ -110,16 +122,22 @@ def _product(problem: Problem) -> float:
     """A matrix product for each group."""
     slot, geometry, n, c, o = problem
     if slot == "k":
-        return problem.operations * _thin(c, 32) * _thin(o, 64) * _thin(n, 256)
+        return problem.operations * _thin(c, 32) * _thin(o, 64) * _short(problem)
     c, o = c / geometry.groups, o / geometry.groups
     inner, columns = (c, o) if slot == "y" else (o, c)
     return problem.operations * _thin(n, 8) * _thin(inner, 8) * _thin(columns)
 
 
+def _short(problem: Problem) -> float:
+    """The factor for two matrices that are not so tall, as most come in blocks of examples."""
+    *_, n, c, o = problem
+    return _thin(min(n, max(NUMBERS / (c + o), 500)), 128)
+
+
 def halves(problem: Problem) -> float:
     """Two matrix products at once, the narrower matrix first."""
     *_, n, c, o = problem
-    slow = _thin(min(c, o), 32) * _thin(max(c, o)) * _thin(n, 256)
+    slow = _thin(min(c, o), 32) * _thin(max(c, o)) * _short(problem)
     slow *= 1.3 if c * o > _CACHED_KERNEL else 1.0
     return _LAUNCH + slow * problem.operations
 
@@ -198,7 +216,7 @@ def phases(problem: Problem) -> float:
         numbers += n * inputs * c
     if any(comb.splits == "y" and comb.step > 1 for comb in combs):
         numbers += n * outputs * o
-    return _LAUNCH + _COPIED * numbers
+    return 4 * _LAUNCH + _COPIED * numbers
 
 
 def group_by_group(problem: Problem) -> float:
