@@ -56,7 +56,8 @@ def _direct_kernel_vjp(problem: Problem) -> float:
     errors, taps = n * math.prod(geometry.output_size) * o, math.prod(geometry.window)
     c, o = c / geometry.groups, o / geometry.groups
     apart = max(*geometry.strides, *geometry.kernel_dilation) > 1
-    least, single, few = _DIRECT_KERNEL_VJP[min(geometry.rank, 3)]
+    by_rank = _DIRECT_KERNEL_VJP_0_10 if _SLOW_YNNPACK else _DIRECT_KERNEL_VJP
+    least, single, few = by_rank[min(geometry.rank, 3)]
     slow = least + single[apart or errors > _CACHED] / taps
     slow *= _thin(c, few) * _thin(o) * _ynnpack(problem)
     slow *= 2.5 if geometry.rank == 1 and geometry.strides[0] > 1 else 1.0
@@ -71,6 +72,11 @@ def _direct_kernel_vjp(problem: Problem) -> float:
 # what is added to it for a single one, and what instead with a stride, with dilation or with errors
 # that exceed the caches; and the number of channels at which it doubles.
 _DIRECT_KERNEL_VJP = {1: (1.3, (2.0, 2.0), 6), 2: (1.1, (3.0, 8.0), 6), 3: (10.0, (0.0, 0.0), 2)}
+_DIRECT_KERNEL_VJP_0_10 = {
+    1: (1.5, (0.0, 0.0), 6),
+    2: (3.3, (0.0, 0.0), 2),
+    3: (10.0, (0.0, 0.0), 2),
+}
 _VOLUME = 5.0
 # Numbers of a kernel that fits in the caches of a core.
 _CACHED_KERNEL = 1e6
