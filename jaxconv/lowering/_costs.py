@@ -16,6 +16,8 @@ from ._problem import Problem
 # Operations that fit in the time in which one number is copied through memory, and with a stride.
 _COPIED = 150.0
 _STRIDED = 250.0
+# And into the patches of a block of examples, which stays in the caches.
+_PACKED, _PICKED = 105.0, 165.0
 # And in the time in which a loop reads one, and writes one, in passing.
 _STREAMED = 30.0
 # Numbers of an array that stays in the caches that cores share.
@@ -44,7 +46,9 @@ def direct(problem: Problem) -> float:
     # Patches of few channels are packed a few numbers at a time; of one, a row of the window.
     packed = 20 if rows == 1 else 45 if rows <= 16 else 16
     slow *= _thin(rows * taps, packed) * (_thin(columns) if columns > 1 else _ONE_COLUMN)
-    slow *= _spaced(math.prod(spacing), 1.1, 1.8) * _spaced(math.prod(dilation), 0.33, 3.5)
+    # Of few channels, the zeros of a dilated map are packed and multiplied as well.
+    skipping = 0.33 * _thin(rows, 32)
+    slow *= _spaced(math.prod(spacing), 1.1, 1.8) * _spaced(math.prod(dilation), skipping, 3.5)
     if geometry.rank == 2 and taps * c * o > _CACHED_KERNEL:
         slow *= 1.5
     return _LAUNCH + slow * operations * _ynnpack(problem)
@@ -71,7 +75,7 @@ def _direct_kernel_vjp(problem: Problem) -> float:
 # implementation where there are three axes or feature groups. By rank: the factor for many taps;
 # what is added to it for a single one, and what instead with a stride, with dilation or with errors
 # that exceed the caches; and the number of channels at which it doubles.
-_DIRECT_KERNEL_VJP = {1: (1.3, (2.0, 2.0), 6), 2: (1.1, (3.0, 8.0), 6), 3: (10.0, (0.0, 0.0), 2)}
+_DIRECT_KERNEL_VJP = {1: (1.3, (2.0, 2.0), 6), 2: (1.1, (2.0, 6.5), 8), 3: (10.0, (0.0, 0.0), 2)}
 _DIRECT_KERNEL_VJP_0_10 = {
     1: (1.5, (0.0, 0.0), 6),
     2: (3.3, (0.0, 0.0), 2),
@@ -157,7 +161,8 @@ def taps(problem: Problem) -> float:
     """Multiplications at the rate of the caches, for each term."""
     slot, geometry, n, c, o = problem
     if slot == "k":
-        return _LAUNCH + 40.0 * problem.operations
+        # Without a second axis there are no rows to add up.
+        return _LAUNCH + (15.0 if geometry.rank > 1 else 100.0) * problem.operations
     copied = n * c * math.prod(geometry.input_size)
     c, o = c // geometry.groups, o // geometry.groups
     if slot == "x" and set(geometry.strides) != {1}:
@@ -206,9 +211,9 @@ def patches(problem: Problem, into: str) -> float:
         spacing = geometry.strides if s == "x" else geometry.input_dilation
         strided = any(spacing[a] > 1 for a in axes)
         # Rows of a few numbers are not copied but moved one by one.
-        numbers *= 1 + 1.0 / ((c if s == "x" else o) / geometry.groups)
+        numbers *= 1 + 3.0 / ((c if s == "x" else o) / geometry.groups)
         # Adding up overlapping patches reads and writes them once more than collecting them.
-        cost += n * numbers * (_STRIDED if strided else _COPIED) * (1.5 if s == slot else 1)
+        cost += n * numbers * (_PICKED if strided else _PACKED) * (1.5 if s == slot else 1)
     return cost
 
 
