@@ -16,7 +16,7 @@ from ._problem import Problem
 # Operations that fit in the time in which one number is copied through memory, and with a stride.
 _COPIED = 150.0
 _STRIDED = 250.0
-# And into the patches of a block of examples, which stays in the caches.
+# And into the patches of a block of examples, which stay in the caches.
 _PACKED, _PICKED = 105.0, 165.0
 # And in the time in which a loop reads one, and writes one, in passing.
 _STREAMED = 30.0

@@ -85,10 +85,10 @@ def taps_forward(
     pixels, flat = lax.optimization_barrier((pixels, kernel.reshape(-1)))
     k = taps_by_group(flat.reshape(kernel.shape), geometry.groups)
     taps = zip(all_taps(pixels, whole), k, strict=True)
-    terms = [(x_r[..., c : c + 1], k_r[c]) for x_r, k_r in taps for c in range(len(k_r))]
+    products = [(x_r[..., c : c + 1], k_r[c]) for x_r, k_r in taps for c in range(len(k_r))]
     total, *sums = (
-        add_up(x_r * k_r for x_r, k_r in terms[start : start + TERMS])
-        for start in range(0, len(terms), TERMS)
+        add_up(x_r * k_r for x_r, k_r in products[start : start + TERMS])
+        for start in range(0, len(products), TERMS)
     )
     for more in sums:
         total = lax.optimization_barrier(total) + more
