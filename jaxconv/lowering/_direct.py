@@ -23,6 +23,8 @@ def direct_forward(
     x: Input, kernel: Kernel, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
 ) -> Output:
     """∂T/∂y: the convolution itself."""
+    if _is_product(geometry):
+        return _product(x, kernel, (1, 0), dtypes[2], precision)
     return _convolve(x, kernel, geometry, precision, dtypes[2])
 
 
@@ -30,6 +32,8 @@ def direct_input_vjp(
     kernel: Kernel, y: Output, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
 ) -> Input:
     """∂T/∂x: the full convolution with the rotated kernel."""
+    if _is_product(geometry):
+        return _product(y, kernel, (1, 1), dtypes[0], precision)
     return _convolve(
         y, rotated(kernel, geometry.groups), geometry.transposed(), precision, dtypes[0]
     )
@@ -39,13 +43,9 @@ def direct_kernel_vjp(
     x: Input, y: Output, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
 ) -> Kernel:
     """∂T/∂k: the input, examples as channels, convolved with the output's cotangent as kernel."""
+    if _is_product(geometry):
+        return _product(x, y, (0, 0), dtypes[1], precision)
     groups = geometry.groups
-    if not geometry.rank and groups == 1:
-        x, y = to_common_dtype(x, y)
-        over_examples = (((0,), (0,)), ((), ()))
-        wide = accumulator(jnp.promote_types(x.dtype, dtypes[1]))
-        k = lax.dot_general(x, y, over_examples, precision=precision, preferred_element_type=wide)
-        return k.astype(dtypes[1])
     taps = examples_as_channels(x, groups)  # (c/g, *input, g·n)
     n, *spatial, o = y.shape
     window = y.transpose(*range(1, y.ndim - 1), 0, y.ndim - 1)  # (*output, n, o)
@@ -53,11 +53,29 @@ def direct_kernel_vjp(
     return k.transpose(*range(1, k.ndim - 1), 0, k.ndim - 1)
 
 
+def _is_product(geometry):
+    """Whether nothing is left of a convolution but the sum over channels, or over examples."""
+    return not geometry.rank and geometry.groups == 1
+
+
+def _product(a, b, axes, dtype, precision):
+    """Contract an axis of matrix `a` with one of `b`.
+
+    Half-precision operands with a half-precision result need no wider dtype asked for: backends
+    add up their products in float32, and the result is rounded once, where it is written.
+    """
+    a, b = to_common_dtype(a, b)
+    wide = jnp.promote_types(a.dtype, dtype)
+    contract = (((axes[0],), (axes[1],)), ((), ()))
+    product = lax.dot_general(a, b, contract, precision=precision, preferred_element_type=wide)
+    return product.astype(dtype)
+
+
 def _convolve(x, kernel, geometry, precision, dtype):
     x, kernel = to_common_dtype(x, kernel)
     sum_dtype = accumulator(jnp.promote_types(x.dtype, dtype))
     if not geometry.rank:
-        return _dense(x, kernel, geometry.groups, precision, sum_dtype).astype(dtype)
+        return _products(x, kernel, geometry.groups, precision, sum_dtype).astype(dtype)
     sides, geometry = cropped(geometry)  # XLA of JAX 0.10 gets some negative padding wrong
     x = place(x, sides)
     letters = "".join(map(chr, range(ord("0"), ord("0") + geometry.rank)))
@@ -102,11 +120,9 @@ def _not_taken_for_groups(geometry):
     )
 
 
-def _dense(x, kernel, groups, precision, sum_dtype):
+def _products(x, kernel, groups, precision, sum_dtype):
     """A convolution without spatial axes: one matrix product for each group."""
     (n, c), o = x.shape, kernel.shape[-1]
-    if groups == 1:
-        return lax.dot(x, kernel, precision=precision, preferred_element_type=sum_dtype)
     x = x.reshape(n, groups, c // groups)
     kernel = kernel.reshape(c // groups, groups, o // groups)
     over_channels, over_groups = ((2,), (0,)), ((1,), (1,))

@@ -17,7 +17,6 @@ s > R, are never multiplied.
 import math
 from collections.abc import Callable
 
-import jax.numpy as jnp
 from jax import lax
 
 from .._geometry import Geometry
@@ -39,29 +38,28 @@ def why_not(problem: Problem) -> str:
     return "the input is dilated" if any(e > 1 for e in geometry.input_dilation) else ""
 
 
-def leaves(problem: Problem) -> Problem | None:
-    """The product that a kernel gradient leaves; the other corners leave nothing."""
+def leaves(problem: Problem) -> Problem:
+    """The matrix product of (1), a corner without spatial axes."""
     slot, geometry, n, c, o = problem
-    if slot != "k":
-        return None
     rows, columns = n * math.prod(geometry.output_size), c * math.prod(geometry.window)
-    return Problem("k", geometry.spatial(geometry.rank), rows, columns, o)
+    return Problem(slot, geometry.spatial(geometry.rank), rows, columns, o)
 
 
 def tile_forward(
-    x: Input, kernel: Kernel, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
+    x: Input, kernel: Kernel, *, geometry: Geometry, dtypes: Dtypes, solve: Callable[..., Array]
 ) -> Output:
     """∂T/∂y: patches times kernel."""
-    patches = _patches(x, geometry)
-    y = product(patches, _matrix(kernel), (1, 0), dtypes[2], precision)
+    inner = geometry.spatial(geometry.rank)
+    y = solve("y", _patches(x, geometry), _matrix(kernel), geometry=inner, dtypes=dtypes)
     return y.reshape(x.shape[0], *geometry.output_size, kernel.shape[-1])
 
 
 def tile_input_vjp(
-    kernel: Kernel, y: Output, *, geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike
+    kernel: Kernel, y: Output, *, geometry: Geometry, dtypes: Dtypes, solve: Callable[..., Array]
 ) -> Input:
     """∂T/∂x: errors times the transposed kernel, each row laid down where its patch was."""
-    patches = product(_rows(y), _matrix(kernel), (1, 1), dtypes[0], precision)
+    inner = geometry.spatial(geometry.rank)
+    patches = solve("x", _matrix(kernel), _rows(y), geometry=inner, dtypes=dtypes)
     window = (*geometry.window, kernel.shape[-2])
     blocks = patches.reshape(y.shape[0], *geometry.output_size, *window)
     unseen = [(0, s - r, 0) for r, s in zip(geometry.window, geometry.strides, strict=True)]
@@ -73,24 +71,10 @@ def tile_input_vjp(
 def tile_kernel_vjp(
     x: Input, y: Output, *, geometry: Geometry, dtypes: Dtypes, solve: Callable[..., Array]
 ) -> Kernel:
-    """∂T/∂k: transposed patches times errors, a kernel gradient without spatial axes."""
+    """∂T/∂k: transposed patches times errors."""
     inner = geometry.spatial(geometry.rank)
     k = solve("k", _patches(x, geometry), _rows(y), geometry=inner, dtypes=dtypes)
     return k.reshape(*geometry.window, x.shape[-1], y.shape[-1])
-
-
-def product(
-    a: Array, b: Array, axes: tuple[int, int], dtype, precision: lax.PrecisionLike
-) -> Array:
-    """Contract an axis of matrix `a` with one of `b`, accumulated as wide as the widest of all.
-
-    Half-precision operands with a half-precision result need no wider dtype asked for: matrix units
-    of GPUs accumulate in float32, and the result is rounded once, where it is written.
-    """
-    common = jnp.result_type(a, b, dtype)
-    contract = (((axes[0],), (axes[1],)), ((), ()))
-    out = lax.dot_general(a.astype(common), b.astype(common), contract, precision=precision)
-    return out.astype(dtype)
 
 
 def _patches(x: Array, geometry: Geometry) -> Array:

@@ -213,6 +213,16 @@ def test_windows_that_do_not_overlap_are_matrix_products(shapes, strides):
     assert not convolutions(text)
 
 
+@pytest.mark.parametrize("shapes", [((32, 64), (64, 16)), ((8, 16, 16, 4), (4, 4, 4, 16))])
+def test_products_in_half_precision_are_written_in_it(shapes):
+    """A wider result, rounded afterwards, would be one more pass over memory."""
+    x, k = (jax.ShapeDtypeStruct(shape, "bfloat16") for shape in shapes)
+    text = lowered(jax.grad(lambda x, k: jnp.sum(conv(x, k, 4)), (0, 1)), x, k)
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert products
+    assert all("f32" not in line for line in products)
+
+
 def test_depthwise_is_products_of_numbers():
     x, k = jax.ShapeDtypeStruct((2, 8, 8, 16), "float32"), jax.ShapeDtypeStruct((3, 3, 1, 16), "f4")
 
