@@ -9,6 +9,7 @@ functions of the operands in slot order (x, k, y, less the corner's own) and sta
     phases     strides and input dilation taken apart: sub-pixel convolution, space to depth
     tiles      windows that do not overlap: a matrix product without copies of pixels
     halves     what these leave of a kernel gradient: two products of tall matrices at once
+    pointwise  what they leave otherwise: a product of many rows as a pointwise convolution
     strips     few channels: rows cut into strips, with a banded kernel
     taps       few channels a group, depthwise too: shifted slices times numbers
     fourier    large windows: a basis in which the trilinear form is diagonal

@@ -22,9 +22,9 @@ def in_blocks(
     """
     slots = [s for s in "xky" if s != slot]
     n = next(a.shape[0] for s, a in zip(slots, operands, strict=True) if s != "k")
-    if not isinstance(n, int) or n * numbers <= NUMBERS:
+    if not isinstance(n, int) or block(n, numbers) == n:
         return corner(*operands)
-    size = _block(n, max(NUMBERS // numbers, 1))
+    size = block(n, numbers)
     count = n // size
 
     def examples(start: int, stop: int) -> list[Array]:
@@ -45,8 +45,13 @@ def in_blocks(
     return jnp.concatenate([parts.reshape(count * size, *parts.shape[2:]), *rest])
 
 
-def _block(n: int, most: int) -> int:
-    """How many of `n` examples to take at a time: `most`, or fewer by up to half so that none are
-    left over, which would take a program of their own."""
-    most = min(n, most)
+def block(n: int, numbers: int) -> int:
+    """How many of `n` examples to take at a time, where each makes so many `numbers`.
+
+    All of them, rather than a loop of hardly two turns; else as many as the caches hold, or fewer
+    by up to half so that none are left over, which would take a program of their own.
+    """
+    if n * numbers < 2 * NUMBERS:
+        return n
+    most = min(n, max(NUMBERS // numbers, 1))
     return next((size for size in range(most, most // 2, -1) if n % size == 0), most)

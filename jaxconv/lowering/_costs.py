@@ -10,7 +10,6 @@ import math
 
 from . import _fourier, _patches, _phases, _strips, _taps, _widened
 from ._arrays import IS_JAX_0_10
-from ._blocks import NUMBERS
 from ._problem import Problem
 
 # Operations that fit in the time in which one number is copied through memory, and with a stride.
@@ -18,6 +17,10 @@ _COPIED = 150.0
 _STRIDED = 250.0
 # And into the patches of a block of examples, which stay in the caches.
 _PACKED, _PICKED = 105.0, 165.0
+# And in which one of a block's patches is added to what lies there.
+_ADDED = 90.0
+# And into tiles.
+_TILED = 75.0
 # And in the time in which a loop reads one, and writes one, in passing.
 _STREAMED = 30.0
 # Numbers of an array that stays in the caches that cores share.
@@ -46,9 +49,11 @@ def direct(problem: Problem) -> float:
     # Patches of few channels are packed a few numbers at a time; of one, a row of the window.
     packed = 20 if rows == 1 else 45 if rows <= 16 else 16
     slow *= _thin(rows * taps, packed) * (_thin(columns) if columns > 1 else _ONE_COLUMN)
-    # Of few channels, the zeros of a dilated map are packed and multiplied as well.
-    skipping = 0.33 * _thin(rows, 32)
-    slow *= _spaced(math.prod(spacing), 1.1, 1.8) * _spaced(math.prod(dilation), skipping, 3.5)
+    # Most zeros of a dilated map are skipped; of few channels, they are packed and multiplied.
+    skipping = math.prod(dilation) ** -0.8 * _thin(rows, 32)
+    if IS_JAX_0_10:  # which looks at more than it needs between windows
+        slow *= _spaced(math.prod(spacing), 1.1, 1.8)
+    slow *= _spaced(math.prod(dilation), skipping, 3.5)
     if geometry.rank == 2 and taps * c * o > _CACHED_KERNEL:
         slow *= 1.5
     return _LAUNCH + slow * operations * _ynnpack(problem)
@@ -60,10 +65,11 @@ def _direct_kernel_vjp(problem: Problem) -> float:
     errors, taps = n * math.prod(geometry.output_size) * o, math.prod(geometry.window)
     c, o = c / geometry.groups, o / geometry.groups
     apart = max(*geometry.strides, *geometry.kernel_dilation) > 1
-    by_rank = _DIRECT_KERNEL_VJP_0_10 if _SLOW_YNNPACK else _DIRECT_KERNEL_VJP
-    least, single, few = by_rank[min(geometry.rank, 3)]
+    by_rank = _DIRECT_KERNEL_VJP_0_10 if IS_JAX_0_10 else _DIRECT_KERNEL_VJP
+    least, single = by_rank[min(geometry.rank, 3)]
     slow = least + single[apart or errors > _CACHED] / taps
-    slow *= _thin(c, few) * _thin(o) * _ynnpack(problem)
+    # The rows of its product are channels and taps, the columns output channels.
+    slow *= _thin(c, 1) * _thin(c * taps, 32) * _thin(o, 8) ** 2 * _ynnpack(problem)
     slow *= 2.5 if geometry.rank == 1 and geometry.strides[0] > 1 else 1.0
     slow *= 1.3 if taps * c * o > _CACHED_KERNEL else 1.0
     # Zeros between the pixels of the input cost it more than the pixels do.
@@ -75,13 +81,9 @@ def _direct_kernel_vjp(problem: Problem) -> float:
 # slower the fewer places there are in the result, the taps. It falls back to a slower
 # implementation where there are three axes or feature groups. By rank: the factor for many taps;
 # what is added to it for a single one, and what instead with a stride, with dilation or with errors
-# that exceed the caches; and the number of channels at which it doubles.
-_DIRECT_KERNEL_VJP = {1: (1.3, (2.0, 2.0), 6), 2: (1.1, (2.0, 6.5), 8), 3: (10.0, (0.0, 0.0), 2)}
-_DIRECT_KERNEL_VJP_0_10 = {
-    1: (1.5, (0.0, 0.0), 6),
-    2: (3.3, (0.0, 0.0), 2),
-    3: (10.0, (0.0, 0.0), 2),
-}
+# that exceed the caches.
+_DIRECT_KERNEL_VJP = {1: (1.3, (2.0, 2.0)), 2: (1.1, (2.0, 6.5)), 3: (10.0, (0.0, 0.0))}
+_DIRECT_KERNEL_VJP_0_10 = {1: (1.5, (0.0, 0.0)), 2: (3.3, (0.0, 0.0)), 3: (10.0, (0.0, 0.0))}
 _VOLUME = 5.0
 # Numbers of a kernel that fits in the caches of a core.
 _CACHED_KERNEL = 1e6
@@ -97,17 +99,13 @@ def _spaced(spacing: int, few: float, many: float) -> float:
     return 1.0 if spacing == 1 else few if spacing <= 4 else many
 
 
-# XLA of JAX 0.10 hands convolutions to a YNNPACK that is slower than what came before and after.
-_SLOW_YNNPACK = IS_JAX_0_10
-
-
 def _ynnpack(problem: Problem) -> float:
     """By how much YNNPACK slows down a direct convolution: where it is given it, and is slow."""
     slot, geometry, n, c, o = problem
     geometry = _widened.as_forward(slot, geometry)
     c, o = {"y": (c, o), "x": (o, c), "k": (n, o)}[slot]
     given = (
-        _SLOW_YNNPACK
+        IS_JAX_0_10
         and (geometry.rank, geometry.groups) == (2, 1)
         and max(c, o) > 16
         and set(geometry.input_dilation) == {1}
@@ -139,10 +137,16 @@ def _product(problem: Problem) -> float:
     return problem.operations * _thin(n, 8) * _thin(inner, 8) * _thin(columns)
 
 
+def pointwise(problem: Problem) -> float:
+    """A product as a convolution: faster where rows and columns are many."""
+    slot, _, n, c, o = problem
+    faster = n >= 4000 and (o if slot == "y" else c) >= 32 and not IS_JAX_0_10
+    return _LAUNCH + (0.88 if faster else 1.2) * _product(problem)
+
+
 def _short(problem: Problem) -> float:
-    """The factor for two matrices that are not so tall, as most come in blocks of examples."""
-    *_, n, c, o = problem
-    return _thin(min(n, max(NUMBERS / (c + o), 500)), 128)
+    """The factor for two matrices that are not so tall."""
+    return _thin(problem.n, 128)
 
 
 def halves(problem: Problem) -> float:
@@ -167,7 +171,8 @@ def taps(problem: Problem) -> float:
     copied = n * c * math.prod(geometry.input_size)
     c, o = c // geometry.groups, o // geometry.groups
     if slot == "x" and set(geometry.strides) != {1}:
-        return _LAUNCH + 20.0 * problem.operations + (_STRIDED * copied if c > 1 else 0.0)
+        placed = 60.0 if IS_JAX_0_10 else 20.0
+        return _LAUNCH + placed * problem.operations + (_STRIDED * copied if c > 1 else 0.0)
     inner, vector = (o, c) if slot == "x" else (c, o)
     # A loop runs along the channels that the sum leaves, or, depthwise, along the groups.
     slow = 4.0 if inner == vector == 1 else 1.5 * _thin(vector, 8) * (1 + inner / 16)
@@ -185,7 +190,7 @@ def strips(problem: Problem) -> float:
     outer = math.prod(geometry.window[:-1]) * math.prod(geometry.output_size)
     patches = n * outer * c * (strip + row - 1) / strip
     if slot == "k":
-        return _LAUNCH + _COPIED * 1.5 * patches
+        return _LAUNCH + _COPIED * (1.8 if geometry.rank > 2 else 1.2) * patches
     return _LAUNCH + problem.operations * wasted * _thin(strip * o) + _COPIED * 2 * patches
 
 
@@ -212,9 +217,16 @@ def patches(problem: Problem, into: str) -> float:
         spacing = geometry.strides if s == "x" else geometry.input_dilation
         strided = any(spacing[a] > 1 for a in axes)
         # Rows of a few numbers are not copied but moved one by one.
-        numbers *= 1 + 3.0 / ((c if s == "x" else o) / geometry.groups)
-        # Adding up overlapping patches reads and writes them once more than collecting them.
-        cost += n * numbers * (_PICKED if strided else _PACKED) * (1.5 if s == slot else 1)
+        few = 1 + 3.0 / ((c if s == "x" else o) / geometry.groups)
+        copied = few * (_PICKED if strided else _PACKED)
+        if slot == "k":  # the patches are all that is written
+            several = (1 + few) / 2 if geometry.groups > 1 else 0.9
+            copied = several * (_PICKED if strided else _PACKED)
+        elif s == slot:
+            # Overlapping patches are added up where they lie; with strides, a phase at a time.
+            whole, slow = len(into) == geometry.rank, few * (2.5 if geometry.rank > 2 else 1.0)
+            copied = 1.5 * copied if not whole else _ADDED * (1.0 if strided else slow)
+        cost += n * numbers * copied
     return cost
 
 
@@ -243,7 +255,7 @@ def tiles(problem: Problem) -> float:
     """A copy into tiles, unless they are pixels, without the matrix product that follows."""
     _, geometry, n, c, _ = problem
     seen = math.prod(geometry.output_size) * math.prod(geometry.window)
-    return _LAUNCH + (0.0 if set(geometry.strides) <= {1} else _COPIED * n * c * seen)
+    return _LAUNCH + (0.0 if set(geometry.strides) <= {1} else _TILED * n * c * seen)
 
 
 def for_gpus(problem: Problem) -> float:

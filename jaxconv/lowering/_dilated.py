@@ -13,6 +13,7 @@ from dataclasses import replace
 from .._geometry import Geometry
 from .._typing import Array
 from ._placing import place, split
+from ._row_major import row_major
 
 
 def undilated(x: Array, y: Array, geometry: Geometry) -> tuple[Array, Array, Geometry]:
@@ -44,4 +45,4 @@ def _as_examples(x: Array, factors: Sequence[int]) -> Array:
     rank = len(factors)
     places, phases = range(1, rank + 1), range(rank + 1, 2 * rank + 1)
     examples = parts.transpose(0, *phases, *places, 2 * rank + 1)
-    return examples.reshape(n * math.prod(factors), *sizes[:rank], c)
+    return row_major(examples).reshape(n * math.prod(factors), *sizes[:rank], c)

@@ -35,10 +35,13 @@ from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array
-from ._arrays import Dtypes, accumulator, to_common_dtype
-from ._blocks import in_blocks
+from ._arrays import Dtypes, accumulator, rotated, to_common_dtype
+from ._blocks import block, in_blocks
 from ._problem import Problem
 from ._sliding import MAX_TAPS, extended, place_taps, taps
+
+# The letters of axes in (G'), where x and y are exchanged.
+_EXCHANGED = str.maketrans("xy", "yx")
 
 
 def fold(
@@ -53,20 +56,35 @@ def fold(
 
     `solve(slot, *operands, geometry=…, dtypes=…)` computes the corner that is left.
     """
+    if slot == "x" and len(into) < geometry.rank:
+        # The forward pass of (G'): its kernel is turned once, not again for each block of examples.
+        kernel, y = operands
+        return fold(
+            "y",
+            y,
+            rotated(kernel, geometry.groups),
+            into=into.translate(_EXCHANGED),
+            geometry=geometry.transposed(),
+            dtypes=(dtypes[2], dtypes[1], dtypes[0]),
+            solve=solve,
+        )
     wide = accumulator(jnp.result_type(*operands, dtypes["xky".index(slot)]))
     slots = [s for s in "xky" if s != slot]
     form = _Folded(geometry, into)
 
     def corner(*operands: Array) -> Array:
-        inner = [form.enter(s, a) for s, a in zip(slots, operands, strict=True)]
+        """Of operands whose kernel is that of the inner form."""
+        inner = [a if s == "k" else form.enter(s, a) for s, a in zip(slots, operands, strict=True)]
         out = solve(slot, *inner, geometry=form.inner, dtypes=(wide,) * 3)
         n = next(a.shape[0] for s, a in zip(slots, operands, strict=True) if s != "k")
         return form.leave(slot, out, n)
 
-    operands = tuple(to_common_dtype(*operands))
-    channels = _channels(slot, operands, geometry)
-    out = in_blocks(corner, slot, operands, sum(numbers(geometry, into, *channels).values()))
-    return out.astype(dtypes["xky".index(slot)])
+    each = sum(numbers(geometry, into, *_channels(slot, operands, geometry)).values())
+    operands = tuple(
+        form.enter("k", a) if s == "k" else a
+        for s, a in zip(slots, to_common_dtype(*operands), strict=True)
+    )
+    return in_blocks(corner, slot, operands, each).astype(dtypes["xky".index(slot)])
 
 
 def why_not(problem: Problem, into: str) -> str:
@@ -88,16 +106,26 @@ def why_not(problem: Problem, into: str) -> str:
 
 
 def leaves(problem: Problem, into: str) -> Problem:
-    """The corner that is left when the first axes are folded."""
-    slot, geometry, n, c, o = problem
+    """The corner that is left, of a block of examples, when the first axes are folded."""
+    slot, geometry, _, c, o = problem
     folded = _Folded(geometry, into)
     return Problem(
         slot,
         folded.inner,
-        n * math.prod(folded.grid),
+        _block(problem, into) * math.prod(folded.grid),
         c * math.prod(geometry.window[a] for a in folded.axes["x"]),
         o * math.prod(geometry.window[a] for a in folded.axes["y"]),
     )
+
+
+def times(problem: Problem, into: str) -> int:
+    """How many blocks there are."""
+    return -(-problem.n // _block(problem, into))
+
+
+def _block(problem: Problem, into: str) -> int:
+    made = numbers(problem.geometry, into, problem.c, problem.o)
+    return block(problem.n, sum(made.values()))
 
 
 def numbers(geometry: Geometry, into: str, c: int, o: int) -> dict[str, int]:

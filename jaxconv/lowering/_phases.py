@@ -36,6 +36,7 @@ from .._geometry import Axis, Geometry
 from .._typing import Array
 from ._arrays import Dtypes
 from ._problem import Problem
+from ._row_major import row_major
 from ._sliding import MAX_TAPS, every, interleaved, pad
 
 
@@ -125,7 +126,7 @@ class _Merged:
         for axis, comb in enumerate(self.combs):
             if comb.splits == slot:
                 a = _take_apart(a, axis, comb)
-        return a.reshape(*a.shape[: 1 + len(spatial)], -1)
+        return row_major(a).reshape(*a.shape[: 1 + len(spatial)], -1)
 
     def leave(self, slot: str, a: Array) -> Array:
         groups, rank = self.geometry.groups, self.geometry.rank

@@ -27,6 +27,7 @@ from . import (
     _halves,
     _patches,
     _phases,
+    _pointwise,
     _shifts,
     _strips,
     _taps,
@@ -76,7 +77,7 @@ class Algorithm:
     why_not: Callable[[Problem], str]
     cost: Callable[[Problem], float]
     leaves: Callable[[Problem], Problem | None] = lambda problem: None
-    then: tuple[str, ...] = ("direct", "widened", "halves")
+    then: tuple[str, ...] = ("direct", "widened", "halves", "pointwise")
     times: Callable[[Problem], int] = lambda problem: 1
     transforms: bool = False
 
@@ -94,6 +95,7 @@ def _folding(into: Callable[[int], str], slots: str = "xky") -> Algorithm:
         lambda problem: _patches.why_not(problem, into(problem.geometry.rank)),
         lambda problem: _costs.patches(problem, into(problem.geometry.rank)),
         lambda problem: _patches.leaves(problem, into(problem.geometry.rank)),
+        times=lambda problem: _patches.times(problem, into(problem.geometry.rank)),
     )
 
 
@@ -113,6 +115,11 @@ _ALL: dict[str, Algorithm] = {
         _costs.widened,
     ),
     "halves": Algorithm({"k": _halves.halves_kernel_vjp}, _halves.why_not, _costs.halves),
+    "pointwise": Algorithm(
+        {"x": _pointwise.pointwise_input_vjp, "y": _pointwise.pointwise_forward},
+        _pointwise.why_not,
+        _costs.pointwise,
+    ),
     "strips": Algorithm(
         {"x": _strips.strip_input_vjp, "k": _strips.strip_kernel_vjp},
         _strips.why_not,

@@ -24,6 +24,7 @@ from .._typing import Array, Input, Kernel, Output
 from ._arrays import Dtypes
 from ._placing import join, place, split, take_back
 from ._problem import Problem
+from ._row_major import row_major
 
 
 def why_not(problem: Problem) -> str:
@@ -83,7 +84,7 @@ def _patches(x: Array, geometry: Geometry) -> Array:
     blocks = split(place(x, _to_whole_blocks(geometry)), geometry.strides)
     starts = (0,) * blocks.ndim
     ends = (*blocks.shape[: rank + 1], *geometry.window, x.shape[-1])
-    return lax.slice(blocks, starts, ends).reshape(-1, math.prod(ends[rank + 1 :]))
+    return row_major(lax.slice(blocks, starts, ends)).reshape(-1, math.prod(ends[rank + 1 :]))
 
 
 def _to_whole_blocks(geometry: Geometry) -> list[tuple[int, int, int]]:

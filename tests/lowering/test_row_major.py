@@ -1,0 +1,62 @@
+"""Asking for a layout: where it helps, where it may not be asked for, and what it changes."""
+
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxconv import conv
+from jaxconv.lowering._arrays import IS_JAX_0_10
+from jaxconv.lowering._row_major import row_major
+
+ASKED = "LayoutConstraint"
+in_tiles = partial(conv, strides=2, impl="tiles")
+
+
+@pytest.fixture
+def operands(normal):
+    return normal((8, 6, 4, 3), "float32"), normal((2, 2, 3, 5), "float32")
+
+
+@pytest.mark.skipif(IS_JAX_0_10, reason="JAX 0.10 gathers a split array for it; it is not asked")
+def test_the_loop_that_copies_ends_before_the_reshape(operands):
+    lowered = jax.jit(in_tiles).lower(*operands)
+    assert ASKED in lowered.as_text()
+    # The tiles as the copy leaves them, with the axes of the window apart.
+    assert re.search(r"f32\[8,3,2,2,2,3\]\S* fusion\(", lowered.compile().as_text())
+
+
+def test_no_other_platform_is_asked(operands):
+    exported = export.export(jax.jit(in_tiles), platforms=["cuda"])(*operands)
+    assert ASKED not in str(exported.mlir_module())
+
+
+def test_export_does_not_ask(operands):
+    exported = export.export(jax.jit(in_tiles), platforms=["cpu"])(*operands)
+    again = export.deserialize(exported.serialize())
+    np.testing.assert_allclose(again.call(*operands), in_tiles(*operands), rtol=1e-5, atol=1e-5)
+
+
+def test_a_split_array_stays_split(operands):
+    mesh = jax.make_mesh((8,), ("data",))
+    x = jax.device_put(operands[0], NamedSharding(mesh, P("data")))
+    text = jax.jit(in_tiles).lower(x, operands[1]).compile().as_text()
+    assert "all-gather" not in text
+
+
+def test_nothing_but_the_layout_changes(normal):
+    a = normal((2, 3, 4), "float32")
+
+    def turned(a):
+        return row_major(jnp.swapaxes(a, 0, 1)).reshape(3, -1)
+
+    expected = np.swapaxes(a, 0, 1).reshape(3, -1)
+    np.testing.assert_array_equal(turned(a), expected)
+    np.testing.assert_array_equal(jax.jit(turned)(a), expected)
+    np.testing.assert_array_equal(jax.vmap(turned)(a[None])[0], expected)
