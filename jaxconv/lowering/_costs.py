@@ -220,7 +220,7 @@ def patches(problem: Problem, into: str) -> float:
         few = 1 + 3.0 / ((c if s == "x" else o) / geometry.groups)
         copied = few * (_PICKED if strided else _PACKED)
         if slot == "k":  # the patches are all that is written
-            several = (1 + few) / 2 if geometry.groups > 1 else 0.9
+            several = (1 + few) / 2 if geometry.groups > 1 else 1.0
             copied = several * (_PICKED if strided else _PACKED)
         elif s == slot:
             # Overlapping patches are added up where they lie; with strides, a phase at a time.

@@ -11,14 +11,16 @@ race, so the order of additions, and every bit, is fixed.
 Arrays are `(n, *spatial, …)`; spatial axes are counted from 0.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from .._geometry import Geometry
+from .._geometry import Axis, Geometry
 from .._typing import Array
+from ._placing import Sides
 
 # Slices are unrolled, but a window that spans an image would make a program of thousands.
 MAX_TAPS = 128
@@ -73,6 +75,33 @@ def all_taps(x: Array, geometry: Geometry) -> list[Array]:
     for axis in range(geometry.rank):
         seen = [part for whole in seen for part in taps(whole, axis, geometry)]
     return seen
+
+
+def inside(tap: int, axis: Axis) -> range:
+    """The outputs at which a tap meets a pixel and not padding: 0 <= s·p + d·r - lo < i."""
+    first = axis.d * tap - axis.lo
+    last = (axis.i - 1 - first) // axis.s
+    return range(max(0, -(first // axis.s)), min(axis.p, last + 1))
+
+
+def taps_inside(x: Array, geometry: Geometry) -> Iterator[tuple[Array, Sides]]:
+    """What each tap sees of `x` itself, and how many outputs around those meet padding instead.
+
+    In row-major order of the taps, each of which must meet a pixel somewhere.
+    """
+    axes = list(geometry.axes())
+    behind = x.ndim - 1 - geometry.rank
+    strides = (1, *geometry.strides, *(1,) * behind)
+    for tap in np.ndindex(*geometry.window):
+        starts, ends, sides = [0], [x.shape[0]], [(0, 0, 0)]
+        for r, axis in zip(tap, axes, strict=True):
+            met = inside(r, axis)
+            first = axis.s * met.start + axis.d * r - axis.lo
+            starts.append(first)
+            ends.append(first + axis.s * (len(met) - 1) + 1)
+            sides.append((met.start, axis.p - met.stop, 0))
+        starts += [0] * behind
+        yield lax.slice(x, starts, (*ends, *x.shape[x.ndim - behind :]), strides), sides
 
 
 def place_all_taps(term: Callable[[int], Array], geometry: Geometry) -> Array:

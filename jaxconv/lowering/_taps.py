@@ -7,7 +7,7 @@ a few, times a vector along the output's channels:
 
 A loop over the output adds up a few of these terms, as many as leave the kernel's vectors in the
 registers of a core; the next loop goes on with its result. Depthwise, c = m = 1, the vectors run
-along the groups.
+along the groups, and small windows need no padded x.
 
 The input gradient, the transpose of (1) in x, is a convolution of the form (1) itself where there
 are no strides; else each product is placed where its tap lies, in phases. The kernel gradient, here
@@ -41,7 +41,7 @@ from ._arrays import (
     to_accumulator,
 )
 from ._problem import Problem
-from ._sliding import MAX_TAPS, all_taps, padded, place_all_taps
+from ._sliding import MAX_TAPS, all_taps, inside, padded, place_all_taps, taps_inside
 
 # Examples whose products are added up before they go to the accumulator. XLA of JAX 0.10 makes slow
 # loops of more than one.
@@ -79,20 +79,51 @@ def taps_forward(
 ) -> Output:
     """∂T/∂y: (1)."""
     x, kernel = to_accumulator(dtypes[2], x, kernel)
-    pixels, whole = padded(by_group(x, geometry.groups), geometry)
-    # Or each loop would pad anew, for each of its terms, and read a kernel that was turned in the
-    # order that it had before.
-    pixels, flat = lax.optimization_barrier((pixels, kernel.reshape(-1)))
-    k = taps_by_group(flat.reshape(kernel.shape), geometry.groups)
-    taps = zip(all_taps(pixels, whole), k, strict=True)
-    products = [(x_r[..., c : c + 1], k_r[c]) for x_r, k_r in taps for c in range(len(k_r))]
+    products = _products(by_group(x, geometry.groups), kernel, geometry)
     total, *sums = (
-        add_up(x_r * k_r for x_r, k_r in products[start : start + TERMS])
-        for start in range(0, len(products), TERMS)
+        add_up(products[start : start + TERMS]) for start in range(0, len(products), TERMS)
     )
     for more in sums:
         total = lax.optimization_barrier(total) + more
     return total.reshape(*total.shape[:-2], -1).astype(dtypes[2])
+
+
+def _products(x: Array, kernel: Kernel, geometry: Geometry) -> list[Array]:
+    """The terms of (1), for x as `(n, *spatial, g, c/g)`."""
+    # A loop would read a kernel that was turned in the order that it had before.
+    flat = lax.optimization_barrier(kernel.reshape(-1))
+    k = taps_by_group(flat.reshape(kernel.shape), geometry.groups)
+    if len(k[0]) == k.shape[-1] == 1 and _has_few_edges(geometry):
+        zero = jnp.zeros((), x.dtype)
+        return [
+            lax.pad(part * k_r[0], zero, [*sides, (0, 0, 0), (0, 0, 0)])
+            for (part, sides), k_r in zip(taps_inside(x, geometry), k, strict=True)
+        ]
+    # Each loop would pad anew, for each of its terms.
+    pixels, whole = padded(x, geometry)
+    taps = zip(all_taps(lax.optimization_barrier(pixels), whole), k, strict=True)
+    return [x_r[..., c : c + 1] * k_r[c] for x_r, k_r in taps for c in range(len(k_r))]
+
+
+def _has_few_edges(geometry: Geometry) -> bool:
+    """Whether to pad the terms of a depthwise layer, inside the loop, and not x before it.
+
+    That reads and writes x once less. It makes 3x3 windows a fifth faster, and with strides three
+    times, as long as the terms make one loop, few of them have an end of their own (with four on
+    either side it takes four times as long) and the vectors that are chosen or not are long.
+    """
+    ends = [[inside(tap, axis) for tap in range(axis.r)] for axis in geometry.axes()]
+    partial = [
+        sum(len(met) < axis.p for met in of_axis)
+        for of_axis, axis in zip(ends, geometry.axes(), strict=True)
+    ]
+    return (
+        (geometry.groups >= 32 or max(geometry.strides) > 1)
+        and geometry.rank <= 2
+        and math.prod(geometry.window) <= TERMS
+        and max(partial) <= 2
+        and all(all(of_axis) for of_axis in ends)
+    )
 
 
 def taps_input_vjp(

@@ -32,6 +32,8 @@ GEOMETRIES = [
     ((7, 8), (3, 2), 1, ((-3, 2), (1, -4)), (2, 3), 1, 1, 2, 4),
     ((9, 8), (3, 3), 1, "SAME", 1, 1, 4, 4, 4),
     ((9, 8), (3, 3), 2, "SAME", 1, 1, 4, 4, 8),
+    ((9, 8), (3, 2), (2, 1), ((1, 1), (-1, 1)), 1, 1, 4, 4, 4),  # terms that are padded
+    ((7, 9), (2, 3), 1, "SAME", 1, (1, 2), 32, 32, 32),
     ((20,), (3,), 1, ((2, 0),), 1, 4, 6, 6, 6),
     ((5, 4, 6), (2, 3, 2), 1, "SAME", 1, 1, 1, 2, 5),
     ((5, 4, 6), (2, 2, 3), (2, 1, 1), "VALID", 1, (1, 2, 1), 1, 2, 5),
@@ -41,7 +43,7 @@ GEOMETRIES = [
 ]
 # An algorithm is the same in either precision, but for what it calls: float32 where each is tried
 # once, and where lax was wrong.
-IN_SINGLE = [GEOMETRIES[index] for index in (4, 8, 9, 14, 16, 20, -1)]
+IN_SINGLE = [GEOMETRIES[index] for index in (4, 8, 9, 14, 16, 22, -1)]
 
 
 def execute_all(plans, operands, **options):
