@@ -209,25 +209,28 @@ def fourier(problem: Problem) -> float:
 
 
 def patches(problem: Problem, into: str) -> float:
-    """Collecting the patches, without the product that follows."""
-    slot, geometry, n, c, o = problem
-    cost = _LAUNCH
-    for s, numbers in _patches.numbers(geometry, into, c, o).items():
-        axes = [a for a, w in enumerate(into) if w == s]
-        spacing = geometry.strides if s == "x" else geometry.input_dilation
-        strided = any(spacing[a] > 1 for a in axes)
-        # Rows of a few numbers are not copied but moved one by one.
-        few = 1 + 3.0 / ((c if s == "x" else o) / geometry.groups)
-        copied = few * (_PICKED if strided else _PACKED)
-        if slot == "k":  # the patches are all that is written
-            several = (1 + few) / 2 if geometry.groups > 1 else 1.0
-            copied = several * (_PICKED if strided else _PACKED)
-        elif s == slot:
-            # Overlapping patches are added up where they lie; with strides, a phase at a time.
-            whole, slow = len(into) == geometry.rank, few * (2.5 if geometry.rank > 2 else 1.0)
-            copied = 1.5 * copied if not whole else _ADDED * (1.0 if strided else slow)
-        cost += n * numbers * copied
-    return cost
+    """Making the patches, or adding them up, without the product that follows or precedes."""
+    _, geometry, n, c, o = problem
+    made = _patches.numbers(geometry, into, c, o)
+    return _LAUNCH + sum(n * numbers * _moved(problem, into, s) for s, numbers in made.items())
+
+
+def _moved(problem: Problem, into: str, s: str) -> float:
+    """What each number costs in patches that are made of slot `s`, or added up to it."""
+    slot, geometry, _, c, o = problem
+    spacing = geometry.strides if s == "x" else geometry.input_dilation
+    strided = any(spacing[axis] > 1 for axis, letter in enumerate(into) if letter == s)
+    copied = _PICKED if strided else _PACKED
+    # Rows of a few numbers are not copied but moved one by one.
+    few = 1 + 3.0 / ((c if s == "x" else o) / geometry.groups)
+    if slot == "k":  # the patches are all that is written
+        return copied * ((1 + few) / 2 if geometry.groups > 1 else 1.0)
+    if s != slot:
+        return copied * few
+    if len(into) < geometry.rank:
+        return 1.5 * copied * few
+    # Overlapping patches are added up where they lie; with strides, a phase at a time.
+    return _ADDED * (1.0 if strided else few * (2.5 if geometry.rank > 2 else 1.0))
 
 
 def phases(problem: Problem) -> float:
