@@ -22,9 +22,8 @@ def in_blocks(
     """
     slots = [s for s in "xky" if s != slot]
     n = next(a.shape[0] for s, a in zip(slots, operands, strict=True) if s != "k")
-    if not isinstance(n, int) or block(n, numbers) == n:
+    if not isinstance(n, int) or (size := block(n, numbers)) == n:
         return corner(*operands)
-    size = block(n, numbers)
     count = n // size
 
     def examples(start: int, stop: int) -> list[Array]:

@@ -131,7 +131,7 @@ def _product(problem: Problem) -> float:
     """A matrix product for each group."""
     slot, geometry, n, c, o = problem
     if slot == "k":
-        return problem.operations * _thin(c, 32) * _thin(o, 64) * _short(problem)
+        return problem.operations * _thin(c, 32) * _thin(o, 64) * _thin(n, 128)
     c, o = c / geometry.groups, o / geometry.groups
     inner, columns = (c, o) if slot == "y" else (o, c)
     return problem.operations * _thin(n, 8) * _thin(inner, 8) * _thin(columns)
@@ -144,15 +144,10 @@ def pointwise(problem: Problem) -> float:
     return _LAUNCH + (0.88 if faster else 1.2) * _product(problem)
 
 
-def _short(problem: Problem) -> float:
-    """The factor for two matrices that are not so tall."""
-    return _thin(problem.n, 128)
-
-
 def halves(problem: Problem) -> float:
     """Two matrix products at once, the narrower matrix first."""
     *_, n, c, o = problem
-    slow = _thin(min(c, o), 32) * _thin(max(c, o)) * _short(problem)
+    slow = _thin(min(c, o), 32) * _thin(max(c, o)) * _thin(n, 128)
     slow *= 1.3 if c * o > _CACHED_KERNEL else 1.0
     return _LAUNCH + slow * problem.operations
 

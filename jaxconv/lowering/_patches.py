@@ -120,7 +120,7 @@ def leaves(problem: Problem, into: str) -> Problem:
 
 def times(problem: Problem, into: str) -> int:
     """How many blocks there are."""
-    return -(-problem.n // _block(problem, into))
+    return -(-problem.n // max(_block(problem, into), 1))
 
 
 def _block(problem: Problem, into: str) -> int:

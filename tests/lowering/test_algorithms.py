@@ -171,6 +171,11 @@ def test_blocks_give_what_the_whole_gives(slot, n, normal, monkeypatch):
     np.testing.assert_allclose(corner(*operands, **options), whole, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("slot", "xky")
+def test_there_is_a_plan_for_no_examples(slot):
+    assert lowering.plans(Problem(slot, geometry_of((6, 5), (3, 2)), 0, 2, 4))
+
+
 def geometry_of(size, window, strides=1, padding="VALID", groups=1):
     return convolution_geometry("test", size, window, strides, padding, 1, 1, groups)
 
