@@ -29,8 +29,8 @@ def in_blocks(
     def examples(start: int, stop: int) -> list[Array]:
         return [a[start:stop] for s, a in zip(slots, operands, strict=True) if s != "k"]
 
-    def of(block: list[Array]) -> Array:
-        some = iter(block)
+    def of(part: list[Array]) -> Array:
+        some = iter(part)
         return corner(
             *(a if s == "k" else next(some) for s, a in zip(slots, operands, strict=True))
         )
