@@ -35,10 +35,11 @@ from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array
-from ._arrays import Dtypes, accumulator, rotated, to_common_dtype
+from ._arrays import Dtypes, accumulator, by_group, in_vectors, rotated, to_common_dtype, turned
 from ._blocks import block, in_blocks
 from ._problem import Problem
-from ._sliding import MAX_TAPS, extended, place_taps, taps
+from ._row_major import row_major
+from ._sliding import MAX_TAPS, extended, place_taps, stacked_taps
 
 # The letters of axes in (G'), where x and y are exchanged.
 _EXCHANGED = str.maketrans("xy", "yx")
@@ -174,14 +175,15 @@ class _Folded:
         if slot == "k":
             return self._kernel(a)
         geometry = self.geometry if slot == "x" else self.back
-        n, *spatial, channels = a.shape
-        groups = geometry.groups
-        a = a.reshape(n, *spatial, groups, channels // groups)
+        n = a.shape[0]
+        a = in_vectors(by_group(a, geometry.groups))
         a, geometry = extended(a, self.axes[slot], geometry)
         for axis in self.axes[slot]:
-            a = jnp.stack(taps(a, axis, geometry), axis=-2)  # (1), (2)
+            # XLA for CPUs would pad again for each tap.
+            a = stacked_taps(lax.optimization_barrier(a), axis, geometry)  # (1), (2)
+            a = jnp.moveaxis(a, axis + 1, -3)
         kept = a.shape[1 + len(self.into) : 1 + geometry.rank]
-        return a.reshape(math.prod(self.grid) * n, *kept, -1)
+        return row_major(a).reshape(math.prod(self.grid) * n, *kept, -1)
 
     def leave(self, slot: str, a: Array, n: int) -> Array:
         """The transpose of `enter`."""
@@ -192,15 +194,16 @@ class _Folded:
         window = [geometry.window[axis] for axis in axes]
         channels = a.shape[-1] // math.prod(window)
         a = a.reshape(n, *self.grid, *a.shape[1:-1], groups, *window, channels // groups)
+        a = in_vectors(a)
         for axis in reversed(axes):
-            a = place_taps(lambda r, a=a: a[..., r, :], axis, geometry)
-        return a.reshape(*a.shape[:-2], channels)
+            a = place_taps(lambda r, a=a: a[..., r, :, :], axis, geometry)
+        return a.reshape(*a.shape[:-3], channels)
 
     def _kernel(self, k: Array) -> Array:
         *window, c, o = k.shape
-        turned = lax.rev(k, self.axes["y"])  # the taps of (G') are counted from the other end
+        k = turned(k, len(self.axes["y"]))  # the taps of (G') are counted from the other end
         groups = self.geometry.groups
-        split = turned.reshape(*window, c, groups, o // groups)
+        split = k.reshape(*window, c, groups, o // groups)
         ordered = split.transpose(self._order())
         rows = c * math.prod(window[a] for a in self.axes["x"])
         return ordered.reshape(*window[len(self.into) :], rows, -1)
@@ -213,8 +216,8 @@ class _Folded:
         c, o = rows // math.prod(over_x), columns // math.prod(over_y)
         split = k.reshape(*kept, *over_x, c, groups, *over_y, o // groups)
         order = self._order()
-        turned = split.transpose([order.index(axis) for axis in range(len(order))])
-        return lax.rev(turned.reshape(*window, c, o), self.axes["y"])
+        k = split.transpose([order.index(axis) for axis in range(len(order))])
+        return turned(k.reshape(*window, c, o), len(self.axes["y"]))
 
     def _order(self) -> list[int]:
         """Axes of `(*window, c, g, o/g)` as the inner kernel's rows and columns have them."""

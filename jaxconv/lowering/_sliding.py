@@ -32,6 +32,32 @@ def taps(x: Array, axis: int, geometry: Geometry) -> list[Array]:
     return _slices(x, axis, geometry)
 
 
+def stacked_taps(x: Array, axis: int, geometry: Geometry) -> Array:
+    """What `taps` sees of an axis that is padded but not cropped, on a new axis before it."""
+    copies = shifted_copies(x, axis, geometry.window[axis], geometry.kernel_dilation[axis])
+    first, stride = _first(axis, geometry), geometry.strides[axis]
+    return lax.slice_in_dim(copies, first, first + reach(axis, geometry), stride, axis=axis + 2)
+
+
+def shifted_copies(x: Array, axis: int, count: int, shift: int) -> Array:
+    """a[…, r, q, …] = x[…, q + shift·r, …] on one axis, for r < count and q < size + shift.
+
+    Counted on from the start where that passes the end, and the other way round. These are rows of
+    size + shift numbers out of x repeated end to end: one loop, where as many slices would be as
+    many branches in it, and take twice as long to compile.
+    """
+    axis += 1
+    *before, size = x.shape[: axis + 1]
+    behind = x.shape[axis + 1 :]
+    repeats = -(-count * (size + shift) // size)
+    repeated = lax.broadcast_in_dim(
+        x, (*before, repeats, size, *behind), [a + (a >= axis) for a in range(x.ndim)]
+    )
+    end_to_end = repeated.reshape(*before, repeats * size, *behind)
+    rows = lax.slice_in_dim(end_to_end, 0, count * (size + shift), axis=axis)
+    return rows.reshape(*before, count, size + shift, *behind)
+
+
 def taps_between(x: Array, axis: int, geometry: Geometry, *, fill: int | float) -> list[Array]:
     """As `taps`, for element-wise operations to follow, and with padding of any value.
 
@@ -165,9 +191,14 @@ def pad_to_taps(x: Array, axis: int, geometry: Geometry) -> Array:
 def _slices(padded: Array, axis: int, geometry: Geometry) -> list[Array]:
     """`taps` of an axis that is padded but not cropped: XLA for CPUs would write out a crop."""
     stride, dilation = geometry.strides[axis], geometry.kernel_dilation[axis]
-    first, seen = max(-geometry.padding[axis][0], 0), reach(axis, geometry)
+    first, seen = _first(axis, geometry), reach(axis, geometry)
     starts = (first + dilation * r for r in range(geometry.window[axis]))
     return [lax.slice_in_dim(padded, i, i + seen, stride, axis=axis + 1) for i in starts]
+
+
+def _first(axis: int, geometry: Geometry) -> int:
+    """Where the lowest tap begins on an axis that is padded but not cropped."""
+    return max(-geometry.padding[axis][0], 0)
 
 
 def _sides(axis: int, geometry: Geometry, size: int) -> tuple[int, int]:

@@ -23,7 +23,8 @@ from .._geometry import Geometry
 from .._typing import Array, Input, Kernel, Output
 from ._arrays import Dtypes, add_up, to_accumulator
 from ._problem import Problem
-from ._sliding import MAX_TAPS, all_taps, pad, padded, place_all_taps
+from ._row_major import row_major
+from ._sliding import MAX_TAPS, pad, padded, place_all_taps, shifted_copies, stacked_taps
 
 
 def why_not(problem: Problem) -> str:
@@ -67,7 +68,8 @@ def strip_kernel_vjp(
     c, o = x.shape[-1], y.shape[-1]
     strip, row = strip_length(geometry), geometry.window[-1]
     patches = _patches(x, geometry)
-    rows = patches.reshape(-1, math.prod(patches.shape[-3:])), y.reshape(-1, strip * o)
+    seen = math.prod(geometry.window[:-1]) * (strip + row - 1) * c
+    rows = row_major(patches).reshape(-1, seen), y.reshape(-1, strip * o)
     band = solve("k", *rows, geometry=geometry.spatial(geometry.rank), dtypes=wide)
     band = band.reshape(-1, strip + row - 1, c, strip, o)
     k = add_up(band[:, a : a + row, :, a] for a in range(strip))  # (1)
@@ -84,17 +86,20 @@ def strip_input_vjp(
     strip, row = strip_length(geometry), geometry.window[-1]
     blocks = _blocks(geometry)
     taps = kernel.reshape(-1, row, c, o)
-    rest = blocks * strip - row
-    shifts = [jnp.pad(taps, [(0, 0), (a, rest - a), (0, 0), (0, 0)]) for a in range(strip)]
-    band = jnp.stack(shifts, axis=-2)  # (1), its columns padded to whole strips
+    band = shifted_copies(pad(taps, 0, 0, blocks * strip + 1 - row), 0, strip, -1)  # (1)
     over_outputs = (((1,), (1,)), ((), ()))
     patches = lax.dot_general(
-        y.reshape(-1, strip * o), band.reshape(-1, strip * o), over_outputs, precision=precision
+        y.reshape(-1, strip * o),
+        jnp.moveaxis(band, 1, -2).reshape(-1, strip * o),
+        over_outputs,
+        precision=precision,
     )
     patches = patches.reshape(n, *outer, size // strip, len(taps), blocks, strip * c)
     last = geometry.rank - 1
     outer = geometry.spatial(0, last)
-    rows = place_all_taps(lambda number: patches[..., number, :, :], outer)
+    rows = lax.optimization_barrier(
+        place_all_taps(lambda number: patches[..., number, :, :], outer)
+    )
     strips = add_up(pad(rows[..., b, :], last, b, blocks - 1 - b) for b in range(blocks))
     columns = strips.reshape(*strips.shape[:-2], -1, c)
     lo, size = geometry.padding[last][0], geometry.input_size[last]
@@ -120,4 +125,8 @@ def _patches(x: Array, geometry: Geometry) -> Array:
     x = x.reshape(*x.shape[:-2], strips + blocks - 1, strip, c)
     seen = [lax.slice_in_dim(x, b, b + strips, axis=x.ndim - 3) for b in range(blocks)]
     columns = jnp.concatenate(seen, axis=-2)[..., : strip + geometry.window[-1] - 1, :]
-    return jnp.stack(all_taps(columns, outer), axis=-3)
+    columns = columns.reshape(*columns.shape[:-2], -1)
+    for axis in range(last):
+        columns = stacked_taps(lax.optimization_barrier(columns), axis, outer)
+        columns = jnp.moveaxis(columns, axis + 1, -2)
+    return columns

@@ -15,8 +15,9 @@ for one input channel a group,
 
     k_bar[r,g,m] = Σ_n,p x[n, s·p + d·r - lo, g] y[n,p,g,m]                                     (2)
 
-walks along the first spatial axis and adds whole rows to one accumulator a tap, because a reduction
-over all but the innermost axis at once runs at a tenth of the memory's rate.
+walks along the first spatial axis and adds whole rows to one accumulator a tap, for all taps in one
+loop, because a reduction over all but the innermost axis at once runs at a tenth of the memory's
+rate. With one spatial axis it walks along the examples.
 
 Cost: 2·n·|P|·|R|·c·c_out/g operations at the rate of the caches, not that of matrix products; the
 output is written, and read again, once for every nine terms. Needs few terms in an element, at most
@@ -28,7 +29,7 @@ import math
 import jax.numpy as jnp
 from jax import lax
 
-from .._geometry import Geometry
+from .._geometry import Axis, Geometry
 from .._typing import Array, Input, Kernel, Output
 from ._arrays import (
     IS_JAX_0_10,
@@ -41,7 +42,7 @@ from ._arrays import (
     to_accumulator,
 )
 from ._problem import Problem
-from ._sliding import MAX_TAPS, all_taps, inside, padded, place_all_taps, taps_inside
+from ._sliding import MAX_TAPS, all_taps, inside, padded, place_all_taps, stacked_taps, taps_inside
 
 # Examples whose products are added up before they go to the accumulator. XLA of JAX 0.10 makes slow
 # loops of more than one.
@@ -85,7 +86,20 @@ def taps_forward(
     )
     for more in sums:
         total = lax.optimization_barrier(total) + more
-    return total.reshape(*total.shape[:-2], -1).astype(dtypes[2])
+    y = _as_a_loop(total)
+    return y.reshape(*y.shape[:-2], -1).astype(dtypes[2])
+
+
+def _as_a_loop(y: Array) -> Array:
+    """The array itself, by an operation that XLA leaves to its own loops.
+
+    A sum over y, as a bias's gradient or batch normalization takes, and with it all the terms of
+    (1), would be handed to a library, and each slice written out for it: fifty times slower.
+    """
+    if not jnp.issubdtype(y.dtype, jnp.floating):
+        return y
+    kept = jnp.finfo(y.dtype)
+    return lax.reduce_precision(y, kept.nexp, kept.nmant)
 
 
 def _products(x: Array, kernel: Kernel, geometry: Geometry) -> list[Array]:
@@ -153,26 +167,33 @@ def taps_kernel_vjp(
     errors = by_group(y, geometry.groups)
     pixels, whole = padded(x[..., None], geometry)
     (first, *others), rest = whole.axes(), whole.spatial(1)
-
-    n = x.shape[0]
+    if not others:  # rows of one pixel would not be worth a step: let them be the examples
+        n = x.shape[0]
+        first, rest = Axis(i=n, r=1, p=n, s=1, lo=0, e=1, d=1), whole
+        pixels, errors = pixels[None], errors[None]
+    n = pixels.shape[0]
     # An exported program may leave the number of examples open.
     most = _EXAMPLES if isinstance(n, int) else 1
     share = max(size for size in range(1, most + 1) if size == 1 or n % size == 0)
 
-    def products(p: Array) -> list[Array]:
-        error = lax.dynamic_index_in_dim(errors, p, axis=1, keepdims=False)
-        rows = (first.s * p + first.d * r for r in range(first.r))
-        seen = (lax.dynamic_index_in_dim(pixels, row, axis=1, keepdims=False) for row in rows)
-        return [summed(part, error) for row in seen for part in all_taps(row, rest)]
+    def products(p: Array) -> Array:
+        """Of one row of outputs: `(examples/share, taps, *rest, g, m)`."""
+        error = lax.dynamic_slice_in_dim(errors, p, 1, axis=1)
+        rows = lax.dynamic_slice_in_dim(pixels, first.s * p, first.d * (first.r - 1) + 1, axis=1)
+        seen = _all_stacked(rows[:, :: first.d], rest)
+        # Added up for some examples, which the accumulator then need not hold.
+        return add_up(seen[i::share] * error[i::share] for i in range(share))
 
-    def summed(part: Array, error: Array) -> Array:
-        """Over some examples already, which the accumulator then need not hold."""
-        parts, errors = (a.reshape(a.shape[0] // share, share, *a.shape[1:]) for a in (part, error))
-        return add_up(parts[:, i] * errors[:, i] for i in range(share))
-
-    if others:
-        sums = sum_in_loop(products, first.p)
-    else:  # rows of one pixel would not be worth a step of a loop
-        sums = [part * errors for part in all_taps(pixels, whole)]
-    k = jnp.stack([total.sum(range(total.ndim - 2)) for total in sums])
+    sums = sum_in_loop(products, first.p)
+    k = sums.sum((0, *range(2, sums.ndim - 2)))
     return k.reshape(*geometry.window, 1, -1).astype(dtypes[1])
+
+
+def _all_stacked(rows: Array, geometry: Geometry) -> Array:
+    """What all taps see of `(n, rows, *spatial, …)`, rows among them: `(n, taps, *output, …)`."""
+    n = rows.shape[0]
+    rows = rows.reshape(-1, *rows.shape[2:])
+    for axis in range(geometry.rank):
+        stacked = jnp.moveaxis(stacked_taps(rows, axis, geometry), axis + 1, 1)
+        rows = stacked.reshape(-1, *stacked.shape[2:])
+    return rows.reshape(n, -1, *rows.shape[1:])

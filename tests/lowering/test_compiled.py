@@ -80,3 +80,26 @@ def test_three_dimensions(normal):
     grads = jax.grad(lambda x, k: jnp.sum(jaxconv.conv(x, k, 2) ** 2), (0, 1))
     text = compiled_text(grads, x, kernel)
     assert set(re.findall(r"dim_labels=([\w>\-]+)", text)) <= set(CANONICAL.values())
+
+
+def test_a_sum_over_a_depthwise_layer_writes_out_no_slices(normal):
+    """As a bias's gradient and batch normalization take it: a slice for each tap is nine maps."""
+    x, kernel = normal((4, 32, 32, 32), jnp.float32), normal((3, 3, 1, 32), jnp.float32)
+
+    def mean(x, kernel):
+        return relu(conv(x, kernel, padding="SAME", feature_group_count=32)).mean((0, 1, 2))
+
+    used = jax.jit(mean).lower(x, kernel).compile().memory_analysis()
+    assert used.temp_size_in_bytes < 4 * x.nbytes
+
+
+@pytest.mark.parametrize("window", [3, 7])
+def test_a_depthwise_kernel_gradient_is_one_loop_for_all_taps(window, normal):
+    """One for each tap would take a second to compile where windows are large."""
+    x, y = normal((4, 32, 32, 32), jnp.float32), normal((4, 32, 32, 32), jnp.float32)
+    kernel = normal((window, window, 1, 32), jnp.float32)
+
+    def kernel_vjp(x, y):
+        return jaxconv.conv_kernel_vjp(x, y, kernel.shape, padding="SAME", feature_group_count=32)
+
+    assert compiled_text(kernel_vjp, x, y).count(" fusion(") < 12
