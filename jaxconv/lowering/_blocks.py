@@ -1,6 +1,7 @@
 """Examples taken a few at a time, so that what an algorithm makes of them stays in the caches."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax.numpy as jnp
 from jax import lax
@@ -27,7 +28,11 @@ def in_blocks(
     count = n // size
 
     def examples(start: int, stop: int) -> list[Array]:
-        return [a[start:stop] for s, a in zip(slots, operands, strict=True) if s != "k"]
+        return [
+            lax.slice_in_dim(a, start, stop)
+            for s, a in zip(slots, operands, strict=True)
+            if s != "k"
+        ]
 
     def of(part: list[Array]) -> Array:
         some = iter(part)
@@ -38,7 +43,9 @@ def in_blocks(
     whole = [a.reshape(count, size, *a.shape[1:]) for a in examples(0, count * size)]
     rest = [of(examples(count * size, n))] if count * size < n else []
     if slot == "k":
-        total = sum_in_loop(lambda i: of([a[i] for a in whole]), count)
+        # Indexing with brackets takes milliseconds to trace.
+        take = partial(lax.dynamic_index_in_dim, keepdims=False)
+        total = sum_in_loop(lambda i: of([take(a, i) for a in whole]), count)
         return add_up([total, *rest])
     parts = lax.map(of, whole)
     return jnp.concatenate([parts.reshape(count * size, *parts.shape[2:]), *rest])

@@ -196,7 +196,9 @@ class _Folded:
         a = a.reshape(n, *self.grid, *a.shape[1:-1], groups, *window, channels // groups)
         a = in_vectors(a)
         for axis in reversed(axes):
-            a = place_taps(lambda r, a=a: a[..., r, :, :], axis, geometry)
+            a = place_taps(
+                lambda r, a=a: lax.index_in_dim(a, r, -3, keepdims=False), axis, geometry
+            )
         return a.reshape(*a.shape[:-3], channels)
 
     def _kernel(self, k: Array) -> Array:

@@ -98,9 +98,12 @@ def strip_input_vjp(
     last = geometry.rank - 1
     outer = geometry.spatial(0, last)
     rows = lax.optimization_barrier(
-        place_all_taps(lambda number: patches[..., number, :, :], outer)
+        place_all_taps(lambda number: lax.index_in_dim(patches, number, -3, keepdims=False), outer)
     )
-    strips = add_up(pad(rows[..., b, :], last, b, blocks - 1 - b) for b in range(blocks))
+    strips = add_up(
+        pad(lax.index_in_dim(rows, b, -2, keepdims=False), last, b, blocks - 1 - b)
+        for b in range(blocks)
+    )
     columns = strips.reshape(*strips.shape[:-2], -1, c)
     lo, size = geometry.padding[last][0], geometry.input_size[last]
     columns = pad(columns, last, -lo, size + lo - columns.shape[-2])
