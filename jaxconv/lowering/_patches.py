@@ -39,7 +39,7 @@ from ._arrays import Dtypes, accumulator, by_group, in_vectors, rotated, to_comm
 from ._blocks import block, in_blocks
 from ._problem import Problem
 from ._row_major import row_major
-from ._sliding import MAX_TAPS, extended, place_taps, stacked_taps
+from ._sliding import MAX_TAPS, extended, place_taps, stacked_taps, taps
 
 # The letters of axes in (G'), where x and y are exchanged.
 _EXCHANGED = str.maketrans("xy", "yx")
@@ -175,15 +175,28 @@ class _Folded:
         if slot == "k":
             return self._kernel(a)
         geometry = self.geometry if slot == "x" else self.back
-        n = a.shape[0]
-        a = in_vectors(by_group(a, geometry.groups))
-        a, geometry = extended(a, self.axes[slot], geometry)
-        for axis in self.axes[slot]:
+        n, kept = a.shape[0], geometry.spatial(len(self.into)).input_size
+
+        def patches(a: Array, stacked: Callable[..., Array]) -> Array:
+            a, left = extended(a, self.axes[slot], geometry)
+            for axis in self.axes[slot]:
+                a = stacked(a, axis, left)  # (1), (2)
+            return a
+
+        def in_one_loop(a: Array, axis: int, geometry: Geometry) -> Array:
             # XLA for CPUs would pad again for each tap.
-            a = stacked_taps(lax.optimization_barrier(a), axis, geometry)  # (1), (2)
-            a = jnp.moveaxis(a, axis + 1, -3)
-        kept = a.shape[1 + len(self.into) : 1 + geometry.rank]
-        return row_major(a).reshape(math.prod(self.grid) * n, *kept, -1)
+            a = stacked_taps(lax.optimization_barrier(a), axis, geometry)
+            return jnp.moveaxis(a, axis + 1, -3)
+
+        def by_slices(a: Array, axis: int, geometry: Geometry) -> Array:
+            return jnp.stack(taps(a, axis, geometry), axis=-2)
+
+        a = row_major(
+            by_group(a, geometry.groups),
+            lambda a: patches(in_vectors(a), in_one_loop),
+            lambda a: patches(a, by_slices),
+        )
+        return a.reshape(math.prod(self.grid) * n, *kept, -1)
 
     def leave(self, slot: str, a: Array, n: int) -> Array:
         """The transpose of `enter`."""

@@ -7,12 +7,17 @@ the row-major layout of the rearranged array, which it has anyway, ends the loop
 that one is then free.
 
 An exported program may not ask for layouts, as nobody promises what later versions make of it. On a
-mesh, XLA of JAX 0.10 would gather the whole array for it. Both do without.
+mesh, XLA of JAX 0.10 would gather the whole array for it. Both do without, and rearrange in another
+way where it is more axes that the loop would have to find out.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+import jax
 from jax.experimental.layout import Layout, with_layout_constraint
 from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir
+from jax.interpreters import mlir
 
 from .._typing import Array
 from ._arrays import IS_JAX_0_10
@@ -20,27 +25,40 @@ from ._arrays import IS_JAX_0_10
 _row_major = Primitive("jaxconv_row_major")
 
 
-def row_major(rearranged: Array) -> Array:
-    """The array itself, for a reshape to follow."""
-    return _row_major.bind(rearranged)
+def row_major(
+    a: Array,
+    rearranged: Callable[[Array], Array] = lambda a: a,
+    otherwise: Callable[[Array], Array] = lambda a: a,
+) -> Array:
+    """`rearranged(a)` as it is written, for a reshape to follow; else `otherwise(a)`.
+
+    Both have the same numbers in the same order, and what comes back has the shape of the latter.
+    """
+    return _row_major.bind(a, rearranged=rearranged, otherwise=otherwise)
 
 
 def _in_loop_order(a: Array) -> Array:
     return with_layout_constraint(a, Layout(tuple(range(a.ndim))))
 
 
-def _as_it_is(ctx, a):
-    return [a]
+def _result(aval: Any, *, otherwise: Callable[[Array], Array], **_: Any) -> Any:
+    return aval.update(shape=jax.eval_shape(otherwise, aval).shape)
 
 
-def _for_cpu(ctx, a):
-    if IS_JAX_0_10 or ctx.module_context.lowering_parameters.for_export:
-        return [a]
-    return mlir.lower_fun(_in_loop_order, multiple_results=False)(ctx, a)
+def _lowering(*, asks: bool) -> Callable[..., Any]:
+    def rule(ctx, a, *, rearranged, otherwise):
+        if not asks or IS_JAX_0_10 or ctx.module_context.lowering_parameters.for_export:
+            return mlir.lower_fun(otherwise, multiple_results=False)(ctx, a)
+
+        def asked(a):
+            return _in_loop_order(rearranged(a)).reshape(ctx.avals_out[0].shape)
+
+        return mlir.lower_fun(asked, multiple_results=False)(ctx, a)
+
+    return rule
 
 
-_row_major.def_impl(lambda a: a)
-_row_major.def_abstract_eval(lambda aval: aval)
-batching.defvectorized(_row_major)
-mlir.register_lowering(_row_major, _as_it_is)
-mlir.register_lowering(_row_major, _for_cpu, platform="cpu")
+_row_major.def_impl(lambda a, rearranged, otherwise: otherwise(a))
+_row_major.def_abstract_eval(_result)
+mlir.register_lowering(_row_major, _lowering(asks=False))
+mlir.register_lowering(_row_major, _lowering(asks=True), platform="cpu")

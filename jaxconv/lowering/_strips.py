@@ -24,7 +24,7 @@ from .._typing import Array, Input, Kernel, Output
 from ._arrays import Dtypes, add_up, to_accumulator
 from ._problem import Problem
 from ._row_major import row_major
-from ._sliding import MAX_TAPS, pad, padded, place_all_taps, shifted_copies, stacked_taps
+from ._sliding import MAX_TAPS, all_taps, pad, padded, place_all_taps, shifted_copies, stacked_taps
 
 
 def why_not(problem: Problem) -> str:
@@ -68,8 +68,7 @@ def strip_kernel_vjp(
     c, o = x.shape[-1], y.shape[-1]
     strip, row = strip_length(geometry), geometry.window[-1]
     patches = _patches(x, geometry)
-    seen = math.prod(geometry.window[:-1]) * (strip + row - 1) * c
-    rows = row_major(patches).reshape(-1, seen), y.reshape(-1, strip * o)
+    rows = patches.reshape(-1, math.prod(patches.shape[-2:])), y.reshape(-1, strip * o)
     band = solve("k", *rows, geometry=geometry.spatial(geometry.rank), dtypes=wide)
     band = band.reshape(-1, strip + row - 1, c, strip, o)
     k = add_up(band[:, a : a + row, :, a] for a in range(strip))  # (1)
@@ -117,7 +116,7 @@ def _blocks(geometry: Geometry) -> int:
 
 
 def _patches(x: Array, geometry: Geometry) -> Array:
-    """What each strip sees: `(n, *output, strips, taps, columns, c)`."""
+    """What each strip sees: `(n, *output, strips, taps, columns·c)`."""
     c = x.shape[-1]
     strip, blocks = strip_length(geometry), _blocks(geometry)
     strips = geometry.output_size[-1] // strip
@@ -128,8 +127,14 @@ def _patches(x: Array, geometry: Geometry) -> Array:
     x = x.reshape(*x.shape[:-2], strips + blocks - 1, strip, c)
     seen = [lax.slice_in_dim(x, b, b + strips, axis=x.ndim - 3) for b in range(blocks)]
     columns = jnp.concatenate(seen, axis=-2)[..., : strip + geometry.window[-1] - 1, :]
-    columns = columns.reshape(*columns.shape[:-2], -1)
-    for axis in range(last):
-        columns = stacked_taps(lax.optimization_barrier(columns), axis, outer)
-        columns = jnp.moveaxis(columns, axis + 1, -2)
-    return columns
+
+    def in_one_loop(columns: Array) -> Array:
+        for axis in range(last):
+            columns = stacked_taps(lax.optimization_barrier(columns), axis, outer)
+            columns = jnp.moveaxis(columns, axis + 1, -2)
+        return columns if last else columns[..., None, :]
+
+    def by_slices(columns: Array) -> Array:
+        return jnp.stack(all_taps(columns, outer), axis=-2)
+
+    return row_major(columns.reshape(*columns.shape[:-2], -1), in_one_loop, by_slices)
