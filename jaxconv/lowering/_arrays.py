@@ -48,7 +48,7 @@ def rotated(kernel: Kernel, groups: int = 1) -> Shaped[Array, "*window o_g c"]:
 
 
 def turned(kernel: Kernel, rank: int) -> Kernel:
-    """The taps of the first `rank` spatial axes in reverse order, on one axis."""
+    """The taps of the first `rank` spatial axes in reverse order, turned over as a single axis."""
     taps = math.prod(kernel.shape[:rank])
     return lax.rev(kernel.reshape(taps, -1), [0]).reshape(kernel.shape)
 

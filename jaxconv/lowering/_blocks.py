@@ -43,7 +43,7 @@ def in_blocks(
     whole = [a.reshape(count, size, *a.shape[1:]) for a in examples(0, count * size)]
     rest = [of(examples(count * size, n))] if count * size < n else []
     if slot == "k":
-        # Indexing with brackets takes milliseconds to trace.
+        # Brackets around the index of a loop take milliseconds to trace.
         take = partial(lax.dynamic_index_in_dim, keepdims=False)
         total = sum_in_loop(lambda i: of([take(a, i) for a in whole]), count)
         return add_up([total, *rest])

@@ -15,9 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 from jax.extend.core import Primitive
-from jax.interpreters import mlir
+from jax.interpreters import batching, mlir
 
 from .._typing import Array
 from ._arrays import IS_JAX_0_10
@@ -45,6 +46,12 @@ def _result(aval: Any, *, otherwise: Callable[[Array], Array], **_: Any) -> Any:
     return aval.update(shape=jax.eval_shape(otherwise, aval).shape)
 
 
+def _batched(operands: Any, axes: Any, **ways: Callable[[Array], Array]) -> Any:
+    (a,), (axis,) = operands, axes
+    each = {name: jax.vmap(way) for name, way in ways.items()}
+    return _row_major.bind(jnp.moveaxis(a, axis, 0), **each), 0
+
+
 def _lowering(*, asks: bool) -> Callable[..., Any]:
     def rule(ctx, a, *, rearranged, otherwise):
         if not asks or IS_JAX_0_10 or ctx.module_context.lowering_parameters.for_export:
@@ -60,5 +67,6 @@ def _lowering(*, asks: bool) -> Callable[..., Any]:
 
 _row_major.def_impl(lambda a, rearranged, otherwise: otherwise(a))
 _row_major.def_abstract_eval(_result)
+batching.primitive_batchers[_row_major] = _batched
 mlir.register_lowering(_row_major, _lowering(asks=False))
 mlir.register_lowering(_row_major, _lowering(asks=True), platform="cpu")

@@ -167,9 +167,9 @@ def taps_kernel_vjp(
     errors = by_group(y, geometry.groups)
     pixels, whole = padded(x[..., None], geometry)
     (first, *others), rest = whole.axes(), whole.spatial(1)
-    if not others:  # rows of one pixel would not be worth a step: let them be the examples
-        n = x.shape[0]
-        first, rest = Axis(i=n, r=1, p=n, s=1, lo=0, e=1, d=1), whole
+    if not others:  # a row of one pixel is not worth a step: let each example be a row
+        rows = x.shape[0]
+        first, rest = Axis(i=rows, r=1, p=rows, s=1, lo=0, e=1, d=1), whole
         pixels, errors = pixels[None], errors[None]
     n = pixels.shape[0]
     # An exported program may leave the number of examples open.
@@ -180,7 +180,7 @@ def taps_kernel_vjp(
         """Of one row of outputs: `(examples/share, taps, *rest, g, m)`."""
         error = lax.dynamic_slice_in_dim(errors, p, 1, axis=1)
         rows = lax.dynamic_slice_in_dim(pixels, first.s * p, first.d * (first.r - 1) + 1, axis=1)
-        seen = _all_stacked(rows[:, :: first.d], rest)
+        seen = _all_stacked(lax.slice_in_dim(rows, 0, None, first.d, axis=1), rest)
         # Added up for some examples, which the accumulator then need not hold.
         return add_up(seen[i::share] * error[i::share] for i in range(share))
 

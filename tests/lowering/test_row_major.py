@@ -69,3 +69,17 @@ def test_nothing_but_the_layout_changes(normal):
     expected = np.swapaxes(a, 0, 1).reshape(3, -1)
     np.testing.assert_array_equal(turned(a), expected)
     np.testing.assert_array_equal(jax.jit(turned)(a), expected)
+    np.testing.assert_array_equal(jax.vmap(turned)(a[None])[0], expected)
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_either_way_has_the_same_numbers_in_a_batch_too(axis, normal):
+    a = normal((2, 3, 4), "float32")
+
+    def turned(a):
+        return row_major(a, lambda a: a.T[..., None], lambda a: a.T)
+
+    expected = np.stack([part.T for part in np.moveaxis(a, axis, 0)])
+    in_batch = jax.vmap(turned, axis)
+    np.testing.assert_array_equal(in_batch(a), expected)
+    np.testing.assert_array_equal(jax.jit(in_batch)(a), expected)
