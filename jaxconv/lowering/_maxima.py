@@ -17,8 +17,9 @@ from jax import lax
 from .._geometry import Geometry
 from .._typing import Array, Input, Pooled, Taps
 from . import _side_by_side
-from ._arrays import IS_JAX_0_10, accumulator, add_up
+from ._arrays import IS_JAX_0_10, accumulator, add_up, in_vectors
 from ._over_taps import place_over_taps, sum_over_taps
+from ._row_major import row_major
 from ._sliding import MAX_TAPS, all_taps, pad, taps_between
 
 
@@ -165,6 +166,8 @@ def _scatter_by_shifts(y: Array, index: Array, geometry: Geometry) -> Array:
     stride 2 four, not nine. Phases have an axis of their own, over which y and index broadcast, so
     that nothing is interleaved.
     """
+    n, c = y.shape[0], y.shape[-1]
+    y, index = in_vectors(y), in_vectors(index)
     tables, steps = [], []
     for axis, (i, r, _, s, lo, _, d) in enumerate(geometry.axes()):
         table: dict[int, np.ndarray] = {}
@@ -188,13 +191,16 @@ def _scatter_by_shifts(y: Array, index: Array, geometry: Geometry) -> Array:
             moved, chosen = (
                 lax.slice_in_dim(a, start, start + size, axis=axis + 1) for a in (moved, chosen)
             )
-        is_mine = jnp.expand_dims(chosen, between) == jnp.asarray(numbers, index.dtype)
+        numbers = jnp.expand_dims(jnp.asarray(numbers, index.dtype), -1)
+        is_mine = jnp.expand_dims(chosen, between) == numbers
         return jnp.where(is_mine, jnp.expand_dims(moved, between), zero)
 
     x = add_up(term(shifts) for shifts in itertools.product(*tables))
-    whole = (size * s for size, s in zip(steps, geometry.strides, strict=True))
-    x = x.reshape(y.shape[0], *whole, y.shape[-1])
-    return lax.slice(x, (0,) * x.ndim, (x.shape[0], *geometry.input_size, x.shape[-1]))
+    whole = tuple(size * s for size, s in zip(steps, geometry.strides, strict=True))
+    if whole == geometry.input_size:
+        return row_major(x).reshape(n, *whole, c)
+    # Not on its own, or all would be written once more to be cut.
+    return lax.slice(x.reshape(n, *whole, c), (0,) * (len(whole) + 2), (n, *geometry.input_size, c))
 
 
 def _numbers_of(taps_of_phases: list[np.ndarray], geometry: Geometry) -> np.ndarray:

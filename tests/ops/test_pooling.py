@@ -46,8 +46,10 @@ def test_values_equal_the_definition(case, name):
     assert_within_rounding(actual, expected, 0 if exact else scale, np.prod(window) * x.ndim)
 
 
-def test_max_pool_vjp_equals_the_definition(case, normal):
-    x, window, options = case
+@pytest.mark.parametrize("channels", [3, 16])  # on a CPU the latter are taken in vectors
+def test_max_pool_vjp_equals_the_definition(channels, case, normal):
+    some, window, options = case
+    x = normal((*some.shape[:-1], channels))
     y = max_pool(x, window, **options)
     y_bar = normal(y.shape)
     x_bar = jax.jit(lambda x: jax.vjp(lambda x: max_pool(x, window, **options), x)[1](y_bar)[0])(x)
