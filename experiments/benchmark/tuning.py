@@ -1,6 +1,7 @@
 """`--tune`: time jaxconv's algorithms against each other, and have later runs use the fastest.
 
-The file that is written, and how it is read, is the library's business: `jaxconv.lowering._tuning`.
+Algorithms that run only where a call names them, as `fourier`, are left out. The file that is
+written, and how it is read, is the library's business: `jaxconv.lowering._tuning`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,9 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxconv import lowering
 from jaxconv.lowering import _tuning
 
-from .algorithms import applicable, filler, geometry_of
+from .algorithms import filler, geometry_of
 from .cases import Conv
 from .checks import mismatch, terms
 from .ops import timed
@@ -41,7 +43,7 @@ def _programs(case: Conv, corner: str, arrays, dtype: str) -> tuple[dict[str, Pr
     programs = {"direct": make(filler("direct", case, CORNERS[corner]))}
     expected = programs["direct"].arrays(programs["direct"].run())
     errors = {}
-    for name in applicable(CORNERS[corner], case):
+    for name in _candidates(CORNERS[corner], case):
         program = make(filler(name, case, CORNERS[corner]))
         wrong = mismatch(program.arrays(program.run()), expected, terms(case, corner), dtype)
         if wrong:
@@ -49,6 +51,13 @@ def _programs(case: Conv, corner: str, arrays, dtype: str) -> tuple[dict[str, Pr
         else:
             programs[name] = program
     return programs, errors
+
+
+def _candidates(slot: str, case: Conv) -> list[str]:
+    """The algorithms that may run without being asked for, in a forward pass or in a gradient."""
+    problem = lowering.Problem(slot, geometry_of(case), case.n, case.c, case.o)
+    plans = (plan for forward in "xy" for plan in lowering.plans(problem, forward=forward))
+    return list(dict.fromkeys(plan.name for plan in plans))
 
 
 def remember(cases: Iterable[Conv], rows: Iterable[Row], dtype: str):

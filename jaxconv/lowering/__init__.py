@@ -28,6 +28,7 @@ both with slices, `_side_by_side` does either with a reshape, and `_resampling` 
 from ._arrays import Dtypes as Dtypes
 from ._arrays import accumulator as accumulator
 from ._arrays import rotated as rotated
+from ._arrays import with_zeros_multiplied as with_zeros_multiplied
 from ._maxima import gather_windows as gather_windows
 from ._maxima import max_and_argmax as max_and_argmax
 from ._maxima import max_of_windows as max_of_windows
@@ -44,10 +45,12 @@ from ._selection import Choice as Choice
 from ._selection import Plan as Plan
 from ._selection import applicable as applicable
 from ._selection import choose as choose
+from ._selection import every_plan as every_plan
 from ._selection import plans as plans
 from ._selection import problem_of as problem_of
 from ._selection import result_shape as result_shape
 from ._selection import run as run
 from ._selection import why_not as why_not
+from ._selection import why_not_by_default as why_not_by_default
 from ._windows import spread_windows as spread_windows
 from ._windows import sum_windows as sum_windows

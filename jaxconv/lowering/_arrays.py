@@ -93,6 +93,17 @@ def add_up(terms: Iterable[Array]) -> Array:
     return reduce(operator.add, terms)
 
 
+def with_zeros_multiplied(y: Array, kernel: Kernel) -> Array:
+    """Add the products of kernel and zeros to a forward pass that has left them out.
+
+    They are zero, or NaN where a tap is infinite or NaN. The padding and the gaps of a dilated
+    input are zeros, and the definition multiplies them as it multiplies pixels.
+    """
+    if not jnp.issubdtype(y.dtype, jnp.inexact):
+        return y
+    return y + jnp.sum(kernel.astype(y.dtype) * 0, axis=range(kernel.ndim - 1))
+
+
 def sum_in_loop(term: Callable[[Array], Terms], count: int) -> Terms:
     """The sum of `term(i)` for i < count, as a loop with one body."""
     term = jax.jit(term, inline=True)  # traced once, not again for the shape

@@ -49,7 +49,7 @@ from .._geometry import Geometry
 from .._typing import Array, Input, Kernel, Output
 from ._arrays import Dtypes, rotated
 from ._dilated import undilated
-from ._phases import merged
+from ._phases import fills_up, merged
 from ._placing import place, spelled_out, take_back
 from ._problem import Problem
 
@@ -131,6 +131,13 @@ def _of_phases(corner, precision, slot, *operands, geometry, dtypes):
 def _mirrored(geometry: Geometry, dtypes: Dtypes, precision: lax.PrecisionLike) -> dict[str, Any]:
     """The static arguments of the mirror image, in which x and y have changed places."""
     return {"geometry": geometry.transposed(), "dtypes": dtypes[::-1], "precision": precision}
+
+
+def fills_up_phases(problem: Problem) -> bool:
+    """Whether a corner goes by phases, shorter ones among them that zero taps fill up."""
+    geometry = problem.geometry
+    by_phases = problem.slot == "x" and _is_strided(geometry) and geometry.groups > 1
+    return by_phases and not is_transposed(geometry) and fills_up(problem)
 
 
 def is_transposed(geometry: Geometry) -> bool:

@@ -27,8 +27,9 @@ a transform
 once: that of x serves the forward pass and the kernel gradient, that of the error both gradients.
 
 Every frequency sees every point. Rounding errors are therefore relative to the norms of the
-operands, as for any sum of products, but not to each element's own terms; and a NaN or an infinity
-in one pixel reaches all pixels of its example, where the direct sum keeps it within a window.
+operands and not to each element's own terms, and a NaN or an infinity in one pixel reaches all
+pixels of its example, where the direct sum keeps it within a window. So this algorithm runs only
+where `impl="fourier"` asks for it.
 """
 
 import math

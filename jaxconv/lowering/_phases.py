@@ -18,8 +18,9 @@ An input gradient thus no longer multiplies by the zeros of a dilated error: 1/s
 an axis. This is "sub-pixel convolution".
 
 Where all phases have the same number of taps, (2) is a single form in which the phases are
-channels, space to depth; `merged` fills up with zero taps where that is not so. A stride equal to
-the window leaves a window of one tap: a matrix product.
+channels, space to depth; `merged` fills up with zero taps where that is not so. The zero taps carry
+an infinity or NaN to the elements that they meet, less than a stride beyond the window. A stride
+equal to the window leaves a window of one tap: a matrix product.
 
 Cost: that of the inner forms, and x, k and y written and read once more.
 """
@@ -70,6 +71,14 @@ def leaves(problem: Problem) -> Problem:
     slot, geometry, n, c, o = problem
     form = _Merged(geometry)
     return Problem(slot, form.inner, n, c * form.phases("x"), o * form.phases("y"))
+
+
+def fills_up(problem: Problem) -> bool:
+    """Whether phases have unequal numbers of taps, so that taps of zero fill up the shorter ones.
+
+    A zero tap meets a pixel that the window does not hold.
+    """
+    return any(axis.r % len(comb(axis).starts) for axis in problem.geometry.axes())
 
 
 class Comb(NamedTuple):

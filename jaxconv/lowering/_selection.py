@@ -5,6 +5,18 @@ with fewer axes, and leave that to the algorithm that suits it best. So what run
 chain of algorithms. Every plan has a cost (see `_costs.py`) and the cheapest one runs, unless the
 call names an algorithm or `--tune` has measured another to be faster. Algorithms that do not apply
 to a corner say why.
+
+What runs without being asked for keeps to the definition, element by element:
+
+- The bits of an element do not depend on finite values that it does not see, and its rounding error
+  is relative to its own terms. An algorithm in another basis breaks this (`transforms`), so it runs
+  only where the call names it.
+- In the forward pass, an infinity or NaN reaches the elements that see it and no others. Some
+  algorithms multiply zeros of their own with pixels, and 0 · inf is NaN (`spreads`). They are left
+  to the gradients.
+- The zeros of padding and of a dilated input are multiplied by the kernel as all pixels are, so a
+  tap that is infinite or NaN reaches every output of its channel. Algorithms that skip these zeros
+  (`skips_zeros`) have the products added in the forward pass.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -35,7 +47,7 @@ from . import (
     _tuning,
     _widened,
 )
-from ._arrays import Dtypes
+from ._arrays import Dtypes, with_zeros_multiplied
 from ._gpu import gpu_algorithm
 from ._problem import Problem
 
@@ -69,8 +81,11 @@ class Algorithm:
         `solve(slot, *operands, geometry=…, dtypes=…)` in place of a precision.
       then: The algorithms to leave it to.
       times: How often the problem that it leaves is solved.
-      transforms: Whether it works in another basis: not for integers, and its rounding errors are
-        relative to the norms of the operands, not to the terms of each element.
+      transforms: Whether it works in another basis. It is then not for integers, each element sees
+        all of its example, and rounding errors are relative to the norms of the operands.
+      spreads: Whether it multiplies numbers of the error, or of the input, by zeros of its own, so
+        that an infinity or NaN reaches elements that do not see it.
+      skips_zeros: Whether it leaves out the products of the kernel with the zeros of the padding.
     """
 
     corners: Mapping[str, Corner]
@@ -80,9 +95,13 @@ class Algorithm:
     then: tuple[str, ...] = ("direct", "widened", "halves", "pointwise")
     times: Callable[[Problem], int] = lambda problem: 1
     transforms: bool = False
+    spreads: Callable[[Problem], bool] = lambda problem: False
+    skips_zeros: bool = False
 
 
-def _folding(into: Callable[[int], str], slots: str = "xky") -> Algorithm:
+def _folding(
+    into: Callable[[int], str], slots: str = "xky", *, skips_zeros: bool = False
+) -> Algorithm:
     """Taps folded into channels; `into(rank)` says which axes join which slot."""
 
     def fold(slot, *operands, geometry, **options):
@@ -96,10 +115,11 @@ def _folding(into: Callable[[int], str], slots: str = "xky") -> Algorithm:
         lambda problem: _costs.patches(problem, into(problem.geometry.rank)),
         lambda problem: _patches.leaves(problem, into(problem.geometry.rank)),
         times=lambda problem: _patches.times(problem, into(problem.geometry.rank)),
+        skips_zeros=skips_zeros,
     )
 
 
-_ALL: dict[str, Algorithm] = {
+ALL: dict[str, Algorithm] = {
     "direct": Algorithm(
         {
             "x": _direct.direct_input_vjp,
@@ -125,6 +145,7 @@ _ALL: dict[str, Algorithm] = {
         _strips.why_not,
         _costs.strips,
         _strips.leaves,
+        spreads=lambda problem: True,  # a band of zeros
     ),
     "fourier": Algorithm(
         {
@@ -153,12 +174,15 @@ _ALL: dict[str, Algorithm] = {
         _costs.phases,
         _phases.leaves,
         ("direct", "widened", "strips", "taps", "input_patches", "error_patches", "split_patches"),
+        spreads=_phases.fills_up,
     ),
     "input_patches": _folding(lambda rank: "x" * rank),
-    "error_patches": _folding(lambda rank: "y" * rank),
-    "split_patches": _folding(lambda rank: "y" + "x" * (rank - 1) if rank > 1 else ""),
+    "error_patches": _folding(lambda rank: "y" * rank, skips_zeros=True),
+    "split_patches": _folding(
+        lambda rank: "y" + "x" * (rank - 1) if rank > 1 else "", skips_zeros=True
+    ),
     "input_depth": _folding(lambda rank: "x" if rank > 1 else "", "xy"),
-    "error_depth": _folding(lambda rank: "y" if rank > 1 else "", "xy"),
+    "error_depth": _folding(lambda rank: "y" if rank > 1 else "", "xy", skips_zeros=True),
     "group_by_group": Algorithm(
         {slot: partial(_group_by_group.group_by_group, slot) for slot in "xky"},
         _group_by_group.why_not,
@@ -168,7 +192,6 @@ _ALL: dict[str, Algorithm] = {
             "direct",
             "widened",
             "strips",
-            "fourier",
             "tiles",
             "phases",
             "input_patches",
@@ -187,6 +210,7 @@ _ALL: dict[str, Algorithm] = {
         },
         _cudnn.why_not,
         _costs.for_gpus,
+        spreads=_cudnn.fills_up_phases,
     ),
     "shifts": Algorithm(
         {
@@ -208,16 +232,35 @@ def run(
     dtypes: Dtypes,
     precision: lax.PrecisionLike,
     impl: str | None = None,
+    forward: str = "y",
 ) -> Array:
     """Compute the corner that leaves `slot` out, with the algorithm that suits the platform.
 
-    `impl` names an algorithm to prefer wherever it applies.
+    `impl` names an algorithm to prefer wherever it applies. `forward` is the slot that the forward
+    pass leaves out: the call's own corner, of which the others are derivatives.
     """
     problem = problem_of(slot, *(a.shape for a in operands), geometry=geometry)
-    plan, _ = choose(problem, platform, dtypes, precision, impl)
-    return execute(
+    plan, _ = choose(problem, platform, dtypes, impl, forward)
+    return run_plan(
         plan, *operands, slot=slot, geometry=geometry, dtypes=dtypes, precision=precision
     )
+
+
+def run_plan(
+    plan: "Plan",
+    *operands: Array,
+    slot: str,
+    geometry: Geometry,
+    dtypes: Dtypes,
+    precision: lax.PrecisionLike,
+) -> Array:
+    """Compute a corner as planned; a forward pass multiplies the zeros around the pixels, too."""
+    result = execute(
+        plan, *operands, slot=slot, geometry=geometry, dtypes=dtypes, precision=precision
+    )
+    if slot == "y" and _skips_zeros(plan, geometry):
+        return with_zeros_multiplied(result, operands[1])
+    return result
 
 
 class Choice(NamedTuple):
@@ -231,21 +274,22 @@ def choose(
     problem: Problem,
     platform: str,
     dtypes: Dtypes,
-    precision: lax.PrecisionLike = None,
     impl: str | None = None,
+    forward: str = "y",
 ) -> Choice:
     """The plan for a corner: the algorithm asked for, the one measured, or the cheapest."""
-    if impl is not None:
-        named = next((plan for plan in plans(problem) if plan.name == impl), None)
-        if named:
-            return Choice(named, "asked for by impl")
+    if impl in ALL and not why_not(impl, problem, dtypes):
+        return Choice(_plan(impl, problem), "asked for by impl")
     if platform in GPU_PLATFORMS:
-        return Choice(_direct_plan(gpu_algorithm(problem), problem), "what XLA runs best on a GPU")
+        name = gpu_algorithm(problem)
+        if why_not_by_default(name, problem, forward):
+            name = "direct"
+        return Choice(_direct_plan(name, problem), "what XLA runs best on a GPU")
     if platform != "cpu":
         return Choice(Plan("direct", 0.0), f"the convolution that XLA knows best on {platform}")
     if not all(dtype in (np.float32, np.float64) for dtype in dtypes):
         return Choice(Plan("direct", 0.0), "the others are for float32 and float64")
-    found = plans(problem, each_element=_asks_for_precision(precision))
+    found = plans(problem, forward=forward)
     measured = _tuning.choice(
         problem.slot, problem.geometry, problem.sizes, str(dtypes[0]), platform
     )
@@ -256,30 +300,31 @@ def choose(
 
 
 @lru_cache(maxsize=4096)
-def plans(problem: Problem, each_element: bool = False) -> tuple[Plan, ...]:
-    """A plan for each algorithm that applies, the cheapest first.
-
-    `each_element` leaves out those whose rounding errors are relative to the norms of the operands
-    and not to the terms of each element.
-    """
-    names = [name for name, known in _ALL.items() if not (each_element and known.transforms)]
-    found = (_plan(name, problem, each_element) for name in names if not why_not(name, problem))
+def plans(problem: Problem, *, forward: str = "y") -> tuple[Plan, ...]:
+    """A plan for each algorithm that may run without being asked for, the cheapest first."""
+    names = (name for name in ALL if not why_not_by_default(name, problem, forward))
+    found = (_plan(name, problem, forward) for name in names)
     return tuple(sorted(found, key=lambda plan: plan.cost))
 
 
-def _plan(name: str, problem: Problem, each_element: bool) -> Plan:
-    algorithm = _ALL[name]
+def every_plan(problem: Problem) -> tuple[Plan, ...]:
+    """A plan for each algorithm that applies, those that must be asked for among them."""
+    return tuple(_plan(name, problem) for name in applicable(problem))
+
+
+def _plan(name: str, problem: Problem, forward: str = "y") -> Plan:
+    algorithm = ALL[name]
     own = algorithm.cost(problem)
     left = algorithm.leaves(problem)
     if left is None:
         return Plan(name, own)
-    rest = next(plan for plan in plans(left, each_element) if plan.name in algorithm.then)
+    rest = next(plan for plan in plans(left, forward=forward) if plan.name in algorithm.then)
     return Plan(name, own + algorithm.times(problem) * rest.cost, rest)
 
 
 def _direct_plan(name: str, problem: Problem) -> Plan:
     """An algorithm without estimates, what it leaves being computed directly."""
-    left = _ALL[name].leaves(problem)
+    left = ALL[name].leaves(problem)
     return Plan(name, 0.0, None if left is None else Plan("direct", 0.0))
 
 
@@ -292,10 +337,10 @@ def execute(
     precision: lax.PrecisionLike,
 ) -> Array:
     """Compute a corner as planned."""
-    if geometry.crops_all:  # there is nothing to multiply, and for most algorithms nothing to cut
+    if geometry.crops_all:  # no pixel is met, and most algorithms have nothing to cut
         shape = result_shape(slot, *(a.shape for a in operands), geometry=geometry)
         return jnp.zeros(shape, dtypes["xky".index(slot)])
-    corner = _ALL[plan.name].corners[slot]
+    corner = ALL[plan.name].corners[slot]
     rest = plan.rest
     if rest is None:
         return corner(*operands, geometry=geometry, dtypes=dtypes, precision=precision)
@@ -310,7 +355,7 @@ def execute(
 
 def why_not(name: str, problem: Problem, dtypes: Iterable[np.dtype] = ()) -> str:
     """What keeps an algorithm from computing a corner of these dtypes; empty if nothing does."""
-    algorithm = _ALL[name]
+    algorithm = ALL[name]
     if algorithm.transforms and not all(jnp.issubdtype(dtype, jnp.inexact) for dtype in dtypes):
         return "its basis is not one of integers"
     if problem.slot not in algorithm.corners:
@@ -318,16 +363,29 @@ def why_not(name: str, problem: Problem, dtypes: Iterable[np.dtype] = ()) -> str
     return algorithm.why_not(problem)
 
 
+def why_not_by_default(name: str, problem: Problem, forward: str = "y") -> str:
+    """What keeps an algorithm from running without being asked for; empty if nothing does."""
+    reason = why_not(name, problem)
+    if reason:
+        return reason
+    if ALL[name].transforms:
+        return f"each element would see all of its example; impl={name!r} asks for it"
+    if problem.slot == forward and ALL[name].spreads(problem):
+        return "its zeros would carry an infinity to elements that do not see it"
+    return ""
+
+
+def _skips_zeros(plan: Plan, geometry: Geometry) -> bool:
+    """Whether a forward pass leaves out products of the kernel with zeros around the pixels."""
+    if any(e > 1 for e in geometry.input_dilation) or geometry.crops_all:
+        return True  # backends differ in whether they multiply the zeros between the pixels
+    padded = any(side > 0 for sides in geometry.padding for side in sides)
+    return padded and any(ALL[name].skips_zeros for name in str(plan).split(" > "))
+
+
 def applicable(problem: Problem) -> tuple[str, ...]:
     """The names of the algorithms that can compute a corner."""
-    return tuple(name for name in _ALL if not why_not(name, problem))
-
-
-def _asks_for_precision(precision: lax.PrecisionLike) -> bool:
-    """Whether more than the platform's default was asked for."""
-    named = precision if isinstance(precision, tuple | list) else (precision,)
-    relaxed = (None, "default", "DEFAULT", "fastest", lax.Precision.DEFAULT)
-    return any(p not in relaxed for p in named)
+    return tuple(name for name in ALL if not why_not(name, problem))
 
 
 def problem_of(
@@ -360,8 +418,7 @@ def _corner(name: str, slot: str) -> Corner:
         problem = problem_of(slot, *(a.shape for a in operands), geometry=geometry)
         reason = why_not(name, problem)
         assert not reason, f"{name} does not apply: {reason}"
-        plan = next(plan for plan in plans(problem) if plan.name == name)
-        return execute(plan, *operands, slot=slot, geometry=geometry, **options)
+        return execute(_plan(name, problem), *operands, slot=slot, geometry=geometry, **options)
 
     return corner
 
@@ -369,5 +426,5 @@ def _corner(name: str, slot: str) -> Corner:
 # Every algorithm's corners by name, for geometries to which it applies.
 ALGORITHMS: dict[str, dict[str, Corner]] = {
     name: {slot: _corner(name, slot) for slot in algorithm.corners}
-    for name, algorithm in _ALL.items()
+    for name, algorithm in ALL.items()
 }

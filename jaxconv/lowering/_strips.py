@@ -9,6 +9,10 @@ outputs of a row, a strip, at once: together they see S+R-1 pixels of each row o
 The band holds S shifted copies of the kernel's rows, a Toeplitz matrix. The sizes of the product
 grow from |R|·c and o to |R|·(S+R-1)/R·c and S·o, for (S+R-1)/R times as many operations as needed.
 
+The zeros of the band meet numbers, too. In the input gradient an infinity or NaN in the error
+therefore reaches all pixels that its strip sees, up to S-1 beyond its window on either side. In the
+kernel gradient one in x or y reaches all taps of its rows.
+
 Needs stride 1 and no dilation on the last axis, S a divisor of its output size, no input dilation
 and one feature group. Holds |R|·(S+R-1)/(R·S) copies of x. Wins for c <= 4 or so.
 """

@@ -40,6 +40,7 @@ from ._arrays import (
     sum_in_loop,
     taps_by_group,
     to_accumulator,
+    with_zeros_multiplied,
 )
 from ._problem import Problem
 from ._sliding import MAX_TAPS, all_taps, inside, padded, place_all_taps, stacked_taps, taps_inside
@@ -86,8 +87,10 @@ def taps_forward(
     )
     for more in sums:
         total = lax.optimization_barrier(total) + more
-    y = _as_a_loop(total)
-    return y.reshape(*y.shape[:-2], -1).astype(dtypes[2])
+    y = total.reshape(*total.shape[:-2], -1)
+    if _pads_terms(geometry, kernel):
+        y = with_zeros_multiplied(y, kernel)
+    return _as_a_loop(y).astype(dtypes[2])
 
 
 def _as_a_loop(y: Array) -> Array:
@@ -107,7 +110,7 @@ def _products(x: Array, kernel: Kernel, geometry: Geometry) -> list[Array]:
     # A loop would read a kernel that was turned in the order that it had before.
     flat = lax.optimization_barrier(kernel.reshape(-1))
     k = taps_by_group(flat.reshape(kernel.shape), geometry.groups)
-    if len(k[0]) == k.shape[-1] == 1 and _has_few_edges(geometry):
+    if _pads_terms(geometry, kernel):
         zero = jnp.zeros((), x.dtype)
         return [
             lax.pad(part * k_r[0], zero, [*sides, (0, 0, 0), (0, 0, 0)])
@@ -119,7 +122,7 @@ def _products(x: Array, kernel: Kernel, geometry: Geometry) -> list[Array]:
     return [x_r[..., c : c + 1] * k_r[c] for x_r, k_r in taps for c in range(len(k_r))]
 
 
-def _has_few_edges(geometry: Geometry) -> bool:
+def _pads_terms(geometry: Geometry, kernel: Kernel) -> bool:
     """Whether to pad the terms of a depthwise layer, inside the loop, and not x before it.
 
     That reads and writes x once less. It makes 3x3 windows a fifth faster, and with strides three
@@ -132,7 +135,8 @@ def _has_few_edges(geometry: Geometry) -> bool:
         for of_axis, axis in zip(ends, geometry.axes(), strict=True)
     ]
     return (
-        (geometry.groups >= 32 or max(geometry.strides) > 1)
+        kernel.shape[-2:] == (1, geometry.groups)
+        and (geometry.groups >= 32 or max(geometry.strides) > 1)
         and geometry.rank <= 2
         and math.prod(geometry.window) <= TERMS
         and max(partial) <= 2

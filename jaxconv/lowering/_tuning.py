@@ -6,7 +6,7 @@ file is JSON, one list entry a corner that was measured:
     {"format": 1,
      "machine": {"jaxlib": "0.12.0", "processor": "…", "cores": 2},
      "choices": [{"slot": "x", "geometry": {…}, "sizes": [500, 32, 32], "dtype": "float32",
-                  "platform": "cpu", "algorithm": "fourier"}]}
+                  "platform": "cpu", "algorithm": "strips"}]}
 
 An entry holds all that decides which algorithm is fast, and the header what the entries hold for: a
 file of another machine or another jaxlib is as good as none. Nothing that stands in the file, or

@@ -70,6 +70,11 @@ class Call:
                 f"{self.function}: impl must be one of {IMPLEMENTATIONS}, got {self.impl!r}."
             )
 
+    @property
+    def forward(self) -> str:
+        """The slot that the forward pass leaves out; the other two corners are its derivatives."""
+        return "x" if self.function == "conv_transpose" else "y"
+
     # Arrays come in as the user lays them out, and go on channels last.
 
     def input(self, name: str, x: Any) -> Array:

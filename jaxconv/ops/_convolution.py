@@ -57,6 +57,20 @@ def conv(
     Both are derived, line by line, in the docstrings of these functions, which also say why the
     kernel comes back rotated by 180°.
 
+    Numerics. An output depends only on the pixels and taps that (1) gives it. Changing any other
+    finite number leaves its bits as they are, and its rounding error is at most eps times the
+    number of its terms times the sum of their magnitudes. An infinity or NaN in `x` reaches exactly
+    the outputs whose windows hold it. One in the kernel reaches all outputs of its channel, because
+    the padding is made of zeros and 0 · inf is NaN.
+
+    The gradients keep the same promises for finite numbers. An infinity or NaN reaches the elements
+    of a gradient that depend on it. It may also reach others of its example, or of its channel: for
+    example those less than a stride, or less than a window, further along the same row.
+
+    All this holds for every algorithm that is chosen by default. `impl="fourier"` is faster for
+    large windows with many channels and keeps none of it: each output then sees its whole example,
+    and rounding errors are relative to the norms of the operands.
+
     Args:
       x: Feature map `(n, *spatial, c)`.
       kernel: Kernel `(*window, c / feature_group_count, o)`, of the dtype of `x` (but see
@@ -76,9 +90,7 @@ def conv(
       dimension_numbers: Layouts of `x`, `kernel` and the result, as `jax.lax.conv_general_dilated`
         takes them; None means channels last, as above.
       flip_kernel: Turn the kernel by 180° first: a true convolution.
-      precision: As for `jax.lax.conv_general_dilated`. With more than the default, rounding errors
-        are relative to the terms of each element; by default they may be relative to the norms of
-        the operands, as in a Fourier basis.
+      precision: As for `jax.lax.conv_general_dilated`.
       preferred_element_type: dtype of the result, no narrower than the operands'; by default that
         of `x`. Sums of half-precision products are kept in float32 in any case.
       kernel_dtype: dtype that the kernel is rounded to before it is used, where its own is wider
@@ -88,7 +100,7 @@ def conv(
       impl: None chooses an algorithm for platform and shape; `"textbook"` runs the formula of the
         derivation literally; `"lax"` is `jax.lax.conv_general_dilated` with autodiff's derivatives.
         The name of an algorithm, as `jaxconv.explain` lists them, asks for that one here and,
-        where it applies, in all derivatives.
+        where it applies, in all derivatives. `"fourier"` runs only when asked for; see below.
 
     Returns:
       Feature map `(n, *output, o)` with

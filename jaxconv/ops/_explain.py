@@ -26,8 +26,10 @@ class ExplainedCorner:
       algorithm: What runs: the name of an algorithm, or `"phases > direct"` where one rearranges
         the corner for another. The first name is one that `impl` takes.
       reason: Why this one.
-      considered: Every algorithm that applies, with its estimated time relative to the first one's.
-      refused: Every algorithm that does not apply, with the reason.
+      considered: Every algorithm that may run unasked, with its estimated time relative to the
+        first one's.
+      refused: Every other algorithm, with the reason: it does not apply, or it runs only where
+        `impl` names it.
       times: How often the program holds it; once for the body of a loop.
     """
 
@@ -126,7 +128,7 @@ def _corners(jaxpr: Any) -> Iterator[tuple]:
 
 def _explained(slot, shapes, params, *, platform: str, times: int) -> ExplainedCorner:
     params = dict(params)
-    geometry, impl = params["geometry"], params["impl"]
+    geometry, impl, forward = params["geometry"], params["impl"], params["forward"]
     problem = lowering.problem_of(slot, *shapes, geometry=geometry)
     n, c, o = problem.n, problem.c, problem.o
     nothing = 0 in (n, c, o, *geometry.input_size, *geometry.output_size)
@@ -137,9 +139,11 @@ def _explained(slot, shapes, params, *, platform: str, times: int) -> ExplainedC
             lowering.Plan("textbook", 0.0), "asked for, the formula of the derivation"
         )
     else:
-        choice = lowering.choose(problem, platform, params["dtypes"], params["precision"], impl)
-    plans = [*lowering.plans(problem)] if platform == "cpu" and not nothing else []
-    refused = {name: lowering.why_not(name, problem) for name in lowering.ALGORITHMS}
+        choice = lowering.choose(problem, platform, params["dtypes"], impl, forward)
+    plans = lowering.plans(problem, forward=forward) if platform == "cpu" and not nothing else ()
+    refused = {
+        name: lowering.why_not_by_default(name, problem, forward) for name in lowering.ALGORITHMS
+    }
     refused |= {plan.name: "made for GPUs" for plan in plans if plan.cost == math.inf}
     return ExplainedCorner(
         function=_FUNCTIONS[slot],

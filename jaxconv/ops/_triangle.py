@@ -122,11 +122,12 @@ _DEFINITIONS = {"x": _input_vjp, "k": _kernel_vjp, "y": _forward}
 def _compiled_to(slot: str, platform: str) -> Map:
     """What a corner compiles to: its definition where the call asks for it, else an algorithm."""
 
-    def lowered(*operands, geometry, dtypes, precision, impl, kernel_dtype):
+    def lowered(*operands, geometry, dtypes, precision, impl, kernel_dtype, forward):
         dtype = dtypes["xky".index(slot)]
         result = _result(slot, *operands, geometry=geometry, dtypes=dtypes)
         if 0 in (*result.shape, *(size for operand in operands for size in operand.shape)):
-            return jnp.zeros(result.shape, dtype)  # a sum without terms, or one that nobody sees
+            zeros = jnp.zeros(result.shape, dtype)  # a sum without terms, or one that nobody sees
+            return lowering.with_zeros_multiplied(zeros, operands[1]) if slot == "y" else zeros
         operands = _rounded(slot, operands, kernel_dtype)
         if impl != "textbook":
             return lowering.run(
@@ -137,6 +138,7 @@ def _compiled_to(slot: str, platform: str) -> Map:
                 dtypes=dtypes,
                 precision=precision,
                 impl=impl,
+                forward=forward,
             )
         wide = lowering.accumulator(jnp.result_type(*operands, dtype))
         operands = [operand.astype(wide) for operand in operands]
@@ -190,7 +192,8 @@ def contract(
         operands = _rounded(slot, operands, kernel_dtype)
         return lowering.ALGORITHMS["direct"][slot](*operands, **params)
     corner = _TRIANGLE["xky".index(slot)]
-    return corner(*operands, **params, impl=call.impl, kernel_dtype=kernel_dtype)
+    params |= {"impl": call.impl, "kernel_dtype": kernel_dtype, "forward": call.forward}
+    return corner(*operands, **params)
 
 
 def _contract_in_mode(call, slot, operands, geometry, dtypes) -> Array:

@@ -5,6 +5,9 @@
 with input dilation `e`, kernel dilation `d`, stride `s`, low padding `lo`, and `c`, `o` inside one
 feature group. `terms` lists the index triples `(i, r, p)`; `conv`, `conv_input_vjp` and
 `conv_kernel_vjp` each leave one operand out and contract the other two.
+
+The padding and the gaps of a dilated input hold zeros. `conv` multiplies them by the kernel like
+any pixel, so a tap that is infinite or NaN reaches every output of its channel: 0 · inf is NaN.
 """
 
 from collections.abc import Sequence
@@ -18,10 +21,11 @@ Size: TypeAlias = int | Sequence[int]  # one for all spatial axes, or one each
 Padding: TypeAlias = str | int | Sequence[int | Sequence[int]]
 
 
-def terms(axes, *, flip=False):
+def terms(axes, *, flip=False, zeros=False):
     """Yield every `(i, r, p)` with e·i + lo = s·p + d·r, an entry for each axis, p outermost.
 
-    Padding has no `i`, so it is in no triple. With `flip`, tap `r` stands where `w - 1 - r` would.
+    Padding and gaps have no `i`: their triples are left out, or with `zeros` are `(None, r, p)`.
+    With `flip`, tap `r` stands where `w - 1 - r` would.
     """
     window = [w for _, w, *_ in axes]
     for p, r in product(np.ndindex(*output_size(axes)), np.ndindex(*window)):
@@ -32,6 +36,8 @@ def terms(axes, *, flip=False):
                 i.append(i_a)
         if len(i) == len(axes):
             yield tuple(i), r, p
+        elif zeros:
+            yield None, r, p
 
 
 def output_size(axes):
@@ -82,10 +88,13 @@ def conv(x: ndarray, kernel: ndarray, *args, **options) -> ndarray:
 
     The further arguments, here and in the two gradients, are those of `_triangle`.
     """
-    triples, x_shape, k_shape, y_shape = _triangle(x.shape, kernel.shape, *args, **options)
+    triples, x_shape, k_shape, y_shape = _triangle(
+        x.shape, kernel.shape, *args, **options, zeros=True
+    )
     x, k, y = wide(x, x_shape), wide(kernel, k_shape), zeros(y_shape, x, kernel)
+    nothing = np.zeros((len(x), *x_shape[-2:]), x.dtype)
     for i, r, p in triples:
-        y[:, *p] += np.einsum("ngc,cgo->ngo", x[:, *i], k[*r])
+        y[:, *p] += np.einsum("ngc,cgo->ngo", nothing if i is None else x[:, *i], k[*r])
     return _join_groups(y)
 
 
@@ -129,12 +138,13 @@ def _triangle(
     kernel_dilation: Size = 1,
     feature_group_count: int = 1,
     flip_kernel: bool = False,
+    zeros: bool = False,
 ):
     """The triples of (T), and the shapes of x, k, y with an axis of groups before the last."""
     (n, *x_size, c), (*window, c_in, c_out), groups = x_shape, kernel_shape, feature_group_count
     axes = spatial_axes(x_size, window, strides, padding, input_dilation, kernel_dilation)
     return (
-        terms(axes, flip=flip_kernel),
+        terms(axes, flip=flip_kernel, zeros=zeros),
         (n, *x_size, groups, c // groups),
         (*window, c_in, groups, c_out // groups),
         (n, *output_size(axes), groups, c_out // groups),

@@ -1,13 +1,11 @@
 """explain, and `impl` with the name of an algorithm: what they say is what is compiled."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxconv import conv, conv_input_vjp, conv_kernel_vjp, explain, lowering
+from jaxconv import conv, conv_input_vjp, conv_kernel_vjp, conv_transpose, explain, lowering
 
 X, KERNEL = jnp.ones((50, 12, 12, 32)), jnp.ones((5, 5, 32, 32))
 
@@ -76,17 +74,28 @@ def test_reasons(program, platform, runs, reason):
     assert f"runs      {runs}: " in str(corner)
 
 
-def test_more_precision_rules_out_what_rounds_by_norm():
+def test_a_basis_in_which_all_pixels_meet_is_refused_unless_asked_for():
     x = jax.ShapeDtypeStruct((500, *X.shape[1:]), X.dtype)
+    for corner in explain(jax.grad(loss, (0, 1)), x, KERNEL, platform="cpu").corners:
+        assert not any("fourier" in plan for plan in corner.considered)
+        assert "impl='fourier' asks for it" in corner.refused["fourier"]
 
-    def algorithms(precision):
-        program = jax.grad(partial(loss, precision=precision), 1)
-        return [corner.algorithm for corner in explain(program, x, KERNEL, platform="cpu").corners]
 
-    assert "fourier" in algorithms(None)
-    assert "fourier" in algorithms("default")
-    for precision in ("highest", "high", jax.lax.Precision.HIGHEST, "float32"):
-        assert "fourier" not in algorithms(precision)
+def test_zeros_that_spread_an_infinity_are_kept_out_of_forward_passes():
+    y, kernel = jnp.ones((2, 12, 12, 4)), jnp.ones((5, 5, 1, 4))
+
+    def refused(program, function):
+        found = explain(jax.grad(program), y, platform="cpu").corners
+        return next(c.refused for c in found if c.function == function)
+
+    def transposed(y):
+        return jnp.sum(conv_transpose(y, kernel) ** 2)
+
+    def gradient(y):
+        return jnp.sum(conv_input_vjp(y, kernel, (2, 16, 16, 1)) ** 2)
+
+    assert "infinity" in refused(transposed, "conv_input_vjp")["strips"]
+    assert "strips" not in refused(gradient, "conv_input_vjp")
 
 
 def test_nothing_to_compute():

@@ -1,0 +1,141 @@
+"""An element depends on what the definition lets it see, in everything that runs unasked.
+
+One number of one operand is changed. Where the new one is finite, elements that do not see it keep
+their bits. Where it is infinite or NaN, a forward pass is non-finite exactly where the definition
+is, and a gradient at least there.
+"""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from jaxconv import conv, conv_general_dilated, lowering, reference
+from jaxconv._geometry import convolution_geometry
+from jaxconv.lowering import Problem, _selection
+from tests.lowering.test_algorithms import GEOMETRIES
+
+DTYPE = np.dtype("float32")
+
+
+def definition(slot, geometry, arrays):
+    """The corner as NumPy loops have it."""
+    options = {
+        "input_dilation": geometry.input_dilation,
+        "kernel_dilation": geometry.kernel_dilation,
+        "feature_group_count": geometry.groups,
+    }
+    x, k, y = arrays["x"], arrays["k"], arrays["y"]
+    spacing = geometry.strides, geometry.padding
+    with np.errstate(invalid="ignore"):
+        if slot == "y":
+            return reference.conv(x, k, *spacing, **options)
+        if slot == "x":
+            return reference.conv_input_vjp(y, k, x.shape, *spacing, **options)
+        return reference.conv_kernel_vjp(x, y, k.shape, *spacing, **options)
+
+
+def seen(slot, geometry, arrays, changed, place):
+    """Which elements of the corner have a term that holds one number of an operand."""
+    ones = {name: np.ones_like(array) for name, array in arrays.items()}
+    ones[changed] = np.zeros_like(ones[changed])
+    ones[changed][place] = 1
+    return definition(slot, geometry, ones) > 0
+
+
+def drawn(geometry, c, o, rng):
+    shapes = {
+        "x": (3, *geometry.input_size, c),
+        "k": (*geometry.window, c // geometry.groups, o),
+        "y": (3, *geometry.output_size, o),
+    }
+    return {name: rng.normal(size=shape).astype(DTYPE) for name, shape in shapes.items()}
+
+
+def with_one(arrays, name, place, value):
+    """The arrays with one number changed."""
+    changed = arrays[name].copy()
+    changed[place] = value
+    return arrays | {name: changed}
+
+
+def places(array, rng):
+    """The first and last number of an array, and one between."""
+    numbers = {0, array.size // 2 + int(rng.integers(array.size // 4 + 1)) - 1, array.size - 1}
+    return [tuple(map(int, np.unravel_index(number, array.shape))) for number in sorted(numbers)]
+
+
+@pytest.mark.parametrize("spec", GEOMETRIES, ids=str)
+@pytest.mark.parametrize("slot", "xky")
+def test_of_every_algorithm(spec, slot):
+    *spacing, c, o = spec
+    geometry = convolution_geometry("test", *spacing)
+    problem = Problem(slot, geometry, 3, c, o)
+    plans = [plan for plan in lowering.every_plan(problem) if plan.name != "fourier"]
+    exact = {str(plan) for plan in lowering.plans(problem, forward=slot)}
+    rng = np.random.default_rng(0)
+    arrays = drawn(geometry, c, o, rng)
+    names = [name for name in arrays if name != slot]
+
+    @jax.jit
+    def run(*operands):
+        options = {"slot": slot, "geometry": geometry, "dtypes": (DTYPE,) * 3, "precision": None}
+        return [_selection.run_plan(plan, *operands, **options) for plan in plans]
+
+    def results(arrays):
+        return map(np.asarray, run(*(arrays[name] for name in names)))
+
+    before = [*results(arrays)]
+    for name in names:
+        for place in places(arrays[name], rng):
+            sees = seen(slot, geometry, arrays, name, place)
+            for plan, old, new in zip(
+                plans, before, results(with_one(arrays, name, place, -1e30)), strict=True
+            ):
+                message = f"{plan}: {name} at {place}"
+                kept = old.view(np.int32) == new.view(np.int32)
+                assert kept[~sees].all(), f"{message}: the bits of an element that does not see it"
+            for value in (np.inf, np.nan):
+                changed = with_one(arrays, name, place, value)
+                expected = ~np.isfinite(definition(slot, geometry, changed))
+                for plan, new in zip(plans, results(changed), strict=True):
+                    message, reached = f"{plan}: {value} in {name} at {place}", ~np.isfinite(new)
+                    assert reached[expected].all(), f"{message} is lost"
+                    if str(plan) in exact and (slot, name) in EXACT:
+                        assert not reached[~expected].any(), f"{message} reaches too much"
+
+
+# Whose infinities stay where the definition has them: the operands of `conv`, and the input of
+# `conv_transpose`, which is the corner "x".
+EXACT = {("y", "x"), ("y", "k"), ("x", "y")}
+
+
+@pytest.mark.parametrize("function", [conv, conv_general_dilated], ids=lambda f: f.__name__)
+def test_large_windows_by_default(function):
+    """Where a Fourier basis is the fastest, and each pixel would reach its whole example."""
+    rng = np.random.default_rng(0)
+    x, kernel = (
+        rng.normal(size=shape).astype(DTYPE) for shape in [(60, 12, 12, 32), (5, 5, 32, 8)]
+    )
+    channels_last = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    options = {} if function is conv else {"window_strides": (1, 1)} | channels_last
+    run = jax.jit(partial(function, padding="VALID", **options))
+    before = np.asarray(run(x, kernel))
+    for value in (np.inf, 1e6):
+        x[7, 3, 4, 5] = value
+        after = np.asarray(run(x, kernel))
+        sees = np.zeros(before.shape, bool)
+        sees[7, 0:4, 0:5] = True
+        np.testing.assert_array_equal(after[~sees], before[~sees])
+        assert np.isfinite(value) or not np.isfinite(after[sees]).any()
+
+
+def test_causal_padding_lets_no_output_see_the_future():
+    rng = np.random.default_rng(0)
+    x, kernel = (rng.normal(size=shape).astype(DTYPE) for shape in [(32, 256, 64), (64, 64, 4)])
+    x[:, 250] = np.nan
+    y = jax.jit(partial(conv, padding="CAUSAL"))(x, kernel)
+    finite = np.isfinite(y)
+    assert finite[:, :250].all()
+    assert not finite[:, 250:].any()
