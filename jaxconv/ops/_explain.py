@@ -140,7 +140,8 @@ def _explained(slot, shapes, params, *, platform: str, times: int) -> ExplainedC
         )
     else:
         choice = lowering.choose(problem, platform, params["dtypes"], impl, forward)
-    plans = lowering.plans(problem, forward=forward) if platform == "cpu" and not nothing else ()
+    estimated = platform == "cpu" and not nothing
+    plans = [*lowering.plans(problem, forward=forward)] if estimated else []
     refused = {
         name: lowering.why_not_by_default(name, problem, forward) for name in lowering.ALGORITHMS
     }

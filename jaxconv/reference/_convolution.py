@@ -21,12 +21,16 @@ Size: TypeAlias = int | Sequence[int]  # one for all spatial axes, or one each
 Padding: TypeAlias = str | int | Sequence[int | Sequence[int]]
 
 
-def terms(axes, *, flip=False, zeros=False):
+def terms(axes, *, flip=False):
     """Yield every `(i, r, p)` with e·i + lo = s·p + d·r, an entry for each axis, p outermost.
 
-    Padding and gaps have no `i`: their triples are left out, or with `zeros` are `(None, r, p)`.
     With `flip`, tap `r` stands where `w - 1 - r` would.
     """
+    return ((i, r, p) for i, r, p in products(axes, flip=flip) if i is not None)
+
+
+def products(axes, *, flip=False):
+    """Yield `(i, r, p)` for every tap and output; `i` is None where tap `r` meets a zero at `p`."""
     window = [w for _, w, *_ in axes]
     for p, r in product(np.ndindex(*output_size(axes)), np.ndindex(*window)):
         i = []
@@ -34,10 +38,7 @@ def terms(axes, *, flip=False, zeros=False):
             i_a, off_grid = divmod(s * p_a + d * (w - 1 - r_a if flip else r_a) - lo, e)
             if not off_grid and 0 <= i_a < n:
                 i.append(i_a)
-        if len(i) == len(axes):
-            yield tuple(i), r, p
-        elif zeros:
-            yield None, r, p
+        yield tuple(i) if len(i) == len(axes) else None, r, p
 
 
 def output_size(axes):
@@ -89,7 +90,7 @@ def conv(x: ndarray, kernel: ndarray, *args, **options) -> ndarray:
     The further arguments, here and in the two gradients, are those of `_triangle`.
     """
     triples, x_shape, k_shape, y_shape = _triangle(
-        x.shape, kernel.shape, *args, **options, zeros=True
+        x.shape, kernel.shape, *args, **options, triples=products
     )
     x, k, y = wide(x, x_shape), wide(kernel, k_shape), zeros(y_shape, x, kernel)
     nothing = np.zeros((len(x), *x_shape[-2:]), x.dtype)
@@ -138,13 +139,13 @@ def _triangle(
     kernel_dilation: Size = 1,
     feature_group_count: int = 1,
     flip_kernel: bool = False,
-    zeros: bool = False,
+    triples=terms,
 ):
     """The triples of (T), and the shapes of x, k, y with an axis of groups before the last."""
     (n, *x_size, c), (*window, c_in, c_out), groups = x_shape, kernel_shape, feature_group_count
     axes = spatial_axes(x_size, window, strides, padding, input_dilation, kernel_dilation)
     return (
-        terms(axes, flip=flip_kernel, zeros=zeros),
+        triples(axes, flip=flip_kernel),
         (n, *x_size, groups, c // groups),
         (*window, c_in, groups, c_out // groups),
         (n, *output_size(axes), groups, c_out // groups),
