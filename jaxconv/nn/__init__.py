@@ -5,6 +5,15 @@ the one difference to notice is that padding is `"VALID"` unless asked otherwise
 `jaxconv.conv`.
 """
 
+try:
+    import flax as _flax  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "flax":
+        raise
+    raise ModuleNotFoundError(
+        'jaxconv.nn needs Flax, which is not installed: pip install "jaxconv[nn]"', name="flax"
+    ) from error
+
 from ._convolution import Conv as Conv
 from ._convolution import ConvBlock as ConvBlock
 from ._convolution import ConvTranspose as ConvTranspose
