@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir
+from jax.interpreters import ad, batching, mlir
 
 from .._typing import Array
 from ._arrays import IS_JAX_0_10
@@ -34,6 +34,7 @@ def row_major(
     """`rearranged(a)` as it is written, for a reshape to follow; else `otherwise(a)`.
 
     Both have the same numbers in the same order, and what comes back has the shape of the latter.
+    Both are linear; so are they in forward mode, and the transpose is that of the latter.
     """
     return _row_major.bind(a, rearranged=rearranged, otherwise=otherwise)
 
@@ -44,6 +45,10 @@ def _in_loop_order(a: Array) -> Array:
 
 def _result(aval: Any, *, otherwise: Callable[[Array], Array], **_: Any) -> Any:
     return aval.update(shape=jax.eval_shape(otherwise, aval).shape)
+
+
+def _transposed(out_bar: Any, a: Any, *, otherwise: Callable[[Array], Array], **_: Any) -> Any:
+    return jax.linear_transpose(otherwise, a.aval)(out_bar)  # either way, the same numbers move
 
 
 def _batched(operands: Any, axes: Any, **ways: Callable[[Array], Array]) -> Any:
@@ -67,6 +72,7 @@ def _lowering(*, asks: bool) -> Callable[..., Any]:
 
 _row_major.def_impl(lambda a, rearranged, otherwise: otherwise(a))
 _row_major.def_abstract_eval(_result)
+ad.deflinear2(_row_major, _transposed)
 batching.primitive_batchers[_row_major] = _batched
 mlir.register_lowering(_row_major, _lowering(asks=False))
 mlir.register_lowering(_row_major, _lowering(asks=True), platform="cpu")

@@ -173,6 +173,22 @@ def test_every_error_and_gradient_of_every_layer(run):
     assert edges.a["out"] is edges.z["out"]
 
 
+def test_the_algorithm_can_be_differentiated(run):
+    """Through every layer, the pools among them: a gradient of gradients is autodiff's."""
+    (parameters, x, labels), masks, edges = run
+
+    def size(gradients):
+        return sum(jnp.sum(g**2) for g in jax.tree.leaves(gradients))
+
+    def ours(parameters):
+        return size(backpropagate(NETWORK, parameters, x, labels, masks=masks).gradients)
+
+    def autodiffs(parameters):
+        return size(jax.grad(by_autodiff)(parameters, zeros(edges), x, labels, masks["drop"]))
+
+    assert_equal(*(jax.jit(jax.grad(f))(parameters) for f in (ours, autodiffs)))
+
+
 @pytest.mark.parametrize("name", ["conv", "max"])
 def test_a_replaced_z_is_followed(run, name):
     """The cost and all gradients are those of the network whose z has moved by as much."""

@@ -3,12 +3,13 @@
 import re
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
-from jax.sharding import NamedSharding
+from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxconv import conv, conv_kernel_vjp
@@ -83,3 +84,28 @@ def test_either_way_has_the_same_numbers_in_a_batch_too(axis, normal):
     in_batch = jax.vmap(turned, axis)
     np.testing.assert_array_equal(in_batch(a), expected)
     np.testing.assert_array_equal(jax.jit(in_batch)(a), expected)
+
+
+def test_both_ways_have_one_derivative(normal):
+    """Forward, reverse, twice, and inside `shard_map`, whose arrays vary over the mesh."""
+    turned, sliced = (
+        lambda a: a.transpose(0, 2, 1),
+        lambda a: jnp.stack([a[:, :, 0], a[:, :, 1]], 1),
+    )
+    a, moved = normal((4, 3, 2), "float32"), normal((4, 3, 2), "float32")
+
+    def cubes(rearranged):
+        return lambda a: jnp.sum(jnp.arange(3.0) * rearranged(a) ** 3)
+
+    def derivatives(rearranged, a, moved):
+        f = cubes(rearranged)
+        return jax.jvp(f, (a,), (moved,)), jax.jvp(jax.grad(f), (a,), (moved,))
+
+    asked = partial(derivatives, partial(row_major, rearranged=turned, otherwise=sliced))
+    expected = derivatives(turned, a, moved)
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+    spread = jax.shard_map(
+        lambda *arrays: asked(*arrays)[1], mesh=mesh, in_specs=P("data"), out_specs=P("data")
+    )
+    chex.assert_trees_all_close(jax.jit(asked)(a, moved), expected, rtol=1e-6)
+    chex.assert_trees_all_close(jax.jit(spread)(a, moved), expected[1], rtol=1e-6)

@@ -1,0 +1,144 @@
+"""Every primitive that the library registers has every rule: found here, none is listed by hand.
+
+Each equation that the calls below are traced to is taken out and run by itself: forward mode,
+reverse mode, second order, vmap, and exported for platforms that need not be here. The operands are
+small whole numbers, so that every sum is exact and what must be equal is equal to the last bit.
+"""
+
+import functools
+import gc
+import importlib
+import pkgutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+from jax.extend.core import Primitive, jaxprs_in_params
+
+import jaxconv
+from jaxconv import backprop
+
+for module in pkgutil.walk_packages(jaxconv.__path__, "jaxconv."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+
+SHAPE = (2, 6, 6, 4)
+KERNEL = jnp.ones((3, 3, 4, 4))
+POOLED = backprop.Network(
+    (
+        backprop.Conv("conv", 4, (1, 1)),
+        backprop.MaxPool("pool", 2),
+        backprop.Reshape("flat", (-1,)),
+        backprop.Dense("out", 3),
+    ),
+    backprop.SoftmaxCrossEntropy(),
+)
+
+
+def one_of_backpropagation(x):
+    parameters = backprop.initial_parameters(POOLED, jax.random.key(0), SHAPE)
+    edges = backprop.backpropagate(POOLED, parameters, x, jnp.array([0, 2]))
+    return edges.gradients["conv"]["kernel"]
+
+
+# Functions of x that reach the primitives, in their values or in their gradients.
+CALLS = [
+    lambda x: jaxconv.conv(x, KERNEL * x.mean()),
+    lambda x: jaxconv.conv(x, KERNEL, padding="SAME", padding_mode="circular"),
+    lambda x: jaxconv.add_bias(x, x[0, 0, 0]),
+    lambda x: jaxconv.dropout(x, jnp.ones(SHAPE, bool), 0.5),
+    lambda x: jaxconv.max_pool(x, 2),
+    lambda x: jaxconv.max_pool(x, 2, ties="split"),
+    lambda x: jaxconv.max_pool(x, 2, ties="all"),
+    lambda x: jaxconv.max_unpool(*jaxconv.max_pool_with_argmax(x, 2), 2),
+    lambda x: jaxconv.avg_pool(x, 2),
+    lambda x: jaxconv.upscale(x, 2, "bilinear"),
+    lambda x: jaxconv.pixel_shuffle(x, 2),
+    one_of_backpropagation,
+]
+
+
+def ours(primitive):
+    module = getattr(primitive.impl, "__module__", None) or ""
+    return primitive.name.startswith("jaxconv") or module.startswith("jaxconv")
+
+
+def equations(jaxpr):
+    for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
+        yield equation
+        for inner in jaxprs_in_params(equation.params):
+            yield from equations(inner)
+
+
+@functools.cache
+def equations_of_primitives():
+    """The first equation of each primitive that is ours, by its name."""
+    found = {}
+    for call in CALLS:
+        loss = jax.value_and_grad(lambda x, call=call: jnp.sum(call(x) ** 2))
+        for equation in equations(jax.make_jaxpr(loss)(jnp.ones(SHAPE))):
+            if ours(equation.primitive):
+                found.setdefault(equation.primitive.name, equation)
+    return found
+
+
+REGISTERED = sorted({p.name for p in gc.get_objects() if isinstance(p, Primitive) and ours(p)})
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_every_rule(name):
+    assert name in equations_of_primitives(), "add a call to CALLS that reaches it"
+    equation, rng = equations_of_primitives()[name], np.random.default_rng(0)
+    avals = [variable.aval for variable in equation.invars]
+    linear = 2 if name in ("jaxconv_x", "jaxconv_k", "jaxconv_y") else 1
+
+    def draw(aval):
+        return jnp.asarray(rng.integers(0, 3, aval.shape), aval.dtype)
+
+    operands, moved = (tuple(map(draw, avals)) for _ in range(2))
+    primals, constants = operands[:linear], operands[linear:]
+    tangents = moved[:linear]
+    out_bar = draw(equation.outvars[0].aval)
+
+    def f(*operands):
+        return equation.primitive.bind(*operands, **equation.params)
+
+    def of(*primals):
+        return f(*primals, *constants)
+
+    def gradients(*primals):
+        return jax.grad(lambda *primals: jnp.sum(of(*primals) ** 2), tuple(range(linear)))(*primals)
+
+    @jax.jit
+    def all_rules():
+        out, jvp = jax.jvp(of, primals, tangents)
+        one_moved = [[*primals[:i], tangents[i], *primals[i + 1 :]] for i in range(linear)]
+        terms = [of(*moved) for moved in one_moved]
+        batch = jax.vmap(f)(*(jnp.stack(pair) for pair in zip(operands, moved, strict=True)))
+        bars = jax.vjp(of, *primals)[1](out_bar)
+        return {
+            "jvp": (jvp, sum(terms)),
+            "vjp": (
+                [jnp.vdot(out_bar, term) for term in terms],
+                list(map(jnp.vdot, bars, tangents)),
+            ),
+            "vmap": (batch, jnp.stack([out, f(*moved)])),
+            "second order": (
+                [jnp.vdot(*pair) for pair in zip(gradients(*primals), primals, strict=True)],
+                [2 * jnp.vdot(out, out)] * linear,
+            ),
+            "derivative of the gradient": jax.jvp(gradients, primals, tangents),
+        }
+
+    results = all_rules()
+    results.pop("derivative of the gradient")
+    for rule, (actual, expected) in results.items():
+        for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_array_equal(a, b, rule)
+    np.testing.assert_array_equal(of(*primals), f(*operands))  # outside jit
+    exported = export.export(jax.jit(gradients), platforms=["cpu", "cuda", "tpu"])(*primals)
+    again = export.deserialize(exported.serialize())
+    for a, b in zip(again.call(*primals), gradients(*primals), strict=True):
+        np.testing.assert_array_equal(a, b)
