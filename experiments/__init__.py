@@ -1,6 +1,6 @@
 """Experiments on real images whose every gradient is one of jaxconv's.
 
-    python -m experiments.classifier     the two classifiers of the original study
+    python -m experiments.classifier     the two classifiers of G. Gwardys, 2016
     python -m experiments.autoencoder    a convolutional autoencoder beside PCA
     python -m experiments.benchmark      how fast all of it is, beside autodiff and PyTorch
 

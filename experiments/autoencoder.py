@@ -6,6 +6,8 @@
     python -m experiments.autoencoder --preset denoising --noise salt_and_pepper
     python -m experiments.autoencoder --preset variational --dataset mnist --code-size 2
 
+The original is that of G. Gwardys, "Convolutional Autoencoder for Dummies", 2016, in Lasagne.
+
 The decoder's transposed convolutions are the adjoints of the encoder's convolutions: tied, they
 share its kernels. Prints errors on the test images beside those of a classical method in the same
 run: principal component analysis (PCA) with a code of the same size, or the best of three noise

@@ -24,7 +24,8 @@ class Autoencoder(nnx.Module):
 
     Args:
       code_size: Width of the innermost dense layer.
-      hidden: Width of one more dense layer on each side of the code; 0: none, as in the original.
+      hidden: Width of one more dense layer on each side of the code; 0: none, as in that of G.
+        Gwardys, 2016.
       dropout: Rate before the first dense layer of the encoder, and of the decoder.
       tied: The decoder's transposed convolutions share the encoder's kernels.
       brightness: Mean pixel of the training images. The output's bias starts there: the last relu
@@ -63,7 +64,7 @@ class Autoencoder(nnx.Module):
                 f"these are {h}×{w}. --image-size resizes them."
             )
         inner = (h - 12) // 4, (w - 12) // 4, 32  # (28 - 4)/2 = 12, (12 - 4)/2 = 4
-        options = {"flip_kernel": True, "rngs": rngs}  # true convolution, the original's default
+        options = {"flip_kernel": True, "rngs": rngs}  # true convolution, Lasagne's default
         pooled = {"activation": "tanh", "window_shape": (2, 2)}
         first = nn.ConvBlock(c, 32, (5, 5), **pooled, **options)
         second = nn.ConvBlock(32, 32, (5, 5), **pooled, **options)

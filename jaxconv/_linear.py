@@ -12,7 +12,9 @@ output takes the empty slot, and the operand's slot becomes the empty one.
 
 So the transpose of a corner is always another corner of the same form, and no derivative of any
 order leaves the form. A form with two slots is a linear map and its transpose; one with three is a
-bilinear map and its two.
+bilinear map and its two. That reverse mode is forward mode, linearised and transposed, is how JAX
+works: Radul et al., "You Only Linearize Once", POPL 2023, arXiv:2204.10923; on adjoints in general
+Griewank & Walther, "Evaluating Derivatives", 2008.
 
 A corner becomes a `jax.extend.core.Primitive` with
   - a JVP: a sum with one term for each operand that has a tangent, by linearity;

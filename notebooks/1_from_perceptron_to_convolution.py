@@ -17,7 +17,8 @@
 # A convolutional layer is often introduced as a new kind of layer. It is an old one with two
 # promises: most weights are zero, and those that are not repeat. This notebook makes the promises
 # one after the other and watches a dense layer turn into a convolution. What happens to its
-# transpose on the way is the seed of notebook 2.
+# transpose on the way is the seed of notebook 2. The way is that of Grzegorz Gwardys,
+# "Convolutional Neural Networks backpropagation: from intuition to derivation" (2016).
 
 # %%
 # %matplotlib inline

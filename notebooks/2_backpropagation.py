@@ -16,7 +16,9 @@
 #
 # "When computing the gradients of a CNN, the weights need to be rotated: why?" Three answers
 # follow: one to say aloud, one to look at, one to check. Then we open a whole network and watch
-# the errors travel.
+# the errors travel. The question is the one that Grzegorz Gwardys answers in "Convolutional Neural
+# Networks backpropagation: from intuition to derivation" (2016); the algorithm is that of Michael
+# Nielsen's book "Neural Networks and Deep Learning" (2015).
 
 # %%
 # %matplotlib inline

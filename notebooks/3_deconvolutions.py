@@ -15,7 +15,8 @@
 #
 # Networks that draw need layers that make images larger. The layer most used for it has had a run
 # of unlucky names, "deconvolution" and "fractionally strided convolution" among them. It is the
-# convolution's transpose: what carries errors back in notebook 2, run forward.
+# convolution's transpose: what carries errors back in notebook 2, run forward. The title and the
+# autoencoder are those of Grzegorz Gwardys, "Convolutional Autoencoder for Dummies" (2016).
 
 # %%
 # %matplotlib inline

@@ -14,9 +14,9 @@
 # # 6 · The standard and the modified network
 #
 # An idea for a classifier: besides the usual trunk of small windows, give the last layer a branch
-# that looks at the image through large windows, 10×10, and needs one convolution only. The study
-# that proposed it found that the branch helps in the first epoch, and then learns slower. Here are
-# both networks, in miniature, and a way to look at *why* that may be.
+# that looks at the image through large windows, 10×10, and needs one convolution only. Grzegorz
+# Gwardys, who tried it in Lasagne in May 2016, found that the branch helps in the first epoch, and
+# then learns slower. Here are both networks, in miniature, and a way to look at *why* that may be.
 
 # %%
 # %matplotlib inline

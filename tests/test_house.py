@@ -243,6 +243,36 @@ def test_documentation_rule_sees_what_lacks():
     assert documentation_complaints(Module) == ["Raises"]
 
 
+# Sources
+
+SOURCES = (
+    "Convolutional Neural Networks backpropagation: from intuition to derivation",
+    "Deep Learning Frameworks Overview",
+    "Convolutional Autoencoder for Dummies",
+    "convolutional branch",
+    "Neural Networks and Deep Learning",
+    "Convolutions and More as Einsum",
+    "Lasagne",
+)
+
+
+def test_the_readme_names_what_it_comes_from():
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert [source for source in SOURCES if source not in text] == []
+
+
+def nameless(text: str) -> bool:
+    """Whether somebody's work is spoken of and nobody is named."""
+    return bool(re.search(r"\b[Tt]he (original|post|study)\b", text)) and "Gwardys" not in text
+
+
+def test_the_original_is_named_where_it_is_spoken_of():
+    files = [*python_files("jaxconv"), *python_files("experiments"), *python_files("notebooks")]
+    files += ["README.md", "CONTRIBUTING.md"]
+    assert [name for name in files if nameless((ROOT / name).read_text(encoding="utf-8"))] == []
+    assert nameless("The original found that the branch helps.")
+
+
 # Files
 
 

@@ -24,7 +24,7 @@ CLASS_NAMES = {
         *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     ),
 }
-_HELD_OUT = 10_000  # as in the original's protocol, the last of the train file are for validation
+_HELD_OUT = 10_000  # the last of the train file are for validation, as in Lasagne's example
 _KEYS = {f"{part}_{what}" for part in PARTS for what in ("images", "labels")}
 
 

@@ -180,7 +180,7 @@ class Derivation:
 
 
 class Page:
-    """Markdown that Jupyter renders, as it stands. Derived from nothing: a string with a face.
+    """Markdown that Jupyter renders as it stands.
 
     Args:
       source: The Markdown; equations are LaTeX between dollars, of any shape.

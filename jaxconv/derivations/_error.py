@@ -58,8 +58,9 @@ def convolution_error(
       The derivation. Its arrays are z^l `(n, *spatial, c)`, w `(*window, c / groups, o)` and
       δ^{l+1} `(n, *output, o)`; its last step is `jaxconv.conv_input_vjp`.
 
-    Source: derived here; for one stride and no dilation M. Nielsen, "Neural Networks and Deep
-    Learning", 2015, chapter 6, leaves it as a problem.
+    Source: for one stride and no dilation G. Gwardys, "Convolutional Neural Networks
+    backpropagation: from intuition to derivation", 2016; M. Nielsen, "Neural Networks and Deep
+    Learning", 2015, chapter 6, leaves it as a problem. The general geometry is derived here.
 
     >>> rng = np.random.default_rng(0)
     >>> z, w, delta = (rng.normal(size=s) for s in [(1, 5, 5, 2), (3, 3, 2, 2), (1, 3, 3, 2)])

@@ -30,8 +30,8 @@ def kernel_gradient(
       `(*window, c / groups, o)` and its error δ `(n, *output, o)`; its last step is
       `jaxconv.conv_kernel_vjp`.
 
-    Source: derived here; the counterpart of BP4 of M. Nielsen, "Neural Networks and Deep Learning",
-    2015, chapter 2.
+    Source: the counterpart of BP4 of M. Nielsen, "Neural Networks and Deep Learning", 2015, chapter
+    2; with strides Goodfellow, Bengio & Courville, "Deep Learning", 2016, section 9.5.
 
     >>> rng = np.random.default_rng(0)
     >>> a, w, delta = (rng.normal(size=s) for s in [(1, 5, 5, 2), (3, 3, 2, 2), (1, 3, 3, 2)])
@@ -102,8 +102,8 @@ def bias_gradient() -> Derivation:
       The derivation. Its arrays are the layer's weighted input before the bias, u
       `(n, *output, o)`, the bias b `(o,)` and the error δ `(n, *output, o)`.
 
-    Source: derived here; the counterpart of BP3 of M. Nielsen, "Neural Networks and Deep Learning",
-    2015, chapter 2.
+    Source: the counterpart of BP3 of M. Nielsen, "Neural Networks and Deep Learning", 2015, chapter
+    2.
 
     >>> rng = np.random.default_rng(0)
     >>> u, b, delta = rng.normal(size=(2, 3, 4)), rng.normal(size=4), rng.normal(size=(2, 3, 4))

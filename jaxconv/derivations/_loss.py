@@ -23,7 +23,8 @@ def output_error() -> Derivation:
       The derivation. Its arrays are the weighted inputs z `(n, classes)` of the last layer and the
       labels `(n,)`; its last step is the gradient of `jaxconv.softmax_cross_entropy`.
 
-    Source: derived here; M. Nielsen, "Neural Networks and Deep Learning", 2015, chapter 3.
+    Source: Bishop, "Pattern Recognition and Machine Learning", 2006, section 4.3.4; M. Nielsen,
+    "Neural Networks and Deep Learning", 2015, chapter 3.
 
     >>> z, labels = np.random.default_rng(0).normal(size=(2, 3)), np.array([2, 0])
     >>> max(output_error()[:-1].check(z, labels)) < 1
@@ -97,7 +98,8 @@ def classifier_gradient() -> Derivation:
       `(hidden, classes)`, b4, and the masks of dropout m3 `(n, features)` and m4 `(n, hidden)`;
       its last step is `jax.grad` of the loss made of `jaxconv`'s operations.
 
-    Source: derived here.
+    Source: the network is that of Lasagne's MNIST example, see `experiments.classifier`; its
+    gradient is derived here, layer by layer.
 
     >>> len(classifier_gradient())
     7

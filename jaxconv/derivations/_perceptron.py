@@ -46,8 +46,9 @@ def perceptron_to_convolution() -> Derivation:
       The derivation. Its arrays are the image x `(n, *spatial, c)` and the kernel w
       `(*window, c, o)`; its last step is `jaxconv.conv`.
 
-    Source: derived here, after the local receptive fields and shared weights of LeCun, Bottou,
-    Bengio & Haffner, "Gradient-based learning applied to document recognition", 1998.
+    Source: local receptive fields and shared weights are those of LeCun, Bottou, Bengio & Haffner,
+    "Gradient-based learning applied to document recognition", 1998; the two cuts are those of G.
+    Gwardys, "Convolutional Neural Networks backpropagation: from intuition to derivation", 2016.
 
     >>> rng = np.random.default_rng(0)
     >>> x, w = rng.normal(size=(1, 7, 6, 2)), rng.normal(size=(3, 2, 2, 4))
@@ -104,7 +105,8 @@ def toeplitz_transpose() -> Derivation:
       The derivation. Its arrays are the kernel w `(*window, c, o)` and the error δ
       `(n, *output, o)`; its last step is `jaxconv.conv` with `jaxconv.rotate_kernel`.
 
-    Source: derived here; (1) is BP2 of M. Nielsen, "Neural Networks and Deep Learning", 2015,
+    Source: after G. Gwardys, "Convolutional Neural Networks backpropagation: from intuition to
+    derivation", 2016; (1) is BP2 of M. Nielsen, "Neural Networks and Deep Learning", 2015,
     chapter 2.
 
     >>> rng = np.random.default_rng(0)

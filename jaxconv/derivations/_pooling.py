@@ -35,7 +35,7 @@ def max_pool_error(
       window equal, and the error δ `(n, *output, c)`; its last step is the VJP of
       `jaxconv.max_pool`.
 
-    Source: derived here, as in `jaxconv.max_pool`.
+    Source: `jaxconv.max_pool`.
 
     >>> rng = np.random.default_rng(0)
     >>> x, delta = rng.normal(size=(1, 6, 6, 2)), rng.normal(size=(1, 3, 3, 2))
@@ -86,7 +86,7 @@ def avg_pool_error(
       The derivation. Its arrays are the pool's input x `(n, *spatial, c)` and the error δ
       `(n, *output, c)`; its last step is the VJP of `jaxconv.avg_pool`.
 
-    Source: derived here, as in `jaxconv.avg_pool`.
+    Source: `jaxconv.avg_pool`.
 
     >>> rng = np.random.default_rng(0)
     >>> x, delta = rng.normal(size=(1, 6, 6, 2)), rng.normal(size=(1, 3, 3, 2))

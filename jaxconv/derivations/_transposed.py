@@ -32,7 +32,9 @@ def transposed_convolution(
       output, and the kernel w `(*window, c / groups, o)`; its last step is
       `jaxconv.conv_transpose`.
 
-    Source: derived here; the name is from Dumoulin & Visin, 2016, arXiv:1603.07285, chapter 4.
+    Source: Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", 2016,
+    arXiv:1603.07285, chapter 4. That deconvolutions are just convolutions is the point of G.
+    Gwardys, "Convolutional Autoencoder for Dummies", 2016.
 
     >>> rng = np.random.default_rng(0)
     >>> y, w = rng.normal(size=(1, 3, 3, 2)), rng.normal(size=(3, 3, 2, 2))

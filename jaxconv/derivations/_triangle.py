@@ -36,7 +36,8 @@ def triangle(
       `(*window, c / groups, o)` and y `(n, *output, o)`; its last step is the transpose that JAX
       finds for `jaxconv.conv`.
 
-    Source: derived here.
+    Source: derived here. F. Dangel, "Convolutions and More as Einsum", NeurIPS 2024,
+    arXiv:2307.02275, has the two gradients as contractions of the same tensors.
 
     >>> rng = np.random.default_rng(0)
     >>> x, k, y = (rng.normal(size=s) for s in [(1, 5, 5, 2), (3, 3, 2, 2), (1, 3, 3, 2)])

@@ -18,7 +18,7 @@ def upscale_error(factor: Size) -> Derivation:
       The derivation. Its arrays are the input x `(n, *spatial, c)` and the error δ of the output
       `(n, *(f · spatial), c)`; its last step is `jaxconv.sum_pool`.
 
-    Source: derived here, as in `jaxconv.upscale`.
+    Source: `jaxconv.upscale`.
 
     >>> rng = np.random.default_rng(0)
     >>> x, delta = rng.normal(size=(1, 2, 3, 2)), rng.normal(size=(1, 4, 6, 2))

@@ -15,7 +15,7 @@ class Flatten(nnx.Module):
     Called with `(n, *spatial, c)`, returns `(n, features)` with the product of the sizes as
     features. A permutation of numbers, so its derivative is the reverse one.
 
-    Source: a reshape.
+    Source: NumPy's `reshape`, in row-major order.
 
     >>> Flatten()(jnp.ones((2, 4, 4, 3))).shape
     (2, 48)

@@ -92,7 +92,7 @@ def adaptive_avg_pool(x: AnyArray, output_size: Size) -> Array:
       ValueError: `x` is not `(n, *spatial, c)`, or has no pixels; a size is below 1.
       TypeError: `x` is no array of floating-point numbers, or `output_size` has the wrong type.
 
-    Source: the windows are those of PyTorch's `adaptive_avg_pool2d`; (2) is derived here.
+    Source: the windows are those of PyTorch's `adaptive_avg_pool2d`; (2) is the transpose.
 
     >>> import jax.numpy as jnp
     >>> adaptive_avg_pool(jnp.arange(5.0).reshape(1, 5, 1), 3)[0, :, 0]

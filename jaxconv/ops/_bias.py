@@ -37,8 +37,7 @@ def add_bias(x: AnyArray, bias: AnyArray) -> Array:
       ValueError: The bias is not `(c,)`.
       TypeError: An operand is no array of numbers, or the bias is narrower or of another kind.
 
-    Source: derived here; (2) is BP3 of M. Nielsen, "Neural Networks and Deep Learning", 2015,
-    chapter 2.
+    Source: (2) is BP3 of M. Nielsen, "Neural Networks and Deep Learning", 2015, chapter 2.
 
     >>> add_bias(jnp.zeros((2, 3)), jnp.array([1.0, 2.0, 3.0]))
     Array([[1., 2., 3.],

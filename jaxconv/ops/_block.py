@@ -77,7 +77,8 @@ def conv_block(
       ValueError: As `conv`, `max_pool` and `add_bias`; or the activation is unknown.
       TypeError: As `conv`, `max_pool` and `add_bias`.
 
-    Source: derived here.
+    Source: that a monotonic activation may follow the pool is well known; that m and the pooled map
+    are all that (2) needs, and the rule, are derived here.
 
     >>> import jax.numpy as jnp
     >>> x, kernel, bias = jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4)), jnp.zeros(4)

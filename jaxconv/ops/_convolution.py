@@ -5,6 +5,15 @@
 
 `conv` is ∂T/∂y, `conv_input_vjp` is ∂T/∂x and `conv_kernel_vjp` is ∂T/∂k. Each is bilinear, and the
 two transposes of each are the other two, so these three functions are closed under differentiation.
+
+Relatives. That a convolution and its gradients are three contractions of the same kind is known.
+oneDNN has three routines for them (forward, backward data, backward weights), and so has cuDNN. F.
+Dangel, "Convolutions and More as Einsum: A Tensor Network Perspective with Advances for
+Second-Order Methods", NeurIPS 2024, arXiv:2307.02275, writes them as tensor networks and
+differentiates their diagrams. In lax the transposes of a convolution are convolutions, with other
+layouts and dilations. New here is to make the three corners of (T) the primitives of a
+differentiation system: derivatives of every order and mode stay among them, and what compiles a
+corner knows which one it is, and can choose an algorithm for it.
 """
 
 from typing import Any
@@ -113,7 +122,7 @@ def conv(
       TypeError: An operand is no array, dtypes differ, or an option has the wrong type.
 
     Source: (1) is the convolution of Dumoulin & Visin, "A guide to convolution arithmetic for deep
-    learning", 2016, arXiv:1603.07285, with both dilations. (2) to (4) are derived here.
+    learning", 2016, arXiv:1603.07285, with both dilations. For (3) and (4) see the two functions.
 
     >>> import jax.numpy as jnp
     >>> x, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4))
@@ -199,8 +208,10 @@ def conv_input_vjp(
       ValueError: The shapes are not those of a convolution with these options.
       TypeError: An operand is no array, dtypes differ, or an option has the wrong type.
 
-    Source: derived here; for one stride and no dilation, M. Nielsen, "Neural Networks and Deep
-    Learning", 2015, chapter 6, leaves it as a problem.
+    Source: (3) is in Bouvrie, "Notes on convolutional neural networks", 2006; the way to it is that
+    of G. Gwardys, "Convolutional Neural Networks backpropagation: from intuition to derivation",
+    2016. M. Nielsen, "Neural Networks and Deep Learning", 2015, chapter 6, leaves it as a problem.
+    For strides Dumoulin & Visin, 2016, arXiv:1603.07285, chapter 4. The rest is derived here.
 
     >>> import jax.numpy as jnp
     >>> y_bar, kernel = jnp.ones((2, 6, 6, 4)), jnp.ones((3, 3, 3, 4))
@@ -273,7 +284,8 @@ def conv_kernel_vjp(
       ValueError: The shapes are not those of a convolution with these options.
       TypeError: An operand is no array, dtypes differ, or an option has the wrong type.
 
-    Source: derived here.
+    Source: (1) is in Bouvrie, "Notes on convolutional neural networks", 2006, and with strides in
+    Goodfellow, Bengio & Courville, "Deep Learning", 2016, section 9.5. The rest is derived here.
 
     >>> import jax.numpy as jnp
     >>> x, y_bar = jnp.ones((2, 8, 8, 3)), jnp.ones((2, 6, 6, 4))

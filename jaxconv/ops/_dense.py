@@ -41,8 +41,9 @@ def dense(
       ValueError: Ranks or channels do not match.
       TypeError: An operand is no array, or dtypes differ.
 
-    Source: derived here; (2) and (3) are BP2 and BP4 of M. Nielsen, "Neural Networks and Deep
-    Learning", 2015, chapter 2.
+    Source: Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors",
+    1986; (2) and (3) are BP2 and BP4 of M. Nielsen, "Neural Networks and Deep Learning", 2015,
+    chapter 2.
 
     >>> import jax.numpy as jnp
     >>> dense(jnp.ones((2, 3)), jnp.ones((3, 4))).shape

@@ -32,7 +32,8 @@ def softmax_cross_entropy(logits: AnyArray, labels: AnyArray) -> Array:
       ValueError: The shapes are not `(n, classes)` and `(n,)`.
       TypeError: `logits` are not floating point, or `labels` not integers.
 
-    Source: (2) is derived here; M. Nielsen, "Neural Networks and Deep Learning", 2015, chapter 3.
+    Source: (2) as in Bishop, "Pattern Recognition and Machine Learning", 2006, section 4.3.4, and
+    M. Nielsen, "Neural Networks and Deep Learning", 2015, chapter 3.
 
     >>> softmax_cross_entropy(jnp.zeros((1, 4)), jnp.array([2]))
     Array([1.3862944], dtype=float32)
@@ -94,7 +95,7 @@ def softmax(z: AnyArray) -> Array:
       TypeError: `z` is no array of floating-point numbers.
 
     Source: Bridle, "Probabilistic interpretation of feedforward classification network outputs",
-    1990; (2) is derived here.
+    1990; (2) as in Bishop, "Pattern Recognition and Machine Learning", 2006, section 4.3.4.
 
     >>> softmax(jnp.zeros((1, 4)))
     Array([[0.25, 0.25, 0.25, 0.25]], dtype=float32)
@@ -134,7 +135,8 @@ def squared_error(y: AnyArray, target: AnyArray) -> Array:
       ValueError: The shapes differ.
       TypeError: An operand is no array of floating-point numbers, or the dtypes differ.
 
-    Source: derived here.
+    Source: the cost of Rumelhart, Hinton & Williams, "Learning representations by back-propagating
+    errors", 1986, without their factor of one half; (1) is the chain rule.
 
     >>> squared_error(jnp.array([1.0, 2.0]), jnp.array([1.0, 0.0]))
     Array([0., 4.], dtype=float32)

@@ -58,7 +58,7 @@ def lp_pool(
       TypeError: `x` is no array of real floating-point numbers, or an option has the wrong type.
 
     Source: Sermanet, Chintala & LeCun, "Convolutional neural networks applied to house numbers
-    digit classification", ICPR 2012, arXiv:1204.3968, section 2.2. (2) is derived here.
+    digit classification", ICPR 2012, arXiv:1204.3968, section 2.2. (2) is the chain rule.
 
     >>> lp_pool(jnp.array([3.0, -4.0, 0.0, 0.0]).reshape(1, 4, 1), 2, 2)[0, :, 0]
     Array([5., 0.], dtype=float32)

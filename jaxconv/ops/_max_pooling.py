@@ -72,8 +72,8 @@ def max_pool(
       TypeError: `x` is no array of real numbers, or an option has the wrong type.
 
     Source: the rule "winner takes all" of max pooling as in Scherer, Müller & Behnke, "Evaluation
-    of pooling operations", ICANN 2010, doi:10.1007/978-3-642-15825-4_10. (3) to (5) are derived
-    here.
+    of pooling operations", ICANN 2010, doi:10.1007/978-3-642-15825-4_10. (3) and (4) are
+    its usual gradient (Danskin, "The Theory of Max-Min", 1967); (5) is derived here.
 
     >>> max_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 2)[0, :, :, 0]
     Array([[ 5.,  7.],

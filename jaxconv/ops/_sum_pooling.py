@@ -43,7 +43,7 @@ def sum_pool(
       ValueError: An option is out of range, or a window is larger than the padded input.
       TypeError: `x` is no array of numbers, or an option has the wrong type.
 
-    Source: derived here; the special case of `conv` with a kernel of ones and one group a channel.
+    Source: `conv` with a kernel of ones and one group a channel; the derivative is its derivative.
 
     >>> import jax.numpy as jnp
     >>> sum_pool(jnp.ones((1, 4, 4, 1)), 2)[0, :, :, 0]
@@ -90,7 +90,7 @@ def avg_pool(
       ValueError: An option is out of range, or a window is larger than the padded input.
       TypeError: `x` is no array of floating-point numbers, or an option has the wrong type.
 
-    Source: derived here from `sum_pool`.
+    Source: LeCun et al., "Handwritten digit recognition with a back-propagation network", 1990.
 
     >>> import jax.numpy as jnp
     >>> avg_pool(jnp.arange(16.0).reshape(1, 4, 4, 1), 2)[0, :, :, 0]

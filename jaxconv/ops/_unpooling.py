@@ -54,7 +54,7 @@ def max_pool_with_argmax(
     Raises:
       ValueError, TypeError: As `max_pool`; or there are too many pixels to number them in int32.
 
-    Source: `max_pool`; (1) and (2) are derived here.
+    Source: `max_pool`; the argmax is that of PyTorch's `max_pool2d(return_indices=True)`.
 
     >>> y, argmax = max_pool_with_argmax(jnp.array([1.0, 3, 2, 2]).reshape(1, 4, 1), 2)
     >>> y[0, :, 0], argmax[0, :, 0]
@@ -116,7 +116,7 @@ def max_unpool(
         of floating-point numbers; an option has the wrong type.
 
     Source: Zeiler & Fergus, "Visualizing and understanding convolutional networks", ECCV 2014,
-    arXiv:1311.2901, section 2.1 (the "switches"). (2) is derived here.
+    arXiv:1311.2901, section 2.1 (the "switches"). (2) is its transpose.
 
     >>> y, argmax = max_pool_with_argmax(jnp.array([1.0, 3, 2, 2]).reshape(1, 4, 1), 2)
     >>> max_unpool(y, argmax, 2)[0, :, 0]

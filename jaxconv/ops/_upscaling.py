@@ -68,7 +68,8 @@ def upscale(
 
     Source: the resize of resize-convolution in Odena, Dumoulin & Olah, "Deconvolution and
     Checkerboard Artifacts", Distill 2016, doi:10.23915/distill.00003; "zeros" is Lasagne's
-    "dilate". (2), (3) and (5) are derived here.
+    "dilate". (4) and (5) as in Jaderberg et al., "Spatial Transformer Networks", 2015,
+    arXiv:1506.02025, section 3.3; (2) and (3) are transposes, written out here.
 
     >>> import jax.numpy as jnp
     >>> upscale(jnp.array([1.0, 3.0]).reshape(1, 2, 1), 2, "bilinear")[0, :, 0]
