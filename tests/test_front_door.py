@@ -70,5 +70,5 @@ for statement in ("jaxconv.nn", "import jaxconv.nn", "from jaxconv import nn"):
     except ModuleNotFoundError as error:
         print(error)
 """
-    message = 'jaxconv.nn needs Flax, which is not installed: pip install "jaxconv[nn]"'
+    message = 'jaxconv.nn needs Flax: pip install "jaxconv[nn]"'
     assert prints(program) == ["False", *[message] * 3]

@@ -21,6 +21,11 @@ Patches and phases rearrange a corner into another one and leave that to the oth
 chain of algorithms. `_costs` estimates each, `_selection` chooses, `_tuning` remembers what was
 measured on a machine, and `jaxconv.explain` shows it all.
 
+Known by other names: patches are im2col (Chellapilla, Puri & Simard, 2006), phases the sub-pixel
+convolution (Shi et al., 2016, arXiv:1609.05158), and products in a Fourier basis are those of
+Mathieu, Henaff & LeCun, 2014, arXiv:1312.5851. What they make of each corner is derived in their
+files.
+
 Pools have no choice to make: `_windows` adds windows up and `_maxima` finds their largest elements,
 both with slices, `_side_by_side` does either with a reshape, and `_resampling` interpolates.
 """

@@ -8,10 +8,8 @@ the one difference to notice is that padding is `"VALID"` unless asked otherwise
 try:
     import flax as _flax  # noqa: F401
 except ModuleNotFoundError as error:
-    if error.name != "flax":
-        raise
     raise ModuleNotFoundError(
-        'jaxconv.nn needs Flax, which is not installed: pip install "jaxconv[nn]"', name="flax"
+        'jaxconv.nn needs Flax: pip install "jaxconv[nn]"', name=error.name
     ) from error
 
 from ._convolution import Conv as Conv

@@ -157,8 +157,8 @@ def _positions(option: str, text: str | None) -> tuple[int, ...] | None:
 def _save(report, path):
     try:
         figure = report.plot()
-    except ImportError:
-        raise _Misuse("--plot needs matplotlib: pip install matplotlib.") from None
+    except ModuleNotFoundError as error:
+        raise _Misuse(f"--plot: {error}.") from None
     try:
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:

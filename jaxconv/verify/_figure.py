@@ -16,8 +16,16 @@ def figure(report: GradientReport) -> Any:
 
     An array of more than two axes becomes a mosaic: its last two axes, for each index of the
     others, side by side; a kernel or a feature map shows its spatial axes instead.
+
+    Raises:
+      ModuleNotFoundError: Matplotlib is not installed.
     """
-    from matplotlib.figure import Figure
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'plot needs Matplotlib: pip install "jaxconv[verify]"', name=error.name
+        ) from error
 
     wrong = {failure.argument for failure in report.failures}
     names = sorted(report.gradients, key=lambda name: name not in wrong)[:ROWS]

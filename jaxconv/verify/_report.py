@@ -149,7 +149,11 @@ class GradientReport:
         return as_dict(self)
 
     def plot(self) -> Any:
-        """True gradient, reported gradient and difference of each argument: a Matplotlib figure."""
+        """True gradient, reported gradient and difference of each argument: a Matplotlib figure.
+
+        Raises:
+          ModuleNotFoundError: Matplotlib is not installed.
+        """
         from ._figure import figure
 
         return figure(self)

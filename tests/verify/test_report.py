@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +35,13 @@ def test_json_has_it_all(report):
     (failure,) = found["failures"]
     assert failure["argument"] == "args[0]"
     assert failure["worst"][0]["index"][0] == 1
+
+
+def test_a_missing_extra_is_named(report, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it was not installed
+    monkeypatch.delitem(sys.modules, "matplotlib.figure", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "jaxconv\[verify\]"'):
+        report.plot()
 
 
 def test_html_is_escaped(report):
