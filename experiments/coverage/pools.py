@@ -30,11 +30,15 @@ def _maxima(x: np.ndarray) -> list[Row]:
     dilated = {"window_shape": 3, "strides": 1, "window_dilation": 2}
     overlapping = {"window_shape": 3, "strides": 1}
     half = {"window_shape": 4, "strides": 1, "padding": ((2, 2),)}
+    halves = {"window_shape": 3, "strides": 2, "padding": ((0, 0), (1, 1))}
+    torch_halves = {"stride": 2, "padding": (0, 1), "ceil_mode": True}
 
     def row(name, x, options, torch_options, pool="max", ties="first", others=True):
         extra = {} if ties == "first" else {"ties": ties}
         libraries = {"jaxconv": partial(getattr(jaxconv, f"{pool}_pool"), **options, **extra)}
-        if others:
+        if others and "ceil_mode" in options:
+            libraries["torch"] = _torch_pool("max_pool", torch_options, x.ndim - 2)
+        elif others:
             libraries |= {
                 "lax": _lax_pool(lax.max if pool == "max" else lax.min, options, x.ndim - 2),
                 "equinox": _equinox_pool(f"{pool.title()}Pool", options, x.ndim - 2),
@@ -58,6 +62,7 @@ def _maxima(x: np.ndarray) -> list[Row]:
             half,
             {"stride": 1, "padding": 2, "kernel_size": 4},
         ),
+        row("max pool, ceil mode", x, halves | {"ceil_mode": True}, torch_halves),
         row("max pool, ties: first", ties, overlapping, {"stride": 1}),
         row("max pool, ties: split", ties, overlapping, {}, ties="split", others=False),
         row("max pool, ties: all", ties, overlapping, {}, ties="all", others=False),
@@ -138,6 +143,9 @@ def _sums(x: np.ndarray) -> list[Row]:
         reference.sum_pool(np.ones((1, *x.shape[1:-1], 1)), 3, 2, padded["padding"]), 1
     )
     torch_padded = {"kernel_size": 3, "stride": 2, "padding": 1}
+    # Along the six columns a fourth window goes one place beyond the padding.
+    to_the_end = padded | {"padding": ((1, 1), (1, 2))}
+    on_padded = 3 * np.array([3, 3, 3, 2])[:, None]
     lax_sum = _lax_pool(lax.add, padded, 2)
     return [
         Row(
@@ -160,6 +168,15 @@ def _sums(x: np.ndarray) -> list[Row]:
                 "jaxconv": partial(jaxconv.avg_pool, **padded, count_include_pad=False),
                 "flax": _flax_pool("avg_pool", padded, 2, count_include_pad=False),
                 "torch": _torch_pool("avg_pool", torch_padded | {"count_include_pad": False}, 2),
+            },
+        ),
+        Row(
+            "average pool, ceil mode",
+            lambda x: _plain_sum(x, **to_the_end) / on_padded,
+            x,
+            {
+                "jaxconv": partial(jaxconv.avg_pool, **padded, ceil_mode=True),
+                "torch": _torch_pool("avg_pool", torch_padded | {"ceil_mode": True}, 2),
             },
         ),
         Row(

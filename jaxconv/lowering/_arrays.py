@@ -26,13 +26,30 @@ IS_JAX_0_10 = jax.__version_info__ < (0, 11)
 # Numbers of float32 in a vector of most processors.
 _VECTOR = 8
 
-# The accumulator of a sum of half-precision products.
-_WIDER = {np.dtype("float16"): np.dtype("float32"), np.dtype(jnp.bfloat16): np.dtype("float32")}
-
 
 def accumulator(dtype: np.dtype) -> np.dtype:
-    """The dtype to add up terms in before they are rounded to `dtype`."""
-    return _WIDER.get(np.dtype(dtype), np.dtype(dtype))
+    """The dtype to add up terms in before they are rounded to `dtype`.
+
+    Floating point narrower than float32 is added up in float32. Integers of less than a byte are
+    added up in a byte, which wraps around to the same bits.
+    """
+    if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32:
+        return np.dtype("float32")
+    return of_whole_bytes(dtype)
+
+
+def of_whole_bytes(dtype: np.dtype) -> np.dtype:
+    """The dtype to compare and to move elements in: it holds all values of `dtype`.
+
+    XLA has every operation in the standard dtypes only. Concatenating integers of less than a byte,
+    for one, ends the process on a CPU.
+    """
+    dtype = np.dtype(dtype)
+    if jnp.issubdtype(dtype, jnp.floating):
+        return np.dtype("float32") if jnp.finfo(dtype).bits < 16 else dtype
+    if jnp.issubdtype(dtype, jnp.integer) and jnp.iinfo(dtype).bits < 8:
+        return np.dtype("int8" if jnp.issubdtype(dtype, jnp.signedinteger) else "uint8")
+    return dtype
 
 
 def rotated(kernel: Kernel, groups: int = 1) -> Shaped[Array, "*window o_g c"]:

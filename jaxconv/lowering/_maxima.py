@@ -17,7 +17,7 @@ from jax import lax
 from .._geometry import Geometry
 from .._typing import Array, Input, Pooled, Taps
 from . import _side_by_side
-from ._arrays import IS_JAX_0_10, accumulator, add_up, in_vectors
+from ._arrays import IS_JAX_0_10, accumulator, add_up, in_vectors, of_whole_bytes
 from ._over_taps import place_over_taps, sum_over_taps
 from ._row_major import row_major
 from ._sliding import MAX_TAPS, all_taps, pad, taps_between
@@ -25,12 +25,12 @@ from ._sliding import MAX_TAPS, all_taps, pad, taps_between
 
 def max_of_windows(x: Input, *, geometry: Geometry) -> Pooled:
     """The largest element of each window; NaN where it holds one; the lowest value where empty."""
+    best = x.astype(of_whole_bytes(x.dtype))
     if _large_side_by_side(geometry):
-        return _side_by_side.maxima(x, geometry=geometry)
-    best = x
+        return _side_by_side.maxima(best, geometry=geometry).astype(x.dtype)
     for axis in range(geometry.rank):
         best = _largest(taps_between(best, axis, geometry, fill=_lowest(x.dtype)))
-    return best
+    return best.astype(x.dtype)
 
 
 def max_and_argmax(x: Input, *, geometry: Geometry) -> tuple[Pooled, Taps]:
@@ -40,29 +40,33 @@ def max_and_argmax(x: Input, *, geometry: Geometry) -> tuple[Pooled, Taps]:
     """
     # Without the barrier XLA would choose again, from the whole map, wherever one of the two is
     # needed, in the reverse pass above all.
-    best, index = lax.optimization_barrier(_choose(x, geometry))
+    seen = x.astype(of_whole_bytes(x.dtype))
+    best, index = lax.optimization_barrier(_choose(seen, geometry, _lowest(x.dtype)))
     above = np.iinfo(index.dtype).max
     if IS_JAX_0_10 and math.prod(geometry.window) <= above:
         # There XLA drops the barrier before it fuses. But it never repeats what it holds for
         # expensive, such as a remainder: here by a number above all taps and no power of two.
         index = lax.rem(index, jnp.asarray(above, index.dtype))
-    return best, index
+    return best.astype(x.dtype), index
 
 
 def gather_windows(x: Input, index: Taps, *, geometry: Geometry) -> Pooled:
     """y[p] = x[s·p + d·index[p] - lo]; zero where the index is -1."""
+    moved = x.astype(of_whole_bytes(x.dtype))
     if _large_side_by_side(geometry):
-        return _side_by_side.gather(x, index, geometry=geometry)
-    zero = jnp.zeros((), x.dtype)
-    return sum_over_taps(
-        lambda tap, seen: jnp.where(index == tap, seen, zero), [x], geometry=geometry
+        return _side_by_side.gather(moved, index, geometry=geometry).astype(x.dtype)
+    zero = jnp.zeros((), moved.dtype)
+    y = sum_over_taps(
+        lambda tap, seen: jnp.where(index == tap, seen, zero), [moved], geometry=geometry
     )
+    return y.astype(x.dtype)
 
 
 def scatter_windows(y: Pooled, index: Taps, *, geometry: Geometry) -> Input:
     """x[i] = Σ y[p] over the windows whose index points at i: the transpose of `gather_windows`."""
     if _large_side_by_side(geometry):
-        return _side_by_side.scatter(y, index, geometry=geometry)
+        moved = y.astype(of_whole_bytes(y.dtype))
+        return _side_by_side.scatter(moved, index, geometry=geometry).astype(y.dtype)
     wide = y.astype(accumulator(y.dtype))
     if math.prod(geometry.window) <= MAX_TAPS:
         return _scatter_by_shifts(wide, index, geometry).astype(y.dtype)
@@ -75,6 +79,7 @@ def sum_where_equal(x_dot: Input, x: Input, y: Pooled, *, geometry: Geometry) ->
     """y_dot[p] = Σ_r x_dot[s·p + d·r - lo] over the taps that see y[p] itself, or both see NaN."""
     wide = x_dot.astype(accumulator(x_dot.dtype))
     zero = jnp.zeros((), wide.dtype)
+    x, y = (a.astype(of_whole_bytes(a.dtype)) for a in (x, y))
     y_dot = sum_over_taps(
         lambda _, seen, moved: jnp.where(_same(seen, y), moved, zero), [x, wide], geometry=geometry
     )
@@ -85,6 +90,7 @@ def spread_where_equal(y_bar: Pooled, x: Input, y: Pooled, *, geometry: Geometry
     """x[i] = Σ y_bar[p] over the windows whose y is the element at i: its transpose."""
     wide = y_bar.astype(accumulator(y_bar.dtype))
     zero = jnp.zeros((), wide.dtype)
+    x, y = (a.astype(of_whole_bytes(a.dtype)) for a in (x, y))
     x_bar = place_over_taps(
         lambda _, seen: jnp.where(_same(seen, y), wide, zero), [x], geometry=geometry
     )
@@ -96,21 +102,21 @@ def index_dtype(geometry: Geometry) -> np.dtype:
     return np.min_scalar_type(-math.prod(geometry.window))
 
 
-def _choose(x: Array, geometry: Geometry) -> tuple[Array, Array]:
+def _choose(x: Array, geometry: Geometry, lowest: int | float) -> tuple[Array, Array]:
     dtype = index_dtype(geometry)
     if _large_side_by_side(geometry):
         return _side_by_side.first_maxima(x, dtype, geometry=geometry)
     overlaps = any(d * (r - 1) >= s for _, r, _, s, _, _, d in geometry.axes())
     if overlaps or _has_padding(geometry) or math.prod(geometry.window) > MAX_TAPS:
-        best, index = _choose_by_axis(x, geometry)
+        best, index = _choose_by_axis(x, geometry, lowest)
         return best, index.astype(dtype)
     seen = all_taps(x, geometry)
     return _first_largest(seen, [jnp.full_like(seen[0], tap, dtype) for tap in range(len(seen))])
 
 
-def _choose_by_axis(x: Array, geometry: Geometry) -> tuple[Array, Array]:
+def _choose_by_axis(x: Array, geometry: Geometry, lowest: int | float) -> tuple[Array, Array]:
     """The choice along each axis in turn, the outermost first, whose slices are whole rows."""
-    has_padding, lowest = _has_padding(geometry), _lowest(x.dtype)
+    has_padding = _has_padding(geometry)
     taps_inside = outside = math.prod(geometry.window)  # padding loses against any tap of its value
     best, index = x, jnp.zeros_like(x, np.min_scalar_type(-2 * outside))  # split over devices as x
     for axis, r in enumerate(geometry.window):
@@ -224,8 +230,10 @@ def _same(a: Array, b: Array) -> Array:
 
 
 def _lowest(dtype: np.dtype) -> int | float:
+    """What no element of a dtype is below."""
     if jnp.issubdtype(dtype, jnp.floating):
-        return -np.inf
+        has_infinity = np.isinf(np.array(-np.inf).astype(dtype))
+        return -np.inf if has_infinity else float(jnp.finfo(dtype).min)
     return int(jnp.iinfo(dtype).min)
 
 

@@ -26,8 +26,8 @@ def applies(geometry: Geometry) -> bool:
 
 def sums(x: Input, *, geometry: Geometry) -> Pooled:
     """The sum of each window."""
-    wide = accumulator(x.dtype)
-    return _split(x, geometry).sum(_inside(geometry), dtype=wide).astype(x.dtype)
+    wide = x.astype(accumulator(x.dtype))
+    return _split(wide, geometry).sum(_inside(geometry), dtype=wide.dtype).astype(x.dtype)
 
 
 def spread(y: Pooled, *, geometry: Geometry) -> Input:

@@ -14,7 +14,7 @@ from jax import lax
 from .._geometry import Geometry
 from .._typing import Array, Input, Pooled
 from . import _side_by_side
-from ._arrays import accumulator, add_up
+from ._arrays import accumulator, add_up, of_whole_bytes
 from ._sliding import pad, pad_to_taps, place_taps, taps_between
 
 # Taps that are unrolled along one axis.
@@ -37,7 +37,8 @@ def sum_windows(x: Input, *, geometry: Geometry) -> Pooled:
 def spread_windows(y: Pooled, *, geometry: Geometry) -> Input:
     """x[i] = Σ y[p] over all taps of all windows that see i: the transpose of `sum_windows`."""
     if _side_by_side.applies(geometry):  # whatever its size: no phase is stacked
-        return _side_by_side.spread(y, geometry=geometry)
+        moved = y.astype(of_whole_bytes(y.dtype))
+        return _side_by_side.spread(moved, geometry=geometry).astype(y.dtype)
     total = y.astype(accumulator(y.dtype))
     for axis in range(geometry.rank):
         if geometry.window[axis] > MAX_TAPS_PER_AXIS:

@@ -1,5 +1,7 @@
 """Pooling as modules, without parameters."""
 
+from typing import Any
+
 from flax import nnx
 
 from .. import ops
@@ -11,19 +13,28 @@ class _Windows(nnx.Module):
     """Where the windows of a pool lie; sizes as lists, not arrays, which NNX would trace."""
 
     def __init__(
-        self, window_shape: Size, strides: Size | None, padding: Padding, window_dilation: Size
+        self,
+        window_shape: Size,
+        strides: Size | None,
+        padding: Padding,
+        window_dilation: Size,
+        ceil_mode: bool,
     ):
         self.window_shape = listed(window_shape)
         self.strides = listed(strides)
         self.padding = listed(padding)
         self.window_dilation = listed(window_dilation)
+        self.ceil_mode = ceil_mode
+
+    def _options(self) -> dict[str, Any]:
+        return {"window_dilation": self.window_dilation, "ceil_mode": self.ceil_mode}
 
 
 class MaxPool(_Windows):
     """The largest element of each window. See `jaxconv.max_pool`, whose arguments it takes.
 
     Args:
-      window_shape, strides, padding, window_dilation, ties: As for `jaxconv.max_pool`.
+      window_shape, strides, padding, window_dilation, ceil_mode, ties: As for `jaxconv.max_pool`.
 
     Called with a feature map `(n, *spatial, c)`, returns one of shape `(n, *output, c)`; raises
     what the function raises.
@@ -44,21 +55,22 @@ class MaxPool(_Windows):
         padding: Padding = "VALID",
         *,
         window_dilation: Size = 1,
+        ceil_mode: bool = False,
         ties: str = "first",
     ):
-        super().__init__(window_shape, strides, padding, window_dilation)
+        super().__init__(window_shape, strides, padding, window_dilation, ceil_mode)
         self.ties = ties
 
     def __call__(self, x: Array) -> Array:
-        options = {"window_dilation": self.window_dilation, "ties": self.ties}
-        return self._function(x, self.window_shape, self.strides, self.padding, **options)
+        options = (self.window_shape, self.strides, self.padding)
+        return self._function(x, *options, **self._options(), ties=self.ties)
 
 
 class MinPool(MaxPool):
     """The smallest element of each window. See `jaxconv.min_pool`, whose arguments it takes.
 
     Args:
-      window_shape, strides, padding, window_dilation, ties: As for `jaxconv.min_pool`.
+      window_shape, strides, padding, window_dilation, ceil_mode, ties: As for `jaxconv.min_pool`.
 
     Called with a feature map `(n, *spatial, c)`, returns one of shape `(n, *output, c)`; raises
     what the function raises.
@@ -77,7 +89,7 @@ class SumPool(_Windows):
     """The sum of each window. See `jaxconv.sum_pool`, whose arguments it takes.
 
     Args:
-      window_shape, strides, padding, window_dilation: As for `jaxconv.sum_pool`.
+      window_shape, strides, padding, window_dilation, ceil_mode: As for `jaxconv.sum_pool`.
 
     Called with a feature map `(n, *spatial, c)`, returns one of shape `(n, *output, c)`; raises
     what the function raises.
@@ -96,20 +108,20 @@ class SumPool(_Windows):
         padding: Padding = "VALID",
         *,
         window_dilation: Size = 1,
+        ceil_mode: bool = False,
     ):
-        super().__init__(window_shape, strides, padding, window_dilation)
+        super().__init__(window_shape, strides, padding, window_dilation, ceil_mode)
 
     def __call__(self, x: Array) -> Array:
-        return ops.sum_pool(
-            x, self.window_shape, self.strides, self.padding, window_dilation=self.window_dilation
-        )
+        return ops.sum_pool(x, self.window_shape, self.strides, self.padding, **self._options())
 
 
 class AvgPool(_Windows):
     """The mean of each window. See `jaxconv.avg_pool`, whose arguments it takes.
 
     Args:
-      window_shape, strides, padding, window_dilation, count_include_pad: As for `jaxconv.avg_pool`.
+      window_shape, strides, padding, window_dilation, ceil_mode, count_include_pad: As for
+        `jaxconv.avg_pool`.
 
     Called with a feature map `(n, *spatial, c)`, returns one of shape `(n, *output, c)`; raises
     what the function raises.
@@ -128,9 +140,10 @@ class AvgPool(_Windows):
         padding: Padding = "VALID",
         *,
         window_dilation: Size = 1,
+        ceil_mode: bool = False,
         count_include_pad: bool = True,
     ):
-        super().__init__(window_shape, strides, padding, window_dilation)
+        super().__init__(window_shape, strides, padding, window_dilation, ceil_mode)
         self.count_include_pad = count_include_pad
 
     def __call__(self, x: Array) -> Array:
@@ -139,7 +152,7 @@ class AvgPool(_Windows):
             self.window_shape,
             self.strides,
             self.padding,
-            window_dilation=self.window_dilation,
+            **self._options(),
             count_include_pad=self.count_include_pad,
         )
 
@@ -148,7 +161,7 @@ class LpPool(_Windows):
     """The p-norm of each window. See `jaxconv.lp_pool`, whose arguments it takes.
 
     Args:
-      p, window_shape, strides, padding, window_dilation: As for `jaxconv.lp_pool`.
+      p, window_shape, strides, padding, window_dilation, ceil_mode: As for `jaxconv.lp_pool`.
 
     Called with a feature map `(n, *spatial, c)`, returns one of shape `(n, *output, c)`; raises
     what the function raises.
@@ -168,21 +181,22 @@ class LpPool(_Windows):
         padding: Padding = "VALID",
         *,
         window_dilation: Size = 1,
+        ceil_mode: bool = False,
     ):
-        super().__init__(window_shape, strides, padding, window_dilation)
+        super().__init__(window_shape, strides, padding, window_dilation, ceil_mode)
         self.p = p
 
     def __call__(self, x: Array) -> Array:
-        options = {"window_dilation": self.window_dilation}
-        return ops.lp_pool(x, self.p, self.window_shape, self.strides, self.padding, **options)
+        options = (self.window_shape, self.strides, self.padding)
+        return ops.lp_pool(x, self.p, *options, **self._options())
 
 
 class MaxUnpool(_Windows):
     """Maxima put back where they were. See `jaxconv.max_unpool`, whose arguments it takes.
 
     Args:
-      window_shape, strides, padding, window_dilation, output_size, overlap: As for
-        `jaxconv.max_unpool`; the first four are those of the pool.
+      window_shape, strides, padding, window_dilation, ceil_mode, output_size, overlap,
+        check_argmax: As for `jaxconv.max_unpool`; the first five are those of the pool.
 
     Called with a pooled map `(n, *pooled, c)` and the argmax of `jaxconv.max_pool_with_argmax`,
     returns a feature map `(n, *output_size, c)`; raises what the function raises.
@@ -202,12 +216,15 @@ class MaxUnpool(_Windows):
         padding: Padding = "VALID",
         *,
         window_dilation: Size = 1,
+        ceil_mode: bool = False,
         output_size: tuple[int, ...] | None = None,
         overlap: str = "sum",
+        check_argmax: bool = False,
     ):
-        super().__init__(window_shape, strides, padding, window_dilation)
+        super().__init__(window_shape, strides, padding, window_dilation, ceil_mode)
         self.output_size = output_size
         self.overlap = overlap
+        self.check_argmax = check_argmax
 
     def __call__(self, y: Array, argmax: Array) -> Array:
         return ops.max_unpool(
@@ -216,7 +233,8 @@ class MaxUnpool(_Windows):
             self.window_shape,
             self.strides,
             self.padding,
-            window_dilation=self.window_dilation,
+            **self._options(),
             output_size=self.output_size,
             overlap=self.overlap,
+            check_argmax=self.check_argmax,
         )

@@ -18,7 +18,8 @@ def global_avg_pool(x: AnyArray) -> Array:
     `avg_pool` with one window that spans the map; linear, and each pixel receives an equal share.
 
     Args:
-      x: Feature map `(n, *spatial, c)`, floating point. Half precision is added up in float32.
+      x: Feature map `(n, *spatial, c)`, floating point. A dtype narrower than float32 is
+        added up in float32.
 
     Returns:
       `(n, c)`, in the dtype of `x`.
@@ -81,7 +82,8 @@ def adaptive_avg_pool(x: AnyArray, output_size: Size) -> Array:
         x_bar[i] = Σ_p y_bar[p] / |W(p)| [i ∈ W(p)]                                            (2)
 
     Args:
-      x: Feature map `(n, *spatial, c)`, floating point. Half precision is added up in float32.
+      x: Feature map `(n, *spatial, c)`, floating point. A dtype narrower than float32 is
+        added up in float32.
       output_size: Spatial shape q of the result; an int or one for each spatial axis. It may exceed
         that of `x`: then pixels are repeated.
 

@@ -68,7 +68,7 @@ def _everywhere(bias: Array, *, shape, dtypes, split) -> Array:
 
 
 def _total(y: Array, *, shape, dtypes, split) -> Array:
-    wide = lowering.accumulator(jnp.promote_types(*dtypes))
+    wide = jnp.promote_types(*map(lowering.accumulator, dtypes))
     return y.sum(range(y.ndim - 1), dtype=wide).astype(dtypes[0])  # (2)
 
 

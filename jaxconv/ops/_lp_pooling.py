@@ -6,6 +6,7 @@ from numbers import Real
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from .. import lowering
@@ -22,6 +23,7 @@ def lp_pool(
     padding: Padding = "VALID",
     *,
     window_dilation: Size = 1,
+    ceil_mode: bool = False,
 ) -> Array:
     """Take the p-norm of each window of a feature map.
 
@@ -40,13 +42,16 @@ def lp_pool(
     subgradient sign(0) = 0. For 1 < p < 2 its own derivative there is infinite, and comes out so.
 
     Args:
-      x: Feature map `(n, *spatial, c)`, real floating point. Half precision is added up in float32.
+      x: Feature map `(n, *spatial, c)`, real floating point. A dtype narrower than float32 is
+        added up in float32.
       p: The exponent, at least 1 and finite. 1 adds up magnitudes, 2 is the Euclidean norm; the
         limit for large p is `max_pool(abs(x))`.
       window_shape: Size of the windows; an int or one for each spatial axis.
       strides: Step s between windows; None means `window_shape`, windows side by side.
       padding: As for `conv`, non-negative; the padding is zero.
       window_dilation: Spacing d of the elements of a window.
+      ceil_mode: Round the number of windows up: a last window that starts on the input or its low
+        padding counts even if it goes over the high end. What it sees there is zero.
 
     Returns:
       Feature map `(n, *output, c)`, in the dtype of `x`. Powers |x|^p must be representable in the
@@ -70,9 +75,22 @@ def lp_pool(
         raise TypeError(f"lp_pool: p must be a number, got {p!r}.")
     if not 1 <= p < math.inf:
         raise ValueError(f"lp_pool: p must be at least 1 and finite, got {p!r}.")
-    geometry = geometry_of("lp_pool", x, window_shape, strides, padding, window_dilation)
+    options = (window_shape, strides, padding, window_dilation, ceil_mode)
+    geometry = geometry_of("lp_pool", x, *options)
     wide = x.astype(lowering.accumulator(x.dtype))
+    is_seen = _pixels_seen(geometry)
+    if not is_seen.all():  # in (2) the slope of a pixel in no window would meet its error of 0
+        wide = jnp.where(is_seen[None, ..., None], wide, 1)
     return _norm(wide, float(p), geometry).astype(x.dtype)
+
+
+def _pixels_seen(geometry: Geometry) -> np.ndarray:
+    """Which pixels of the input are in a window."""
+    is_seen = np.ones((), bool)
+    for i, r, p, s, lo, _, d in geometry.axes():
+        of_windows = s * np.arange(p)[:, None] + d * np.arange(r) - lo
+        is_seen = is_seen[..., None] & np.isin(np.arange(i), of_windows)
+    return is_seen
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2))

@@ -21,6 +21,7 @@ def max_pool(
     padding: Padding = "VALID",
     *,
     window_dilation: Size = 1,
+    ceil_mode: bool = False,
     ties: str = "first",
 ) -> Array:
     """Take the largest element of each window of a feature map.
@@ -60,16 +61,20 @@ def max_pool(
       strides: Step s between windows; None means `window_shape`, windows side by side.
       padding: As for `conv`, non-negative; the padding is below every element.
       window_dilation: Spacing d of the elements of a window.
+      ceil_mode: Round the number of windows up: a last window that starts on the input or its low
+        padding counts even if it goes over the high end. What it sees there is padding.
       ties: Who receives the error among equals: `"first"`, `"split"` or `"all"`.
 
     Returns:
       Feature map `(n, *output, c)`, in the dtype of `x`, with
-      output = floor((size + lo + hi - d·(window-1) - 1) / s) + 1. Where a window sees padding
-      alone, -inf, or the least number of an integer dtype.
+      output = floor((size + lo + hi - d·(window-1) - 1) / s) + 1; with `ceil_mode` the quotient is
+      rounded up, less a window that starts beyond size + lo. Where a window sees padding alone,
+      -inf, or the least number of a dtype without infinity.
 
     Raises:
       ValueError: An option is out of range, or a window is larger than the padded input.
-      TypeError: `x` is no array of real numbers, or an option has the wrong type.
+      TypeError: `x` is no array of real numbers, or one of float8_e8m0fnu, which has no zero; an
+        option has the wrong type.
 
     Source: the rule "winner takes all" of max pooling as in Scherer, Müller & Behnke, "Evaluation
     of pooling operations", ICANN 2010, doi:10.1007/978-3-642-15825-4_10. (3) and (4) are
@@ -80,7 +85,8 @@ def max_pool(
            [13., 15.]], dtype=float32)
     """
     x = real_map("max_pool", x)
-    geometry = geometry_of("max_pool", x, window_shape, strides, padding, window_dilation)
+    options = (window_shape, strides, padding, window_dilation, ceil_mode)
+    geometry = geometry_of("max_pool", x, *options)
     return _max(x, geometry, checked_ties("max_pool", ties))
 
 
@@ -91,6 +97,7 @@ def min_pool(
     padding: Padding = "VALID",
     *,
     window_dilation: Size = 1,
+    ceil_mode: bool = False,
     ties: str = "first",
 ) -> Array:
     """Take the smallest element of each window of a feature map.
@@ -102,7 +109,7 @@ def min_pool(
 
     Args:
       x: Feature map `(n, *spatial, c)`, real.
-      window_shape, strides, padding, window_dilation, ties: As for `max_pool`.
+      window_shape, strides, padding, window_dilation, ceil_mode, ties: As for `max_pool`.
 
     Returns:
       Feature map `(n, *output, c)`, in the dtype of `x`.
@@ -117,7 +124,8 @@ def min_pool(
            [ 8., 10.]], dtype=float32)
     """
     x = real_map("min_pool", x)
-    geometry = geometry_of("min_pool", x, window_shape, strides, padding, window_dilation)
+    options = (window_shape, strides, padding, window_dilation, ceil_mode)
+    geometry = geometry_of("min_pool", x, *options)
     ties = checked_ties("min_pool", ties)
     # For integers ~x = -x - 1 reverses the order without the overflow of -x.
     reverse = jnp.negative if jnp.issubdtype(x.dtype, jnp.floating) else jnp.bitwise_not
@@ -154,11 +162,13 @@ def _max_jvp(geometry, ties, primals, tangents):
         return jax.jvp(lambda x: max_and_taps(x, geometry)[0], (x,), (x_dot,))
     y = _max(x, geometry, ties)
     fixed = lax.stop_gradient((x, y))  # E is locally constant, as m is
-    y_dot = window_equals(x_dot, *fixed, geometry=geometry)
-    if ties == "split":
-        size = window_equals(jnp.ones_like(fixed[0]), *fixed, geometry=geometry)  # |E|
-        y_dot = y_dot / jnp.maximum(size, 1)  # max_pool (5)
-    return y, y_dot
+    if ties == "all":
+        return y, window_equals(x_dot, *fixed, geometry=geometry)
+    wide = lowering.accumulator(x.dtype)
+    ones = jnp.ones(x.shape, wide)
+    size = window_equals(ones, *fixed, geometry=geometry)  # |E|, which a narrow dtype may not hold
+    y_dot = window_equals(x_dot.astype(wide), *fixed, geometry=geometry)
+    return y, (y_dot / jnp.maximum(size, 1)).astype(x.dtype)  # max_pool (5)
 
 
 def checked_ties(function: str, ties: str) -> str:

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.experimental import checkify
 
+from .. import lowering
 from .._geometry import Geometry, Padding, Size, extent, per_axis, transposed_input_size
 from .._typing import AnyArray, Array
 from ._call import as_array
 from ._max_pooling import max_and_taps
 from ._windows import (
     geometry_of,
+    numeric_map,
     pool_geometry,
     real_map,
     spatial_rank,
@@ -29,6 +32,7 @@ def max_pool_with_argmax(
     padding: Padding = "VALID",
     *,
     window_dilation: Size = 1,
+    ceil_mode: bool = False,
 ) -> tuple[Array, Array]:
     """Take the largest element of each window of a feature map, and say where it was.
 
@@ -45,8 +49,8 @@ def max_pool_with_argmax(
 
     Args:
       x: Feature map `(n, *spatial, c)`, real.
-      window_shape, strides, padding, window_dilation: As for `max_pool`. Among equals the first
-        wins, for the value, the index and the gradient.
+      window_shape, strides, padding, window_dilation, ceil_mode: As for `max_pool`. Among equals
+        the first wins, for the value, the index and the gradient.
 
     Returns:
       `(y, argmax)`, both `(n, *output, c)`: y in the dtype of `x`, argmax in int32.
@@ -62,7 +66,8 @@ def max_pool_with_argmax(
     """
     function = "max_pool_with_argmax"
     x = real_map(function, x)
-    geometry = geometry_of(function, x, window_shape, strides, padding, window_dilation)
+    options = (window_shape, strides, padding, window_dilation, ceil_mode)
+    geometry = geometry_of(function, x, *options)
     _check_count(function, geometry)
     y, m = max_and_taps(x, geometry)
     return y, _taps_to_pixels(m, geometry)
@@ -76,8 +81,10 @@ def max_unpool(
     padding: Padding = "VALID",
     *,
     window_dilation: Size = 1,
+    ceil_mode: bool = False,
     output_size: Sequence[int] | None = None,
     overlap: str = "sum",
+    check_argmax: bool = False,
 ) -> Array:
     """Put the elements of a pooled map back to where the maxima were, among zeros.
 
@@ -98,13 +105,19 @@ def max_unpool(
 
     Args:
       y: Pooled feature map `(n, *pooled, c)`.
-      argmax: Pixels of the maxima, integers of the shape of `y`, as `max_pool_with_argmax` numbers
-        them. A pixel that is not in its window, such as -1, receives nothing.
-      window_shape, strides, padding, window_dilation: Of the pool that made `argmax`.
+      argmax: Pixels of the maxima, integers of the shape of `y`, as `max_pool_with_argmax` and
+        PyTorch number them: within the map of one example and channel. A pixel that is not in its
+        window, such as -1, receives nothing. So with another numbering, such as TensorFlow's, which
+        counts channels, too, elements of `y` are lost, without an error unless `check_argmax`.
+      window_shape, strides, padding, window_dilation, ceil_mode: Of the pool that made `argmax`.
       output_size: Spatial shape of the pool's input, which `argmax` was counted in. None means the
-        smallest that pools to `pooled`, or for "SAME" and "SAME_LOWER" stride · pooled; it must be
-        given where the input was larger, since `argmax` would be read wrongly.
+        one that windows cover exactly, the smallest that pools to `pooled` without `ceil_mode`; or
+        for "SAME" and "SAME_LOWER" stride · pooled. It must be given where the input had another
+        size, since `argmax` would be read wrongly.
       overlap: `"sum"` or `"mean"`.
+      check_argmax: Raise if a pixel other than -1 is not in its window. The check is one of
+        `jax.experimental.checkify`: outside of `jax.jit` it raises at once, inside it needs
+        `checkify.checkify` around the function.
 
     Returns:
       Feature map `(n, *output_size, c)`, in the dtype of `y`.
@@ -114,6 +127,7 @@ def max_unpool(
         `y`, or an option is out of range.
       TypeError: `argmax` does not hold integers, `y` is no array of numbers, or, for the mean, not
         of floating-point numbers; an option has the wrong type.
+      checkify.JaxRuntimeError: With `check_argmax`, a pixel is not in its window.
 
     Source: Zeiler & Fergus, "Visualizing and understanding convolutional networks", ECCV 2014,
     arXiv:1311.2901, section 2.1 (the "switches"). (2) is its transpose.
@@ -122,7 +136,7 @@ def max_unpool(
     >>> max_unpool(y, argmax, 2)[0, :, 0]
     Array([0., 3., 2., 0.], dtype=float32)
     """
-    y, argmax = as_array("max_unpool: y", y), as_array("max_unpool: argmax", argmax)
+    y, argmax = numeric_map("max_unpool", y, "y"), as_array("max_unpool: argmax", argmax)
     rank = spatial_rank("max_unpool", y, "y")
     if overlap not in OVERLAPS:
         raise ValueError(f"max_unpool: overlap must be 'sum' or 'mean', got {overlap!r}.")
@@ -130,18 +144,25 @@ def max_unpool(
         raise TypeError(f"max_unpool: argmax must hold integers, got dtype {argmax.dtype}.")
     if argmax.shape != y.shape:
         raise ValueError(
-            f"max_unpool: argmax must have the shape of y, got {argmax.shape} and {y.shape}."
+            f"max_unpool: argmax must have the shape of y, got {argmax.shape} and {y.shape}; if y "
+            "comes from another max_unpool, give that one the output_size of its pool's input."
         )
     options = _per_axis_options(rank, window_shape, strides, window_dilation)
-    geometry = _unpool_geometry(y.shape[1:-1], padding, output_size, *options)
+    geometry = _unpool_geometry(y.shape[1:-1], padding, output_size, ceil_mode, *options)
+    if not isinstance(check_argmax, bool):
+        raise TypeError(f"max_unpool: check_argmax must be a bool, got {check_argmax!r}.")
     m = _pixels_to_taps(argmax, geometry)
+    if check_argmax:
+        _check_pixels(argmax, m, geometry)
     if overlap == "mean":
         if not jnp.issubdtype(y.dtype, jnp.inexact):
             raise TypeError(f"max_unpool: y must be floating point for a mean, got {y.dtype}.")
         # Whole numbers, which half precision could not count.
         ones = jnp.ones(y.shape, jnp.int32)
         counts = window_gather(window_scatter(ones, m, geometry=geometry), m, geometry=geometry)
-        y = y / lax.stop_gradient(jnp.maximum(counts, 1)).astype(y.dtype)
+        wide = y.astype(lowering.accumulator(y.dtype))
+        shares = wide / lax.stop_gradient(jnp.maximum(counts, 1)).astype(wide.dtype)
+        return window_scatter(shares, m, geometry=geometry).astype(y.dtype)
     return window_scatter(y, m, geometry=geometry)
 
 
@@ -155,6 +176,7 @@ def _unpool_geometry(
     pooled: tuple[int, ...],
     padding: Padding,
     output_size: Sequence[int] | None,
+    ceil_mode: bool,
     window: tuple[int, ...],
     strides: tuple[int, ...],
     dilation: tuple[int, ...],
@@ -167,14 +189,27 @@ def _unpool_geometry(
         size, _ = transposed_input_size(function, pooled, reach, strides, padding, once, none)
     else:
         size = per_axis(output_size, len(pooled), f"{function}: output_size")
-    geometry = pool_geometry(function, size, window, strides, padding, dilation)
+    geometry = pool_geometry(function, size, window, strides, padding, dilation, ceil_mode)
     if geometry.output_size != pooled:
         raise ValueError(
             f"{function}: a map of output_size {size} would be pooled to {geometry.output_size}, "
-            f"but y has {pooled}."
+            f"but y has {pooled}; ceil_mode is {ceil_mode}."
         )
     _check_count(function, geometry)
     return geometry
+
+
+def _check_pixels(argmax: Array, m: Array, geometry: Geometry) -> None:
+    """Check, with `checkify`, that all pixels but -1 are in their windows."""
+    is_outside = (m < 0) & (argmax != -1)
+    checkify.check(
+        ~is_outside.any(),
+        "max_unpool: argmax must number pixels of the windows as max_pool_with_argmax does, in a "
+        f"map of output_size {geometry.input_size} without channels, but {{count}} of them, the "
+        "first {first}, are not in their windows.",
+        count=is_outside.sum(),
+        first=argmax.ravel()[is_outside.argmax()],
+    )
 
 
 def _check_count(function: str, geometry: Geometry) -> None:

@@ -11,7 +11,7 @@ from .._linear import linear_pair
 from .._typing import AnyArray, Array
 from ..lowering import Mixing
 from ._call import as_array
-from ._windows import inexact_map, resample, spatial_rank, window_spread
+from ._windows import inexact_map, numeric_map, resample, spatial_rank, window_spread
 
 METHODS = ("nearest", "bilinear", "zeros")
 
@@ -83,7 +83,7 @@ def upscale(
         raise TypeError(f"upscale: align_corners must be a bool, got {align_corners!r}.")
     if align_corners and method != "bilinear":
         raise ValueError(f"upscale: align_corners goes with method 'bilinear', not {method!r}.")
-    x = inexact_map("upscale", x) if method == "bilinear" else as_array("upscale: x", x)
+    x = inexact_map("upscale", x) if method == "bilinear" else numeric_map("upscale", x)
     rank = spatial_rank("upscale", x)
     blocks = per_axis(factor, rank, "upscale: factor")
     axes = list(zip(x.shape[1:-1], blocks, strict=True))

@@ -15,7 +15,15 @@ import jax
 import jax.numpy as jnp
 
 from .. import lowering
-from .._geometry import Geometry, Padding, Size, convolution_geometry, per_axis
+from .._geometry import (
+    Geometry,
+    Padding,
+    Size,
+    convolution_geometry,
+    explicit_padding,
+    extent,
+    per_axis,
+)
 from .._linear import linear_pair
 from .._typing import Array
 from ._call import as_array
@@ -54,19 +62,44 @@ def pool_geometry(
     strides: Size | None,
     padding: Padding,
     dilation: Size = 1,
+    ceil_mode: bool = False,
 ) -> Geometry:
-    """Check the options of a pool; the geometry is that of a convolution with the same windows."""
+    """Check the options of a pool; the geometry is that of a convolution with the same windows.
+
+    `ceil_mode` rounds the number of windows on an axis up: one more than fit into the padded input
+    goes over its high end, provided that it starts on the input or the low padding. All that this
+    window reaches is high padding in the geometry, more than what `written_padding` gives.
+    """
     window = per_axis(window_shape, len(size), f"{function}: window_shape")
-    strides = window if strides is None else strides
+    strides = window if strides is None else per_axis(strides, len(size), f"{function}: strides")
     dilation = per_axis(dilation, len(size), f"{function}: window_dilation")
-    geometry = convolution_geometry(function, size, window, strides, padding, 1, dilation, 1)
-    if any(side < 0 for pads in geometry.padding for side in pads):
+    if not isinstance(ceil_mode, bool):
+        raise TypeError(f"{function}: ceil_mode must be a bool, got {ceil_mode!r}.")
+    reach = tuple(map(extent, window, dilation))
+    sides = explicit_padding(function, padding, size, reach, strides)
+    if any(side < 0 for pads in sides for side in pads):
         raise ValueError(f"{function}: padding must not be negative, got {padding!r}.")
-    return geometry
+    if ceil_mode:
+        axes = zip(size, reach, strides, sides, strict=True)
+        sides = tuple((lo, hi + _over_the_end(i, r, s, lo, hi)) for i, r, s, (lo, hi) in axes)
+    return convolution_geometry(function, size, window, strides, sides, 1, dilation, 1)
+
+
+def _over_the_end(size: int, reach: int, stride: int, lo: int, hi: int) -> int:
+    """How far the window that `ceil_mode` adds goes over the high end of the padded input."""
+    room = size + lo + hi - reach
+    start = -(-room // stride) * stride  # rounded up: the next window after those that fit
+    return start - room if 0 <= start < size + lo else 0
+
+
+def written_padding(geometry: Geometry, padding: Padding) -> tuple[tuple[int, int], ...]:
+    """The `(lo, hi)` of each axis that a pool was given, without what `ceil_mode` adds."""
+    reach = tuple(map(extent, geometry.window, geometry.kernel_dilation))
+    return explicit_padding("pool", padding, geometry.input_size, reach, geometry.strides)
 
 
 def geometry_of(function: str, x: Array, *options) -> Geometry:
-    """The checked geometry of a pool over a feature map."""
+    """The checked geometry of a pool over a feature map; `options` as for `pool_geometry`."""
     spatial_rank(function, x)
     return pool_geometry(function, x.shape[1:-1], *options)
 
@@ -78,9 +111,19 @@ def spatial_rank(function: str, x: Array, name: str = "x") -> int:
     return x.ndim - 2
 
 
+def numeric_map(function: str, x: Any, name: str = "x") -> Array:
+    """A feature map of numbers that can be added up."""
+    x = as_array(f"{function}: {name}", x)
+    if x.dtype == jnp.float8_e8m0fnu:
+        raise TypeError(
+            f"{function}: {name} must have a dtype with a zero and a sign, got {x.dtype}."
+        )
+    return x
+
+
 def real_map(function: str, x: Any) -> Array:
     """A feature map whose elements have an order."""
-    x = as_array(f"{function}: x", x)
+    x = numeric_map(function, x)
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         raise TypeError(f"{function}: x must be real, complex numbers have no order.")
     return x
@@ -88,7 +131,7 @@ def real_map(function: str, x: Any) -> Array:
 
 def inexact_map(function: str, x: Any) -> Array:
     """A feature map that can be divided."""
-    x = as_array(f"{function}: x", x)
+    x = numeric_map(function, x)
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         raise TypeError(f"{function}: x must be floating point, got dtype {x.dtype}.")
     return x

@@ -80,11 +80,29 @@ def sum_pool(x: ndarray, *args, **options) -> ndarray:
 def avg_pool(
     x: ndarray, window_shape: Size, *args, count_include_pad: bool = True, **options
 ) -> ndarray:
-    """The sum pool over the number of taps, or of those that are not on padding."""
-    taps = np.prod(per_axis(window_shape, x.ndim - 2))
-    if not count_include_pad:
-        taps = sum_pool(np.ones(x.shape), window_shape, *args, **options)
+    """The sum pool over the number of taps on the input and its padding, or on the input alone.
+
+    The window that `ceil_mode` adds may have taps beyond the padding; they do not count.
+    """
+    if count_include_pad:
+        taps = _taps_on_padded_input(x.shape, window_shape, *args, **options)
+    else:
+        taps = np.maximum(sum_pool(np.ones(x.shape), window_shape, *args, **options), 1)
     return sum_pool(x, window_shape, *args, **options) / taps
+
+
+def _taps_on_padded_input(x_shape, window_shape, *args, ceil_mode=False, **options):
+    """How many taps of each window lie within input and padding."""
+    within = _pool_axes(x_shape, window_shape, *args, **options)
+    axes = [_one_more(axis) for axis in within] if ceil_mode else within
+    taps = np.zeros((1, *output_size(axes), 1))
+    for p in np.ndindex(*output_size(axes)):
+        for r in np.ndindex(*(w for _, w, *_ in axes)):
+            reached = zip(p, r, within, strict=True)
+            taps[:, *p] += all(
+                s * p_a + d * r_a < n + lo + hi for p_a, r_a, (n, _, s, lo, hi, _, d) in reached
+            )
+    return taps
 
 
 def lp_pool(x: ndarray, p: int | float, *args, **options) -> ndarray:
@@ -130,12 +148,39 @@ def _windows(
     padding: Padding = "VALID",
     *,
     window_dilation: Size = 1,
+    ceil_mode: bool = False,
 ):
     """Each output position `p` with the `i` in its window, row-major, and the output's shape."""
-    n, *x_size, c = x_shape
-    window = per_axis(window_shape, len(x_size))
-    strides = window if strides is None else strides
-    axes = spatial_axes(x_size, window, strides, padding, 1, window_dilation)
+    n, *_, c = x_shape
+    axes = _pool_axes(x_shape, window_shape, strides, padding, window_dilation=window_dilation)
+    axes = [_one_more(axis) for axis in axes] if ceil_mode else axes
     by_position = groupby(terms(axes), key=lambda term: term[2])
     windows = ((p, [i for i, _, _ in group]) for p, group in by_position)
     return windows, (n, *output_size(axes), c)
+
+
+def _pool_axes(
+    x_shape: Sequence[int],
+    window_shape: Size,
+    strides: Size | None = None,
+    padding: Padding = "VALID",
+    *,
+    window_dilation: Size = 1,
+):
+    _, *x_size, _ = x_shape
+    window = per_axis(window_shape, len(x_size))
+    strides = window if strides is None else strides
+    return spatial_axes(x_size, window, strides, padding, 1, window_dilation)
+
+
+def _one_more(axis):
+    """The axis with high padding for one more window, if the last one leaves something to it.
+
+    A window that would start behind the input, in the high padding, is not added.
+    """
+    n, w, s, lo, hi, e, d = axis
+    (windows,) = output_size([axis])
+    start, reach = s * windows, d * (w - 1) + 1
+    if start - s + reach < n + lo + hi and start < n + lo:
+        hi = start + reach - n - lo
+    return n, w, s, lo, hi, e, d

@@ -5,11 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.experimental import checkify
 
 import jaxconv
 from jaxconv import nn
 
-WINDOWS = {"strides": (1, 2), "padding": ((1, 0), (0, 2)), "window_dilation": (2, 1)}
+WINDOWS = {
+    "strides": (1, 2),
+    "padding": ((1, 0), (1, 1)),
+    "window_dilation": (2, 1),
+    "ceil_mode": True,
+}
 
 # A module's name, the name of its function, and arguments none of which is the default.
 LAYERS = [
@@ -40,11 +46,15 @@ def test_module_is_its_function(module, function, args, options, normal):
 
 def test_unpooling_undoes_pooling(normal):
     """An autoencoder's pair of layers, with every option."""
-    options = {"strides": 2, "padding": ((1, 0), (0, 1)), "window_dilation": (2, 1)}
+    options = {"strides": 2, "padding": ((1, 0), (1, 1)), "window_dilation": (2, 1)}
+    options["ceil_mode"] = True
     x = normal((2, 8, 7, 3), jnp.float32)
     y, argmax = jaxconv.max_pool_with_argmax(x, (2, 3), **options)
-    layer = nn.MaxUnpool((2, 3), **options, output_size=(8, 7), overlap="mean")
+    options |= {"output_size": (8, 7), "overlap": "mean"}
+    layer = nn.MaxUnpool((2, 3), **options, check_argmax=True)
     back = layer(y, argmax)
-    expected = jaxconv.max_unpool(y, argmax, (2, 3), **options, output_size=(8, 7), overlap="mean")
+    expected = jaxconv.max_unpool(y, argmax, (2, 3), **options)
+    with pytest.raises(checkify.JaxRuntimeError, match="argmax must number pixels"):
+        layer(y, argmax + 1)
     chex.assert_trees_all_equal(back, expected)
     chex.assert_trees_all_close(back, np.where(back == 0, 0, x), rtol=1e-6)

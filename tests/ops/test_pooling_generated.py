@@ -193,6 +193,7 @@ WINDOWED = {
     "strides": [bad for bad in BAD_SIZES if bad is not None],
     "padding": BAD_PADDINGS,
     "window_dilation": [*BAD_SIZES, 9],
+    "ceil_mode": [0, 1, None, "yes"],
 }
 GOOD_WINDOW = {"x": X, "window_shape": 2, "strides": 1, "padding": 1, "window_dilation": 1}
 BAD_TIES = {"ties": ["last", "", None, 0, "FIRST"]}
@@ -228,6 +229,8 @@ MISTAKES = {
             "window_dilation": BAD_SIZES,
             "output_size": [bad for bad in BAD_SIZES if bad is not None] + [(11, 10), (12, 12)],
             "overlap": ["last", "", None, 0],
+            "ceil_mode": [0, 1, None, "yes"],
+            "check_argmax": [0, 1, None, "yes"],
         },
     ),
     "global_avg_pool": ({"x": X}, {"x": [*INEXACT, np.ones((2, 0, 3))]}),

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import checkify
 
 from jaxconv import max_pool, max_pool_with_argmax, max_unpool, reference
 from tests.oracles import assert_within_rounding
@@ -124,6 +125,41 @@ def test_pixels_outside_of_their_window_receive_nothing():
     y = jnp.array([1.0, 2, 4, 8]).reshape(1, 4, 1)
     argmax = jnp.array([1, 1, -1, 99]).reshape(1, 4, 1)  # right; of another window; none; none
     assert max_unpool(y, argmax, 2)[0, :, 0].tolist() == [0, 1, 0, 0, 0, 0, 0, 0]
+
+
+def test_numbers_of_another_kind_are_found_on_request():
+    """Counted over channels, too, as TensorFlow counts: lost values without the check."""
+    y = jnp.arange(1.0, 9).reshape(1, 2, 2, 2)
+    pixels = jnp.array([[0, 3], [8, 15]])[None, :, :, None] + jnp.zeros((1, 2, 2, 2), int)
+    over_channels = 2 * pixels + jnp.arange(2)
+    assert max_unpool(y, pixels, 2, check_argmax=True).sum() == y.sum()
+    assert max_unpool(y, over_channels, 2).sum() < y.sum()
+    message = r"of output_size \(4, 4\) without channels, but 4 of them, the first 16, are not in"
+    with pytest.raises(checkify.JaxRuntimeError, match="max_unpool: argmax must number pixels"):
+        max_unpool(y, over_channels, 2, check_argmax=True)
+
+    def loss(y, argmax):
+        return jnp.sum(max_unpool(y, argmax, 2, check_argmax=True) ** 2)
+
+    checked = jax.jit(checkify.checkify(jax.value_and_grad(loss)))
+    error, (_, y_bar) = checked(y, pixels)
+    error.throw()
+    chex.assert_trees_all_equal(y_bar, 2 * y)
+    with pytest.raises(checkify.JaxRuntimeError, match=message):
+        checked(y, over_channels)[0].throw()
+    masked = pixels.at[0, 0, 0].set(-1)  # which is how to leave a window out
+    max_unpool(y, masked, 2, check_argmax=True)
+
+
+def test_a_forgotten_size_is_named_by_the_next_unpooling(normal):
+    """Of a map of odd size the first unpooling makes too small a one."""
+    x = normal((1, 11, 1))
+    y, first = max_pool_with_argmax(x, 2)
+    z, second = max_pool_with_argmax(y, 2)
+    with pytest.raises(ValueError, match=r"got \(1, 5, 1\) and \(1, 4, 1\).*the output_size of"):
+        max_unpool(max_unpool(z, second, 2), first, 2)
+    back = max_unpool(max_unpool(z, second, 2, output_size=(5,)), first, 2, output_size=(11,))
+    assert back.shape == x.shape
 
 
 def test_windows_of_padding_alone_have_no_pixel():
