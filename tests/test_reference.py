@@ -154,6 +154,25 @@ def test_stride_dilation_groups_and_flip_say_what_they_are(draw):
     )
 
 
+@pytest.mark.parametrize("sides", [((1, 2), (0, 1)), ((8, 0), (3, 11)), ((0, 4), (-1, 5))], ids=str)
+def test_padding_modes_are_those_of_numpy(sides, draw):
+    x, kernel = draw(2, 4, 3, 2), draw(3, 2, 2, 3)
+    wide = [(max(lo, 0), max(hi, 0)) for lo, hi in sides]
+    cut = tuple(slice(max(-lo, 0), None) for lo, _ in sides)
+    for mode, in_numpy in {"circular": "wrap", "reflect": "reflect", "replicate": "edge"}.items():
+        padded = np.pad(x, [(0, 0), *wide, (0, 0)], in_numpy)[:, *cut]
+        y = reference.conv(x, kernel, padding=sides, padding_mode=mode)
+        equal(y, reference.conv(padded, kernel))
+        y_bar, x_dot = draw(*y.shape), draw(*x.shape)
+        x_bar = reference.conv_input_vjp(y_bar, kernel, x.shape, padding=sides, padding_mode=mode)
+        y_dot = reference.conv(x_dot, kernel, padding=sides, padding_mode=mode)
+        assert np.vdot(x_bar, x_dot) == np.vdot(y_bar, y_dot) != 0
+    one = np.full((1, 1, 1), 3.0)
+    equal(
+        reference.conv(one, np.ones((3, 1, 1)), padding=2, padding_mode="reflect"), series(9, 9, 9)
+    )
+
+
 def test_rotate_kernel():
     kernel = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
     rotated = reference.rotate_kernel(kernel)

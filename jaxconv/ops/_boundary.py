@@ -11,19 +11,26 @@ where `m` is the identity inside and sends what is outside back in:
     reflect      m(i) = -i,  2(N-1) - i        a mirror in the first and the last pixel
     replicate    m(i) = 0,   N-1               the border goes on
 
+however far outside: the map goes round several times, and mirrors are mirrored. So m has the period
+N or 2(N-1), and a single pixel, which is its own mirror image, is repeated.
+
 (1) only copies, so it is linear, and its VJP sums what was copied from each place:
 
     x_bar[i] = Σ_j y_bar[j] ∂y[j]/∂x[i] = Σ_j y_bar[j] [m(j - lo) = i]                           (2)
 
 the error of a pixel in the padding flows back to where it came from. Negative padding crops (1).
+
+What (1) needs is written around the map in steps, each at most as wide as the pixels that are there
+by then; the map grows threefold with each. (2) takes the steps back.
 """
 
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .. import lowering
 from .._geometry import Geometry
 from .._linear import linear_pair
 from .._typing import Array
@@ -35,7 +42,7 @@ def check_sides(function: str, geometry: Geometry, mode: PaddingMode) -> None:
     """Refuse padding that a mode does not define, under the name of the public function.
 
     Raises:
-      ValueError: The padding is wider than what there is to fill it with, or the input is dilated.
+      ValueError: There are no pixels to pad with, or the input is dilated.
     """
     if mode == "zeros":
         return
@@ -45,11 +52,10 @@ def check_sides(function: str, geometry: Geometry, mode: PaddingMode) -> None:
             f"got {geometry.input_dilation}."
         )
     for axis, (size, sides) in enumerate(zip(geometry.input_size, geometry.padding, strict=True)):
-        available = {"circular": size, "reflect": size - 1}.get(mode, max(sides) if size else 0)
-        if max(sides) > max(available, 0):
+        if not size and max(sides) > 0:
             raise ValueError(
-                f"{function}: padding {sides} along spatial axis {axis} is more than "
-                f"padding_mode={mode!r} has pixels for: {available} of an input of {size}."
+                f"{function}: padding {sides} along spatial axis {axis} needs a pixel to pad with "
+                f"in padding_mode={mode!r}, but the input has none."
             )
 
 
@@ -68,60 +74,91 @@ def fold_boundary(x_bar: Array, geometry: Geometry, mode: PaddingMode) -> Array:
     return _fold(x_bar, geometry=geometry, mode=mode)
 
 
+class _Step(NamedTuple):
+    """Pixels to write before and after an axis: `low` and `high` of them."""
+
+    mode: PaddingMode
+    size: int  # of the axis before the step
+    period: int  # the longest one that the axis holds
+    low: int
+    high: int
+
+
+def _steps(mode: PaddingMode, size: int, low: int, high: int) -> list[_Step]:
+    """The steps that write `low` pixels before and `high` after an axis of the map."""
+    steps: list[_Step] = []
+    if mode == "reflect" and size == 1:
+        mode = "replicate"
+    now = size
+    while low or high:
+        if mode == "replicate":
+            period = max(low, high)
+        elif mode == "circular":
+            period = now // size * size
+        else:  # to where the next mirror is
+            period = (now - 1) // (size - 1) * (size - 1)
+        step = _Step(mode, now, period, min(low, period), min(high, period))
+        steps.append(step)
+        low, high, now = low - step.low, high - step.high, now + step.low + step.high
+    return steps
+
+
 def _pad(x: Array, *, geometry: Geometry, mode: PaddingMode) -> Array:
+    dtype = x.dtype
+    x = x.astype(lowering.of_whole_bytes(dtype))
     for axis, (lo, hi) in enumerate(geometry.padding, start=1):
         before, after = max(lo, 0), max(hi, 0)
-        extended = jnp.concatenate(
-            [_beyond(x, axis, mode, before, low=True), x, _beyond(x, axis, mode, after, low=False)],
-            axis,
-        )  # (1)
-        x = lax.slice_in_dim(extended, before - lo, extended.shape[axis] - after + hi, axis=axis)
-    return x
+        for step in _steps(mode, x.shape[axis], before, after):
+            sides = _beyond(x, axis, step, low=True), x, _beyond(x, axis, step, low=False)
+            x = jnp.concatenate(sides, axis)  # (1)
+        x = lax.slice_in_dim(x, before - lo, x.shape[axis] - after + hi, axis=axis)
+    return x.astype(dtype)
 
 
 def _sum(y: Array, *, geometry: Geometry, mode: PaddingMode) -> Array:
+    dtype = y.dtype
+    y = y.astype(lowering.accumulator(dtype))
     for axis in reversed(range(1, y.ndim - 1)):
         size, (lo, hi) = geometry.input_size[axis - 1], geometry.padding[axis - 1]
         before, after = max(lo, 0), max(hi, 0)
         y = _widened(y, axis, before - lo, after - hi)
-        below, inside, above = jnp.split(y, (before, before + size), axis)
-        y = inside  # (2), term by term
-        y += _taken_back(below, axis, mode, size, low=True)
-        y += _taken_back(above, axis, mode, size, low=False)
-    return y
+        for step in reversed(_steps(mode, size, before, after)):
+            below, y, above = jnp.split(y, (step.low, step.low + step.size), axis)
+            y += _taken_back(below, axis, step, low=True)  # (2), term by term
+            y += _taken_back(above, axis, step, low=False)
+    return y.astype(dtype)
 
 
-def _beyond(x: Array, axis: int, mode: PaddingMode, count: int, *, low: bool) -> Array:
-    """The pixels of `count` places beyond one border."""
-    start, length = _source(mode, x.shape[axis], count, low=low)
+def _beyond(x: Array, axis: int, step: _Step, *, low: bool) -> Array:
+    """The pixels that a step writes beyond one border."""
+    count = step.low if low else step.high
+    start, length = _source(step, count, low=low)
     strip = lax.slice_in_dim(x, start, start + length, axis=axis)
-    if mode == "reflect":
+    if step.mode == "reflect":
         return jnp.flip(strip, axis)
-    return jnp.repeat(strip, count, axis) if mode == "replicate" else strip
+    return jnp.repeat(strip, count, axis) if step.mode == "replicate" else strip
 
 
-def _taken_back(
-    errors: Array, axis: int, mode: PaddingMode, size: int, *, low: bool
-) -> Array | float:
+def _taken_back(errors: Array, axis: int, step: _Step, *, low: bool) -> Array | float:
     """The transpose of `_beyond`: the errors beyond one border where their pixels came from."""
     count = errors.shape[axis]
     if not count:
         return 0.0
-    start, length = _source(mode, size, count, low=low)
-    if mode == "reflect":
+    start, length = _source(step, count, low=low)
+    if step.mode == "reflect":
         errors = jnp.flip(errors, axis)
-    elif mode == "replicate":
+    elif step.mode == "replicate":
         errors = errors.sum(axis, keepdims=True)
-    return _widened(errors, axis, start, size - start - length)
+    return _widened(errors, axis, start, step.size - start - length)
 
 
-def _source(mode: PaddingMode, size: int, count: int, *, low: bool) -> tuple[int, int]:
+def _source(step: _Step, count: int, *, low: bool) -> tuple[int, int]:
     """First pixel and number of those that fill `count` places beyond the low or high border."""
-    if mode == "circular":
-        return (size - count if low else 0), count
-    if mode == "reflect":
-        return (min(1, size) if low else max(size - 1 - count, 0)), count
-    return (0 if low else max(size - 1, 0)), min(count, 1)
+    if step.mode == "circular":
+        return (step.period - count if low else step.size - step.period), count
+    if step.mode == "reflect":
+        return (1 if low else step.size - 1 - count), count
+    return (0 if low else step.size - 1), min(count, 1)
 
 
 def _widened(x: Array, axis: int, lo: int, hi: int) -> Array:

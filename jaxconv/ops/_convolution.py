@@ -117,7 +117,7 @@ def conv(
 
     Raises:
       ValueError: Ranks, channels or groups do not match, an option is out of range, the window is
-        larger than the padded input, the padding wider than `padding_mode` has pixels for, or the
+        larger than the padded input, `padding_mode` has no pixel to pad with, or the
         algorithm that `impl` names does not apply.
       TypeError: An operand is no array, dtypes differ, or an option has the wrong type.
 

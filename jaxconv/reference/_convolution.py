@@ -21,24 +21,40 @@ Size: TypeAlias = int | Sequence[int]  # one for all spatial axes, or one each
 Padding: TypeAlias = str | int | Sequence[int | Sequence[int]]
 
 
-def terms(axes, *, flip=False):
+def terms(axes, *, flip=False, padding_mode="zeros"):
     """Yield every `(i, r, p)` with e·i + lo = s·p + d·r, an entry for each axis, p outermost.
 
-    With `flip`, tap `r` stands where `w - 1 - r` would.
+    Padding has no `i`, so it is in no triple; in another mode than "zeros" it has the `i` of the
+    pixel that it holds. With `flip`, tap `r` stands where `w - 1 - r` would.
     """
-    return ((i, r, p) for i, r, p in products(axes, flip=flip) if i is not None)
+    found = products(axes, flip=flip, padding_mode=padding_mode)
+    return ((i, r, p) for i, r, p in found if i is not None)
 
 
-def products(axes, *, flip=False):
+def products(axes, *, flip=False, padding_mode="zeros"):
     """Yield `(i, r, p)` for every tap and output; `i` is None where tap `r` meets a zero at `p`."""
     window = [w for _, w, *_ in axes]
     for p, r in product(np.ndindex(*output_size(axes)), np.ndindex(*window)):
         i = []
         for p_a, r_a, (n, w, s, lo, _, e, d) in zip(p, r, axes, strict=True):
             i_a, off_grid = divmod(s * p_a + d * (w - 1 - r_a if flip else r_a) - lo, e)
+            if not off_grid and padding_mode != "zeros":
+                i_a = _pixel_at(i_a, n, padding_mode)
             if not off_grid and 0 <= i_a < n:
                 i.append(i_a)
         yield tuple(i) if len(i) == len(axes) else None, r, p
+
+
+def _pixel_at(i, n, padding_mode):
+    """The pixel that is at place `i` of an axis of `n` pixels that goes on beyond its ends."""
+    if padding_mode == "circular":
+        return i % n
+    if padding_mode == "replicate" or n == 1:
+        return min(max(i, 0), n - 1)
+    assert padding_mode == "reflect", padding_mode
+    while not 0 <= i < n:
+        i = -i if i < 0 else 2 * (n - 1) - i
+    return i
 
 
 def output_size(axes):
@@ -135,6 +151,7 @@ def _triangle(
     strides: Size = 1,
     padding: Padding = "VALID",
     *,
+    padding_mode: str = "zeros",
     input_dilation: Size = 1,
     kernel_dilation: Size = 1,
     feature_group_count: int = 1,
@@ -145,7 +162,7 @@ def _triangle(
     (n, *x_size, c), (*window, c_in, c_out), groups = x_shape, kernel_shape, feature_group_count
     axes = spatial_axes(x_size, window, strides, padding, input_dilation, kernel_dilation)
     return (
-        triples(axes, flip=flip_kernel),
+        triples(axes, flip=flip_kernel, padding_mode=padding_mode),
         (n, *x_size, groups, c // groups),
         (*window, c_in, groups, c_out // groups),
         (n, *output_size(axes), groups, c_out // groups),

@@ -7,8 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from jaxconv import conv, conv_block, conv_input_vjp, conv_kernel_vjp, conv_transpose, max_pool
+from jaxconv import (
+    conv,
+    conv_block,
+    conv_input_vjp,
+    conv_kernel_vjp,
+    conv_transpose,
+    max_pool,
+    nn,
+    reference,
+)
 from jaxconv._geometry import convolution_geometry
 from jaxconv.ops._boundary import _pad, _sum
 from tests.oracles import assert_within_rounding, lax_conv, three_corners, with_magnitudes
@@ -25,6 +35,9 @@ CASES = [
     ((6, 5), (3, 3), {"padding": ((5, 5), (0, 3)), "kernel_dilation": (1, 2)}),
     ((6, 5), (2, 3), {"padding": ((-2, 3), (2, -1)), "feature_group_count": 2}),
     ((3, 4, 5), (2, 3, 2), {"padding": ((1, 0), (1, 1), (0, 2)), "flip_kernel": True}),
+    # Wider than the map, and maps of one and of two pixels.
+    ((5, 1), (3, 2), {"padding": ((17, 4), (3, 5)), "strides": (2, 1)}),
+    ((2, 4), (3, 3), {"padding": ((1, 11), (9, -2)), "kernel_dilation": (2, 1)}),
 ]
 
 
@@ -93,16 +106,17 @@ def test_corners_are_each_others_transposes(case):
 @pytest.mark.parametrize("mode", MODES)
 def test_every_pixel_is_copied_from_its_place(mode):
     """(1) of `_boundary` against numpy, pixel by pixel, and (2) as its transpose, exactly."""
-    x = jnp.arange(4.0)[None, :, None]
-    for lo, hi in ((0, 0), (3, 0), (0, 3), (2, 3), (-1, 3), (3, -3)):
-        geometry = conv_geometry(4, lo, hi)
+    sides = ((0, 0), (3, 0), (0, 3), (2, 3), (-1, 3), (3, -3))
+    wide = ((4, 4), (9, 2), (2, 13), (50, 7), (-1, 30), (16, -3))
+    for size, (lo, hi) in [(4, pair) for pair in sides + wide] + [(1, (0, 4)), (2, (9, 4))]:
+        x, geometry = jnp.arange(float(size))[None, :, None], conv_geometry(size, lo, hi)
         y = _pad(x, geometry=geometry, mode=mode)[0, :, 0]
-        expected = np.pad(np.arange(4.0), (max(lo, 0), max(hi, 0)), MODES[mode])
+        expected = np.pad(np.arange(size), (max(lo, 0), max(hi, 0)), MODES[mode])
         expected = expected[max(-lo, 0) : len(expected) - max(-hi, 0)]
         np.testing.assert_array_equal(y, expected)
-        errors = 10.0 ** np.arange(len(expected))
+        errors = np.random.default_rng(0).integers(1, 2**40, len(expected)).astype(float)
         back = _sum(jnp.asarray(errors)[None, :, None], geometry=geometry, mode=mode)
-        origin = [errors[expected == i].sum() for i in range(4)]
+        origin = [errors[expected == i].sum() for i in range(size)]
         np.testing.assert_array_equal(back[0, :, 0], origin)
 
 
@@ -158,12 +172,68 @@ def test_equals_torch(mode, normal):
         np.testing.assert_allclose(actual, expected.numpy().transpose(axes), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_equals_the_definition_however_wide(mode, normal):
+    """Three corners and the transpose, against loops; a window dilated beyond the map, too."""
+    x, kernel = np.array(normal((1, 4, 3, 2))), np.array(normal((3, 2, 2, 2)))
+    options = {"padding": ((15, 6), (0, 9)), "kernel_dilation": (7, 2), "padding_mode": mode}
+    options["strides"] = (2, 3)
+    y = reference.conv(x, kernel, **options)
+    y_bar = np.array(normal(y.shape))
+    actual = jax.jit(partial(three_corners, partial(conv, **options)))(x, kernel, y_bar)
+    expected = (
+        y,
+        reference.conv_input_vjp(y_bar, kernel, x.shape, **options),
+        reference.conv_kernel_vjp(x, y_bar, kernel.shape, **options),
+    )
+    chex.assert_trees_all_close(actual, expected, rtol=0, atol=1e-11)
+    back = conv_transpose(y_bar, kernel, **options, output_shape=(4, 3))
+    again = reference.conv_transpose(y_bar, kernel, **options, output_shape=(4, 3))
+    chex.assert_trees_all_close(back, again, rtol=0, atol=1e-11)
+
+
+def test_goes_round_as_flax_does(normal):
+    """The convolution of the report: windows of three, dilated to 31, of a map of ten."""
+    x, kernel = normal((1, 10, 10, 2)), normal((3, 3, 2, 3))
+    layer = nnx.Conv(
+        2,
+        3,
+        (3, 3),
+        padding="CIRCULAR",
+        kernel_dilation=15,
+        use_bias=False,
+        param_dtype=jnp.float64,
+        rngs=nnx.Rngs(0),
+    )
+    layer.kernel[...] = kernel
+    options = {"padding": 15, "kernel_dilation": 15, "padding_mode": "circular"}
+    chex.assert_trees_all_close(conv(x, kernel, **options), layer(x), rtol=0, atol=1e-12)
+    ours = nn.Conv(2, 3, (3, 3), **options, use_bias=False, rngs=nnx.Rngs(0))
+    assert ours(x.astype(jnp.float32)).shape == (1, 10, 10, 3)
+
+
+def test_errors_of_wide_padding_are_added_up_in_float32():
+    """One pixel of a map, copied 600 times: a bfloat16 sum of ones ends at 256."""
+    for mode in MODES:
+        geometry = conv_geometry(1, 300, 300)
+        (total,) = _sum(jnp.ones((1, 601, 1), jnp.bfloat16), geometry=geometry, mode=mode).ravel()
+        assert total == jnp.bfloat16(601)
+
+
 BAD_CALLS = {
     "unknown": ({"padding_mode": "mirror"}, "padding_mode must be one of"),
-    "too wide to reflect": ({"padding": 5, "padding_mode": "reflect"}, "has pixels for: 4"),
-    "too wide to go round": ({"padding": 6, "padding_mode": "circular"}, "has pixels for: 5"),
     "dilated": ({"padding": 1, "padding_mode": "circular", "input_dilation": 2}, "input_dilation"),
 }
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.usefixtures("no_type_checker")
+def test_empty_axes_have_nothing_to_pad_with(mode):
+    x, kernel = np.ones((2, 0, 5, 3)), np.ones((3, 3, 3, 4))
+    with pytest.raises(
+        ValueError, match=r"conv: padding \(2, 2\) along spatial axis 0 needs a pix"
+    ):
+        conv(x, kernel, padding=2, padding_mode=mode)
 
 
 @pytest.mark.parametrize("mistake", BAD_CALLS)
