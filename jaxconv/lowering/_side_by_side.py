@@ -6,6 +6,7 @@ however large a window is. A window that covers the whole map, global pooling, i
 """
 
 import math
+from functools import reduce
 
 import jax.numpy as jnp
 from jax import lax
@@ -14,6 +15,9 @@ from .._geometry import Geometry
 from .._typing import Array, Input, Pooled, Taps
 from ._arrays import accumulator
 from ._sliding import pad
+
+# Of which a maximum is taken at once.
+SLICES = 16
 
 
 def applies(geometry: Geometry) -> bool:
@@ -36,8 +40,20 @@ def spread(y: Pooled, *, geometry: Geometry) -> Input:
 
 
 def maxima(x: Input, *, geometry: Geometry) -> Pooled:
-    """The largest element of each window, NaN where it holds one."""
-    return _split(x, geometry).max(_inside(geometry))
+    """The largest element of each window, NaN where it holds one.
+
+    In steps, each the largest of several slices: as fast as XLA's own reduction, which for CPUs
+    forgets every NaN of a large array.
+    """
+    best = _split(x, geometry)
+    for axis in _inside(geometry):
+        while (size := best.shape[axis]) > 1:
+            length = -(-size // SLICES)
+            starts = sorted({min(part * length, size - length) for part in range(SLICES)})
+            parts = (lax.slice_in_dim(best, i, i + length, axis=axis) for i in starts)
+            # A step of its own, or XLA would write out all slices of the map at once.
+            best = lax.optimization_barrier(reduce(jnp.maximum, parts))
+    return lax.squeeze(best, _inside(geometry))
 
 
 def first_maxima(x: Input, dtype, *, geometry: Geometry) -> tuple[Pooled, Taps]:

@@ -72,6 +72,16 @@ def test_global_pools(spatial, normal):
     chex.assert_trees_all_equal(pull_largest(y_bar)[0], np.where(won, error, 0))
 
 
+@pytest.mark.usefixtures("optimised")
+def test_global_max_pool_finds_a_nan_in_a_large_array(normal):
+    """XLA's reduction for CPUs forgets it there."""
+    x = normal((84, 7, 6, 2), jnp.float32).at[5, 3, 2, 1].set(jnp.nan)
+    y, pull_back = jax.jit(lambda x: jax.vjp(global_max_pool, x))(x)
+    assert np.argwhere(np.isnan(y)).tolist() == [[5, 1]]
+    (x_bar,) = pull_back(jnp.ones_like(y))
+    assert x_bar[5, :, :, 1].sum() == x_bar[5, 3, 2, 1] == 1
+
+
 def test_global_max_pool_splits_among_equals():
     x = jnp.zeros((1, 2, 3, 1))
     x_bar = jax.grad(lambda x: global_max_pool(x, ties="split").sum())(x)
