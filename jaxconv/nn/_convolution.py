@@ -119,6 +119,7 @@ class ConvBlock(Conv):
       activation: `"relu"`, `"tanh"` or None.
       pool_strides: Step between the pool's windows; None means `window_shape`.
       pool_padding: Padding of the pool.
+      pool_ceil_mode: Round the number of windows up, as for `jaxconv.max_pool`.
       **options: The other options of `Conv`, `rngs` among them.
 
     Attributes:
@@ -148,6 +149,7 @@ class ConvBlock(Conv):
         activation: Literal["relu", "tanh"] | None = "relu",
         pool_strides: Size | None = None,
         pool_padding: Padding = "VALID",
+        pool_ceil_mode: bool = False,
         **options: Any,
     ):
         super().__init__(in_features, out_features, kernel_size, strides, padding, **options)
@@ -157,6 +159,7 @@ class ConvBlock(Conv):
                 "activation": activation,
                 "pool_strides": listed(pool_strides),
                 "pool_padding": listed(pool_padding),
+                "pool_ceil_mode": pool_ceil_mode,
             }
         )
 

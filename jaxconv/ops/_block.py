@@ -29,6 +29,7 @@ def conv_block(
     padding: Padding = "VALID",
     pool_strides: Size | None = None,
     pool_padding: Padding = "VALID",
+    pool_ceil_mode: bool = False,
     padding_mode: PaddingMode = "zeros",
     input_dilation: Size = 1,
     kernel_dilation: Size = 1,
@@ -68,7 +69,7 @@ def conv_block(
       strides, padding, padding_mode, input_dilation, kernel_dilation, feature_group_count,
         flip_kernel, precision, preferred_element_type, kernel_dtype, impl: Of the convolution, as
         for `conv`.
-      pool_strides, pool_padding: Of the pool, as for `max_pool`.
+      pool_strides, pool_padding, pool_ceil_mode: Of the pool, as for `max_pool`.
 
     Returns:
       Feature map `(n, *pooled, o)`.
@@ -102,9 +103,10 @@ def conv_block(
     x, kernel = call.input("x", x), call.kernel("kernel", kernel)
     dilations = input_dilation, kernel_dilation, feature_group_count
     whole = call.geometry(x.shape, kernel.shape, strides, padding, *dilations)
-    pool = pool_geometry("conv_block", whole.output_size, window_shape, pool_strides, pool_padding)
+    windows = window_shape, pool_strides, pool_padding
+    pool = pool_geometry("conv_block", whole.output_size, *windows, ceil_mode=pool_ceil_mode)
     a = convolve(call, x, kernel, (strides, _seen(whole, pool), *dilations))
-    z = max_pool(a, window_shape, pool_strides, pool_padding)
+    z = max_pool(a, *windows, ceil_mode=pool_ceil_mode)
     if bias is not None:
         z = checked_bias("conv_block", z, as_array("conv_block: bias", bias))
     return _ACTIVATIONS[activation](z)  # (1)

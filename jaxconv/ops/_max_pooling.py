@@ -68,11 +68,12 @@ def max_pool(
     Returns:
       Feature map `(n, *output, c)`, in the dtype of `x`, with
       output = floor((size + lo + hi - d·(window-1) - 1) / s) + 1; with `ceil_mode` the quotient is
-      rounded up, less a window that starts beyond size + lo. Where a window sees padding alone,
-      -inf, or the least number of a dtype without infinity.
+      rounded up where that adds a window which starts before size + lo. Where a window sees
+      padding alone, -inf, or the least number of a dtype without infinity.
 
     Raises:
-      ValueError: An option is out of range, or a window is larger than the padded input.
+      ValueError: An option is out of range, or a window is larger than the padded input, with
+        `ceil_mode` by a stride or more.
       TypeError: `x` is no array of real numbers, or one of float8_e8m0fnu, which has no zero; an
         option has the wrong type.
 

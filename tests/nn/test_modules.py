@@ -143,7 +143,11 @@ def test_sizes_as_arrays(normal):
     pairs = {
         "Conv": nn.Conv(3, 4, size, two, sides, **options),
         "ConvBlock": nn.ConvBlock(
-            3, 4, size, two, sides, window_shape=two, pool_padding=sides, **options
+            *(3, 4, size, two, sides),
+            window_shape=two,
+            pool_padding=sides,
+            pool_ceil_mode=True,
+            **options,
         ),
         "ConvTranspose": nn.ConvTranspose(3, 4, size, two, sides, **options),
         "MaxPool": nn.MaxPool(two, two, sides),

@@ -39,6 +39,11 @@ BLOCKS = {
         (2, 3, 3, 4),
         {"window_shape": 2, "pool_strides": 4, "pool_padding": ((1, 1), (0, 1)), "padding": "SAME"},
     ),
+    "one more window on one axis": (
+        (2, 8, 10, 3),
+        (2, 3, 3, 4),
+        {"window_shape": 2, "pool_strides": (3, 2), "pool_ceil_mode": True, "padding": (0, 1)},
+    ),
     "one axis": ((2, 20, 3), (4, 3, 4), {"window_shape": 2}),
 }
 
@@ -48,6 +53,7 @@ def in_a_row(x, kernel, bias, *, activation, window_shape, **options):
     pool = {
         "strides": options.pop("pool_strides", None),
         "padding": options.pop("pool_padding", "VALID"),
+        "ceil_mode": options.pop("pool_ceil_mode", False),
     }
     a = conv(x, kernel, **options)
     return max_pool(ACTIVATIONS[activation](a + bias), window_shape, **pool)

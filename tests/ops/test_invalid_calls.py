@@ -57,7 +57,8 @@ OPTIONS = {
     "output_shape crop input_padding feature_group_count dimension_numbers "
     "preferred_element_type kernel_dtype impl",
     "conv_block": "strides padding padding_mode input_dilation kernel_dilation "
-    "feature_group_count window_shape pool_strides pool_padding activation kernel_dtype impl",
+    "feature_group_count window_shape pool_strides pool_padding pool_ceil_mode activation "
+    "kernel_dtype impl",
     "conv_general_dilated": "window_strides padding lhs_dilation rhs_dilation "
     "feature_group_count batch_group_count preferred_element_type dimension_numbers",
     "lax.conv_transpose": "strides padding rhs_dilation preferred_element_type dimension_numbers",
@@ -84,6 +85,7 @@ WRONG = {
     "output_shape": [0, (7, 6, 1), (3, 3), (70, 60), 1.5, "7", (7, -6)],
     "padding": [*NO_PADDINGS, ((-9, 0), (0, 0))],
     "pool_padding": [*NO_PADDINGS, -1],
+    "pool_ceil_mode": [0, 1, None, "yes"],
     "crop": [*NO_PADDINGS, 50],
     "input_padding": ["SAME", 1.5, ((1, 1),), ((0.5, 1), (1, 1)), {"a": 1}, ((-50, 0), (0, 0))],
     "padding_mode": ["mirror", "ZEROS", None, 1],
@@ -170,6 +172,7 @@ OTHER_NAMES = {
     "kernel_dilation": ("window", "dilation"),
     "padding": ("window",),
     "pool_padding": ("padding",),
+    "pool_ceil_mode": ("ceil_mode",),
     "pool_strides": ("strides",),
     "crop": ("padding", "output"),
     "input_padding": ("padding", "output"),
