@@ -101,7 +101,7 @@ def multilinear_form(
     *,
     result: Callable[..., jax.ShapeDtypeStruct],
     batch: Callable[..., Array],
-    shard: Callable[..., Partition] | None = None,
+    shard: Callable[..., Partition | NamedSharding] | None = None,
     lowerings: Mapping[str, Mapping[str, Map]] | None = None,
 ) -> tuple[Operation, ...]:
     """Make the corners of a form into operations, each with the others as its transposes.
@@ -115,6 +115,7 @@ def multilinear_form(
         that carry a leading batch axis where `batched` says so; the output carries one, too.
       shard: `shard(slot, shape, *avals, **params)` gives the mesh axes over which each axis of a
         corner's output, of that shape, is split; by default it is whole, and so must operands be.
+        The mesh is the operands'; a rule that knows of another returns a `NamedSharding`.
       lowerings: For a slot, `{platform: map}`: the map to compile on that platform ("cpu", "cuda",
         "rocm", "tpu") in place of the definition.
 
@@ -137,7 +138,7 @@ def linear_pair(
     *,
     result: Callable[..., jax.ShapeDtypeStruct],
     batch: Callable[..., Array] | None = None,
-    shard: Callable[..., Partition] | None = None,
+    shard: Callable[..., Partition | NamedSharding] | None = None,
 ) -> tuple[Operation, Operation]:
     """Make a linear map and its transpose into two operations, each the other's derivative.
 
@@ -224,7 +225,7 @@ def _define_rules(
     slot: str,
     result: Callable[..., jax.ShapeDtypeStruct],
     batch: Callable[..., Array],
-    shard: Callable[..., Partition],
+    shard: Callable[..., Partition | NamedSharding],
 ) -> None:
     """Attach abstract evaluation, JVP, transpose and batching to the corner without `slot`."""
     corner = corners[slot]
@@ -233,14 +234,15 @@ def _define_rules(
 
     def abstract(*avals, **params):
         out = result(slot, *avals, **params)
-        mesh = avals[0].sharding.mesh
         split = shard(slot, out.shape, *avals, **params)
+        if not isinstance(split, NamedSharding):
+            split = NamedSharding(_mesh_of(avals), PartitionSpec(*split))
         # The operands vary alike over the axes of a `shard_map`, and the result with them.
         return avals[0].update(
             shape=out.shape,
             dtype=out.dtype,
             weak_type=False,
-            sharding=NamedSharding(mesh, PartitionSpec(*split)),
+            sharding=split,
         )
 
     def tangent_in(position):
@@ -284,6 +286,12 @@ def _define_rules(
     ad.primitive_jvps[corner.primitive] = jvp
     ad.primitive_transposes[corner.primitive] = transpose
     batching.primitive_batchers[corner.primitive] = batching_rule
+
+
+def _mesh_of(avals: Sequence[Any]) -> Any:
+    """The mesh of the operands that are on one; an array made outside a mesh is whole on any."""
+    meshes = [aval.sharding.mesh for aval in avals]
+    return next((mesh for mesh in meshes if not mesh.empty), meshes[0])
 
 
 def _zero_tangent(out: Array) -> ad.Zero:

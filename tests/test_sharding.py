@@ -4,6 +4,7 @@ Three ways to split: XLA decides (automatic axes), the types say it (explicit ax
 runs its own part (`shard_map`, in `test_transforms.py`).
 """
 
+from contextlib import nullcontext
 from functools import partial
 
 import chex
@@ -14,7 +15,21 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxconv import add_bias, avg_pool, conv, conv_general_dilated, conv_transpose, max_pool, relu
+import jaxconv
+from jaxconv import (
+    add_bias,
+    avg_pool,
+    conv,
+    conv_block,
+    conv_general_dilated,
+    conv_input_vjp,
+    conv_kernel_vjp,
+    conv_transpose,
+    dense,
+    max_pool,
+    relu,
+    upscale,
+)
 from jaxconv import nn as layers
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -82,6 +97,96 @@ def test_explicit_types_say_how_the_result_is_split(operands):
         close(y, conv(*operands))
 
 
+def whole_operands_of_many(x, kernel, bias):
+    """One number of `x`, which is split, and of parameters that may have been made anywhere."""
+    turned = jnp.swapaxes(kernel, -2, -1)
+    layouts = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    y = conv(x, kernel, strides=(2, 1), padding="SAME")
+    results = [
+        y,
+        conv(x, kernel, padding="SAME", padding_mode="circular"),
+        conv(x, kernel, impl="textbook"),
+        conv(x, kernel[:, :, :2], feature_group_count=2),
+        conv_general_dilated(x, kernel, (1, 1), "VALID", **layouts),
+        jaxconv.lax.conv_transpose(x, kernel, (2, 2), "SAME"),
+        conv_transpose(x, turned, 2),
+        conv_input_vjp(x, turned, (8, 9, 7, 6)),
+        conv_kernel_vjp(x, x, (3, 2, 4, 4), padding="SAME"),
+        conv_block(x, kernel, bias, window_shape=2),
+        dense(x, kernel[0, 0]),
+        add_bias(y, bias),
+        avg_pool(y, 2, padding=1, count_include_pad=False),
+        max_pool(y, 2),
+        upscale(y, 2, "bilinear"),
+    ]
+    return sum(jnp.sum(jnp.sin(result)) for result in results)
+
+
+@pytest.mark.parametrize("context", ["of the mesh", "of none"])
+def test_parameters_made_outside_the_mesh(context, normal):
+    operands = normal((8, 7, 6, 4)), normal((3, 2, 4, 6)), normal((6,))
+    gradients = jax.jit(jax.grad(whole_operands_of_many, argnums=(0, 1, 2)))
+    expected = gradients(*operands)
+    mesh = mesh_of(AxisType.Explicit)
+    split = jax.device_put(operands[0], NamedSharding(mesh, P("data")))
+    with jax.set_mesh(mesh) if context == "of the mesh" else nullcontext():
+        chex.assert_trees_all_close(
+            jax.device_get(gradients(split, *operands[1:])),
+            jax.device_get(expected),
+            rtol=1e-11,
+            atol=1e-11,
+        )
+
+
+def of_split_batches(x, kernel, xs, kernels, grouped, biases):
+    """Batches along a leading axis that is split: of kernels, of maps, of both, of groups."""
+    in_groups = partial(conv, feature_group_count=2)
+    results = [
+        jax.vmap(conv, (None, 0))(x, kernels),
+        jax.vmap(conv, (0, None))(xs, kernel),
+        jax.vmap(conv)(xs, kernels),
+        jax.vmap(in_groups, (None, 0))(x, grouped),
+        jax.vmap(in_groups)(xs, grouped),
+        jax.vmap(conv_transpose)(xs, jnp.swapaxes(kernels, -2, -1)),
+        jax.vmap(dense)(xs, kernels[:, 0, 0]),
+        jax.vmap(add_bias)(xs, biases),
+        jax.vmap(add_bias, (None, 0))(x, biases),
+    ]
+    return sum(jnp.sum(jnp.sin(result)) for result in results)
+
+
+def test_batches_split_over_explicit_axes(normal):
+    whole = normal((2, 5, 4, 4)), normal((3, 2, 4, 6))
+    batches = (
+        normal((4, 2, 5, 4, 4)),
+        normal((4, 3, 2, 4, 6)),
+        normal((4, 3, 2, 2, 6)),
+        normal((4, 4)),
+    )
+    gradients = jax.jit(jax.grad(of_split_batches, argnums=tuple(range(6))))
+    expected = gradients(*whole, *batches)
+    mesh = mesh_of(AxisType.Explicit)
+    split = jax.device_put(batches, NamedSharding(mesh, P("data")))
+    with jax.set_mesh(mesh):
+        actual = gradients(*jax.device_put(whole, NamedSharding(mesh, P())), *split)
+        chex.assert_trees_all_close(
+            jax.device_get(actual), jax.device_get(expected), rtol=1e-11, atol=1e-11
+        )
+        for bar, batch in zip(actual[2:], split, strict=True):
+            assert jax.typeof(bar).sharding == jax.typeof(batch).sharding
+
+
+def test_groups_are_split_where_every_device_gets_whole_ones(normal):
+    x, kernel = normal((2, 5, 4, 8)), normal((3, 2, 2, 8))
+    y = conv(x, kernel, feature_group_count=4)
+    mesh = mesh_of(AxisType.Explicit)
+    channels = NamedSharding(mesh, P(None, None, None, "data"))
+    with jax.set_mesh(mesh):
+        split = conv(*jax.device_put((x, kernel), channels), feature_group_count=4)
+        assert jax.typeof(split).sharding.spec == channels.spec
+        close(split, y)
+
+
 @pytest.fixture
 def network(normal):
     parameters = {
@@ -135,14 +240,21 @@ def test_layers_on_explicit_axes(normal):
 BAD_SPLITS = {
     "spatial": (P(None, "model"), P(), 1, "spatial axes of a convolution must not be split"),
     "only one of them": (P(None, None, None, "model"), P(), 1, "must be split alike"),
-    "groups": (P(), P(None, None, None, "model"), 2, "with groups must not be split"),
+    "groups of one of them": (P(), P(None, None, None, "model"), 2, "groups must be split alike"),
+    "less than a group": (
+        P(None, None, None, "data"),
+        P(None, None, None, "data"),
+        2,
+        "got 2 groups for the 4 devices of mesh axes data",
+    ),
+    "inside a group": (P(), P(None, None, "model"), 2, "channels of one group must not be split"),
 }
 
 
 @pytest.mark.parametrize("mistake", BAD_SPLITS)
 def test_bad_splits_are_refused(mistake, normal):
     *specs, groups, message = BAD_SPLITS[mistake]
-    arrays = normal((8, 8, 6, 4)), normal((3, 2, 4 // groups, 6))
+    arrays = normal((8, 8, 6, 4)), normal((3, 2, 4 // groups, 8))
     mesh = mesh_of(AxisType.Explicit)
     placed = [jax.device_put(a, NamedSharding(mesh, s)) for a, s in zip(arrays, specs, strict=True)]
     with jax.set_mesh(mesh), pytest.raises(ValueError, match=message):

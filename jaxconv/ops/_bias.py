@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
 from .. import lowering
 from .._linear import Operation, linear_pair
@@ -59,20 +60,20 @@ def checked_bias(function: str, x: Array, bias: Array) -> Array:
             f"{function}: bias must have dtype {x.dtype} or a wider one of its kind, "
             f"got {bias.dtype}."
         )
-    split = tuple(jax.typeof(x).sharding.spec)
-    return x + _spread(bias, shape=x.shape, dtypes=(bias.dtype, x.dtype), split=split)  # (1)
+    layout = jax.typeof(x).sharding  # over devices
+    return x + _spread(bias, shape=x.shape, dtypes=(bias.dtype, x.dtype), layout=layout)  # (1)
 
 
-def _everywhere(bias: Array, *, shape, dtypes, split) -> Array:
+def _everywhere(bias: Array, *, shape, dtypes, layout) -> Array:
     return jnp.broadcast_to(bias.astype(dtypes[1]), shape)
 
 
-def _total(y: Array, *, shape, dtypes, split) -> Array:
+def _total(y: Array, *, shape, dtypes, layout) -> Array:
     wide = jnp.promote_types(*map(lowering.accumulator, dtypes))
     return y.sum(range(y.ndim - 1), dtype=wide).astype(dtypes[0])  # (2)
 
 
-def _result(slot: str, operand: Any, *, shape, dtypes, split) -> jax.ShapeDtypeStruct:
+def _result(slot: str, operand: Any, *, shape, dtypes, layout) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(*((shape, dtypes[1]) if slot == "out" else (shape[-1:], dtypes[0])))
 
 
@@ -84,19 +85,26 @@ def _batch(
     *,
     shape,
     dtypes,
-    split,
+    layout: NamedSharding,
 ) -> Array:
     """A batch of biases is one bias of more channels."""
     (operand,) = operands
     size, channels = operand.shape[0], shape[-1]
     folded = jnp.moveaxis(operand, 0, -2).reshape(*operand.shape[1:-1], size * channels)
-    options = {"shape": (*shape[:-1], size * channels), "dtypes": dtypes, "split": split}
+    split_batch = jax.typeof(operand).sharding.spec[0]
+    if split_batch is not None:
+        layout = layout.update(spec=PartitionSpec(*layout.spec[:-1], split_batch))
+    options = {"shape": (*shape[:-1], size * channels), "dtypes": dtypes, "layout": layout}
     out = corners[slot](folded, **options)
     return jnp.moveaxis(out.reshape(*out.shape[:-1], size, channels), -2, 0)
 
 
-def _split(slot: str, _: tuple[int, ...], operand: Any, *, split, **__) -> tuple[Any, ...]:
-    return split if slot == "out" else split[-1:]
+def _split(
+    slot: str, _: tuple[int, ...], operand: Any, *, layout: NamedSharding, **__
+) -> NamedSharding:
+    if slot == "out":
+        return layout
+    return layout.update(spec=PartitionSpec(layout.spec[-1]))
 
 
 _spread, _ = linear_pair(

@@ -8,13 +8,16 @@ it:
     x batched, y wanted: n        k batched, y wanted: o        y batched, k wanted: o
     y batched, x wanted: n        k batched, x wanted: c        x batched, k wanted: c
 
-If both operands carry it, all three slots do: the batch becomes a feature group.
+If both operands carry it, all three slots do: the batch becomes a feature group. So it does where
+it is split over a mesh and there are groups.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
 from .._geometry import Geometry
 from .._typing import Array
@@ -48,19 +51,32 @@ def fold_batch(
             for a, b in zip(operands, batched, strict=True)
         ]
         return fold_batch(corners, slot, one, batched, geometry=geometry, **params)[:0]
+    carrier = operand_slots[batched.index(True)]
+    letter = _SHARED_LETTER[frozenset((carrier, slot))]
+    layout = jax.typeof(operands[batched.index(True)]).sharding
+    if layout.spec[0] is not None and letter != "n" and geometry.groups > 1:
+        # An axis cannot be split over devices between its groups and what is inside them.
+        operands = [
+            a if b else _repeated(a, size, layout) for a, b in zip(operands, batched, strict=True)
+        ]
+        batched = [True, True]
     if all(batched):
         grouped = replace(geometry, groups=size * geometry.groups)
         folded = [_fold(a, -1, 1) for a in operands]
         out = corners[slot](*folded, geometry=grouped, **params)
         return _unfold(out, -1, 1, size)
-    carrier = operand_slots[batched.index(True)]
-    letter = _SHARED_LETTER[frozenset((carrier, slot))]
     folded = [
         _fold(a, *_place(carrier, letter, geometry)) if b else a
         for a, b in zip(operands, batched, strict=True)
     ]
     out = corners[slot](*folded, geometry=geometry, **params)
     return _unfold(out, *_place(slot, letter, geometry), size)
+
+
+def _repeated(a: Array, size: int, layout: NamedSharding) -> Array:
+    """An array for each member of a batch, where the batch is split as in the other `layout`."""
+    spec = PartitionSpec(layout.spec[0], *jax.typeof(a).sharding.spec)
+    return jax.sharding.reshard(jnp.broadcast_to(a, (size, *a.shape)), layout.update(spec=spec))
 
 
 def _place(slot: str, letter: str, geometry: Geometry) -> tuple[int, int]:
@@ -74,17 +90,17 @@ def _fold(a: Array, axis: int, groups: int) -> Array:
     """Move the leading batch axis into `axis`, between its groups and what is inside them."""
     size, *shape = a.shape
     axis %= len(shape)
-    inside = shape[axis] // groups
-    split = a.reshape(size, *shape[:axis], groups, inside, *shape[axis + 1 :])
+    counted = (groups,) if groups > 1 else ()  # an axis of 1 would hide how the batch is split
+    split = a.reshape(size, *shape[:axis], *counted, shape[axis] // groups, *shape[axis + 1 :])
     shape[axis] *= size
-    return jnp.moveaxis(split, 0, axis + 1).reshape(shape)
+    return jnp.moveaxis(split, 0, axis + len(counted)).reshape(shape)
 
 
 def _unfold(a: Array, axis: int, groups: int, size: int) -> Array:
     """The inverse of `_fold`."""
     shape = list(a.shape)
     axis %= len(shape)
-    inside = shape[axis] // (groups * size)
-    split = a.reshape(*shape[:axis], groups, size, inside, *shape[axis + 1 :])
+    counted = (groups,) if groups > 1 else ()
     shape[axis] //= size
-    return jnp.moveaxis(split, axis + 1, 0).reshape(size, *shape)
+    split = a.reshape(*shape[:axis], *counted, size, shape[axis] // groups, *shape[axis + 1 :])
+    return jnp.moveaxis(split, axis + len(counted), 0).reshape(size, *shape)

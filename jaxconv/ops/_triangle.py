@@ -7,6 +7,7 @@ The corners are named for the slot that they leave empty: "y" is the forward pas
 of the input, "k" that of the kernel. The derivations are in `_convolution.py`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -82,7 +83,10 @@ def _result(slot, *operands, geometry: Geometry, dtypes, **_) -> jax.ShapeDtypeS
     return jax.ShapeDtypeStruct(shape, dtypes["xky".index(slot)])
 
 
+# The letters of a slot's outer axes. In groups, one axis of each slot counts the groups, "g", and
+# the kernel's other one only the channels, "i", of one group.
 _AXES = {"x": ("n", "c"), "k": ("c", "o"), "y": ("n", "o")}
+_AXES_IN_GROUPS = {"x": ("n", "g"), "k": ("i", "g"), "y": ("n", "g")}
 
 
 def _split(slot: str, shape, *operands: Any, geometry: Geometry, **_: Any) -> tuple[Any, ...]:
@@ -90,9 +94,10 @@ def _split(slot: str, shape, *operands: Any, geometry: Geometry, **_: Any) -> tu
 
     In (T) each letter stands in two slots: n in x and y, c in x and k, o in k and y. Two operands
     that are split along the letter that is summed over must be so alike; the sum is then one over
-    devices, too. Spatial axes are whole.
+    devices, too. Groups may be split where every device gets whole ones. Spatial axes are whole.
     """
-    split: dict[str, list[Any]] = {"n": [], "c": [], "o": []}
+    letters = _AXES if geometry.groups == 1 else _AXES_IN_GROUPS
+    split: dict[str, list[Any]] = {"i": [None]}
     for name, operand in zip("xky".replace(slot, ""), operands, strict=True):
         spec = list(operand.sharding.spec)
         outer = [spec.pop(-2 if name == "k" else 0), spec.pop()]
@@ -101,19 +106,38 @@ def _split(slot: str, shape, *operands: Any, geometry: Geometry, **_: Any) -> tu
                 f"The spatial axes of a convolution must not be split over a mesh, got {name} as "
                 f"{operand.sharding.spec}; see jax.sharding.reshard."
             )
-        for letter, axes in zip(_AXES[name], outer, strict=True):
-            split[letter].append(axes)
-    (summed,) = (letter for letter, axes in split.items() if len(axes) == 2)
-    if split[summed][0] != split[summed][1]:
-        raise ValueError(
-            f"Both operands of a convolution must be split alike along the axis {summed!r} that "
-            f"they share, got {split[summed]}; see jax.sharding.reshard."
-        )
-    if any(axes is not None for letter in "co" for axes in split[letter]) and geometry.groups > 1:
-        raise ValueError("The channels of a convolution with groups must not be split over a mesh.")
-    first, last = (split[letter][0] for letter in _AXES[slot])
+        for letter, axes in zip(letters[name], outer, strict=True):
+            split.setdefault(letter, []).append(axes)
+    for letter, axes in split.items():
+        if len(set(axes)) > 1:
+            raise ValueError(f"{_MUST_MATCH[letter]}, got {axes}; see jax.sharding.reshard.")
+    for axes in set(split.get("g", ())) - {None}:
+        mesh = next(a.sharding.mesh for a in operands if not a.sharding.mesh.empty)
+        devices = math.prod(mesh.shape[axis] for axis in _as_tuple(axes))
+        if geometry.groups % devices:
+            raise ValueError(
+                f"The channels of a convolution with groups must be split so that every device "
+                f"gets whole groups, got {geometry.groups} groups for the {devices} devices of "
+                f"mesh axes {axes}; see jax.sharding.reshard."
+            )
+    first, last = (split[letter][0] for letter in letters[slot])
     whole = (None,) * geometry.rank
     return (*whole, first, last) if slot == "k" else (first, *whole, last)
+
+
+_MUST_MATCH = {
+    letter: f"Both operands of a convolution must be split alike along the axis {letter!r} that "
+    "they share"
+    for letter in "nco"
+} | {
+    "g": "Both operands of a convolution with groups must be split alike along the channels that "
+    "count the groups",
+    "i": "The channels of one group must not be split over a mesh",
+}
+
+
+def _as_tuple(axes: Any) -> tuple[str, ...]:
+    return axes if isinstance(axes, tuple) else (axes,)
 
 
 _DEFINITIONS = {"x": _input_vjp, "k": _kernel_vjp, "y": _forward}
