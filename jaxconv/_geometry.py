@@ -170,7 +170,8 @@ def convolution_geometry(
     """Check the options of a convolution and work out its output size.
 
     `function` names the public function in the messages. Where the window is larger than the padded
-    input, the output is empty if it `may_be_empty`, else that is an error.
+    input, the output is empty if the input is or if the output `may_be_empty`; else that is an
+    error.
 
     Raises:
       TypeError: An option is not an integer, or not one per spatial axis.
@@ -219,7 +220,7 @@ def _count_positions(
             f"{function}: padding {pads} crops more along spatial axis {axis} than the {size} "
             "positions that there are, dilation included."
         )
-    if room < 0 and may_be_empty:
+    if room < 0 and (may_be_empty or not size):
         return 0
     if room < 0:
         raise ValueError(
@@ -227,6 +228,53 @@ def _count_positions(
             f"included, but the input has {size + sum(pads)}, dilation and padding {pads} included."
         )
     return room // stride + 1
+
+
+def transposed_input_sizes(
+    function: str,
+    output_size: Sequence[int],
+    reach: Sequence[int],
+    strides: tuple[int, ...],
+    padding: Padding,
+    input_dilation: tuple[int, ...],
+    output_padding: tuple[int, ...],
+) -> tuple[tuple[range, ...], Padding]:
+    """The input sizes that a convolution maps to `output_size`, and the padding that goes with it.
+
+    `output_size` is the convolution's, `reach` what its dilated window covers. A strided
+    convolution has the same output size for up to `strides` input sizes i, those with
+
+        A <= e·(i-1) < A + s    where    A = s·(p-1) + reach - lo - hi - 1
+
+    and A = s·(p-1) for "SAME" and "SAME_LOWER", which have ceil(size / s) outputs. Sizes below 1
+    are listed, too. `output_padding` takes from the high padding, which makes all sizes larger.
+    """
+    if _keeps_size(padding):
+        if any(output_padding):
+            raise ValueError(
+                f"{function}: output_padding does not go with padding {padding!r}; "
+                f"give output_shape instead, got output_padding={output_padding}."
+            )
+        pads = tuple((r - 1, 0) for r in reach)
+    else:
+        pads = explicit_padding(function, padding, [0] * len(reach), reach, strides)
+        padding = pads = tuple(
+            (lo, hi - e * extra)
+            for (lo, hi), e, extra in zip(pads, input_dilation, output_padding, strict=True)
+        )
+    sizes = []
+    for axis, (p, r, s, (lo, hi), e) in enumerate(
+        zip(output_size, reach, strides, pads, input_dilation, strict=True)
+    ):
+        a = s * (p - 1) + r - lo - hi - 1
+        found = range(-(-a // e) + 1, (a + s - 1) // e + 2)
+        if p and not found:
+            raise ValueError(
+                f"{function}: no size along spatial axis {axis} becomes {p} by a convolution with "
+                f"strides {strides}, input_dilation {input_dilation} and padding {padding}."
+            )
+        sizes.append(found if p else range(1))  # only of nothing there are no windows
+    return tuple(sizes), padding
 
 
 def transposed_input_size(
@@ -240,37 +288,20 @@ def transposed_input_size(
 ) -> tuple[tuple[int, ...], Padding]:
     """The input size that a transposed convolution gives back, and the padding that goes with it.
 
-    `output_size` is the convolution's, `reach` what its dilated window covers. A strided
-    convolution has the same output size for up to `strides` input sizes. For "SAME" and
-    "SAME_LOWER" the choice is `stride · output`, as elsewhere in the field. For every other padding
-    it is the smallest, and `output_padding` adds to it, at the expense of the high padding:
-
-        e·(i-1) + 1 = s·(p-1) + reach - lo - hi        solved for i, rounded up
+    Of the `transposed_input_sizes` it is the smallest. For "SAME" and "SAME_LOWER" it is the
+    largest, `stride · output`, as elsewhere in the field.
     """
-    if isinstance(padding, str) and padding.upper() in ("SAME", "SAME_LOWER"):
-        if any(output_padding):
-            raise ValueError(
-                f"{function}: output_padding does not go with padding {padding!r}; "
-                f"give output_shape instead, got output_padding={output_padding}."
-            )
-        size = tuple(
-            -(-s * p // e) for p, s, e in zip(output_size, strides, input_dilation, strict=True)
-        )
-        return size, padding
-    pads = explicit_padding(function, padding, [0] * len(reach), reach, strides)
-    pads = tuple(
-        (lo, hi - e * extra)
-        for (lo, hi), e, extra in zip(pads, input_dilation, output_padding, strict=True)
+    sizes, padding = transposed_input_sizes(
+        function, output_size, reach, strides, padding, input_dilation, output_padding
     )
-    size = tuple(
-        -(-(s * (p - 1) + r - lo - hi - 1) // e) + 1
-        for p, r, s, (lo, hi), e in zip(
-            output_size, reach, strides, pads, input_dilation, strict=True
-        )
-    )
-    if min(size, default=1) < 1:
+    size = tuple(found[-1 if _keeps_size(padding) else 0] for found in sizes)
+    if any(i < min(p, 1) for i, p in zip(size, output_size, strict=True)):
         raise ValueError(f"{function}: padding {padding!r} leaves no output, sizes {size}.")
-    return size, pads
+    return size, padding
+
+
+def _keeps_size(padding: Padding) -> bool:
+    return isinstance(padding, str) and padding.upper() in ("SAME", "SAME_LOWER")
 
 
 def explicit_padding(

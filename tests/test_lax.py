@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+import jaxconv
 from jaxconv import lax as ours
 from tests.oracles import assert_within_rounding, three_corners, with_magnitudes
 
@@ -83,6 +84,28 @@ def test_empty_sums_and_outputs_are_those_of_lax():
         )
         chex.assert_trees_all_equal(actual, expected)
         chex.assert_trees_all_equal(back(actual), their_back(expected))
+
+
+@pytest.mark.parametrize("impl", [None, "textbook", "lax"])
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((2, 1), (0, 0))], ids=str)
+def test_an_empty_axis_is_that_of_lax_in_conv_too(padding, impl):
+    x, kernel = jnp.ones((2, 0, 5, 3)), jnp.ones((3, 3, 3, 4))
+    layouts = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+    expected, their_back = jax.vjp(
+        lambda x, k: lax.conv_general_dilated(x, k, (2, 1), padding, **layouts), x, kernel
+    )
+    options = {"strides": (2, 1), "padding": padding, "impl": impl}
+    actual, back = jax.vjp(partial(jaxconv.conv, **options), x, kernel)
+    y_bar = jnp.ones(expected.shape)
+    bars = (
+        jaxconv.conv_input_vjp(y_bar, kernel, x.shape, **options),
+        jaxconv.conv_kernel_vjp(x, y_bar, kernel.shape, **options),
+    )
+    chex.assert_trees_all_equal(actual, expected)
+    chex.assert_trees_all_equal(back(y_bar), their_back(y_bar))
+    chex.assert_trees_all_equal(bars, their_back(y_bar))
+    if padding == "SAME":
+        assert jaxconv.conv_transpose(y_bar, kernel, **options).shape == (2, 0, 5, 3)
 
 
 BAD_CALLS = {

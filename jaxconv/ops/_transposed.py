@@ -14,6 +14,7 @@ from .._geometry import (
     listed,
     per_axis,
     transposed_input_size,
+    transposed_input_sizes,
 )
 from .._typing import AnyArray, Array
 from ._boundary import PaddingMode
@@ -71,6 +72,7 @@ def conv_transpose(
                                 kernel_dilation=d)
         Lasagne  TransposedConv2DLayer(stride=s, crop=c, output_size=z, flip_filters=f)
                  conv_transpose(x, axes(w), s, crop=c, output_shape=z, flip_kernel=not f)
+                 `crop` is "valid", "same", "full" or explicit in both
         lax,     conv_transpose(x, w, s, "SAME")
         Flax     conv_transpose(x, w, s, "SAME", transpose_kernel=False)
                  conv_transpose(x, w, s, "VALID")
@@ -91,7 +93,9 @@ def conv_transpose(
       output_padding: Additional size of the result on the high side: less of the convolution's
         padding is cropped there. Below the larger of stride and kernel dilation.
       output_shape: Spatial shape of the result, in place of `output_padding`.
-      crop: Another name for `padding`, which a transposed convolution crops from its result.
+      crop: In place of `padding`, what is cut from the whole result, as Lasagne has it: `"VALID"`
+        (nothing), `"SAME"` (window // 2 on either side; the window must be odd), `"FULL"` or
+        explicit, as for `padding`. `output_shape` then adds rows on the high side.
       input_padding: In place of `padding`, the zeros `(lo, hi)` around the dilated input `x` when
         the rotated kernel slides over it: d·(R-1) less what `padding` would be.
       transpose_kernel: False takes the kernel as `(*window, o / feature_group_count, c)`, to slide
@@ -152,16 +156,14 @@ def conv_transpose(
             f"for strides {steps} and kernel_dilation {d}."
         )
     reach = tuple(map(extent, kernel.shape[:-2], d))
-    padding = _agreed_padding(y.shape[1:-1], reach, steps, padding, crop, input_padding)
-    size, padding = transposed_input_size(name, y.shape[1:-1], reach, steps, padding, e, extra)
-    if output_shape is not None:
-        asked = per_axis(output_shape, rank, f"{name}: output_shape")
-        if any(extra) and asked != size:
-            raise ValueError(
-                f"{name}: output_padding = {extra} gives the size {size}, output_shape asks for "
-                f"{asked}."
-            )
-        size = asked
+    padding = _agreed_padding(
+        y.shape[1:-1], kernel.shape[:-2], reach, steps, padding, crop, input_padding
+    )
+    spacing = reach, steps, padding, e, extra
+    if output_shape is None:
+        size, padding = transposed_input_size(name, y.shape[1:-1], *spacing)
+    else:
+        size, padding = _asked_size(output_shape, y.shape[1:-1], *spacing)
     shape = (y.shape[0], *size, kernel.shape[-2] * groups)
     return carry_back(call, {"x": y}, kernel, shape, (steps, padding, e, d, groups))
 
@@ -176,8 +178,60 @@ def _as_forward(kernel: Array, groups: int) -> Array:
     return lowering.rotated(kernel, groups)
 
 
+def _asked_size(
+    output_shape: Size,
+    size: tuple[int, ...],
+    reach: tuple[int, ...],
+    strides: tuple[int, ...],
+    padding: Padding,
+    input_dilation: tuple[int, ...],
+    output_padding: tuple[int, ...],
+) -> tuple[tuple[int, ...], Padding]:
+    """The size that was asked for, if the convolution maps it to `size`, and its padding."""
+    name = "conv_transpose"
+    asked = per_axis(output_shape, len(size), f"{name}: output_shape", minimum=0)
+    sizes, padding = transposed_input_sizes(
+        name, size, reach, strides, padding, input_dilation, output_padding
+    )
+    if any(output_padding):
+        given = tuple(found[0] for found in sizes)
+        if asked != given:
+            raise ValueError(
+                f"{name}: output_padding = {output_padding} gives the size {given}, output_shape "
+                f"asks for {asked}."
+            )
+    for axis, (i, p, found) in enumerate(zip(asked, size, sizes, strict=True)):
+        if i not in found or i < min(p, 1):
+            possible = f"from {max(found[0], 1)} to {found[-1]}" if len(found) > 1 else found[0]
+            raise ValueError(
+                f"{name}: output_shape must be {possible} along spatial axis {axis}, where the "
+                f"convolution maps these sizes to the {p} of x, got {asked}."
+            )
+    return asked, padding
+
+
+def _sides_to_crop(crop: Padding, window: Sequence[int], reach: Sequence[int]) -> Padding:
+    """The padding that Lasagne's `crop` stands for: "same" takes as much from either side."""
+    if not isinstance(crop, str):
+        return crop
+    if crop.upper() == "SAME":
+        if any(r % 2 == 0 for r in window):
+            raise ValueError(
+                f"conv_transpose: crop {crop!r} needs a window of odd size along every axis, got "
+                f"{tuple(window)}; give (lo, hi) for each axis."
+            )
+        return tuple((r // 2, r // 2) for r in reach)
+    if crop.upper() in ("VALID", "FULL"):
+        return crop
+    raise ValueError(
+        f"conv_transpose: crop must be 'VALID', 'SAME', 'FULL' or explicit (lo, hi) pairs, "
+        f"got {crop!r}."
+    )
+
+
 def _agreed_padding(
     size: Sequence[int],
+    window: Sequence[int],
     reach: Sequence[int],
     strides: Sequence[int],
     padding: Padding,
@@ -188,7 +242,7 @@ def _agreed_padding(
     name = "conv_transpose"
     given: dict[str, Padding] = {}
     if crop is not None:
-        given["crop"] = crop
+        given["crop"] = _sides_to_crop(crop, window, reach)
     if input_padding is not None:
         if isinstance(input_padding, str):
             raise TypeError(

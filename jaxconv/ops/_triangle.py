@@ -143,14 +143,22 @@ def _as_tuple(axes: Any) -> tuple[str, ...]:
 _DEFINITIONS = {"x": _input_vjp, "k": _kernel_vjp, "y": _forward}
 
 
+def _of_nothing(
+    slot: str, *operands: Array, geometry: Geometry, dtypes: lowering.Dtypes
+) -> jax.ShapeDtypeStruct | None:
+    """The zeros that a corner is where it has sums without terms, or no elements; else None."""
+    result = _result(slot, *operands, geometry=geometry, dtypes=dtypes)
+    sizes = (*result.shape, *(size for operand in operands for size in operand.shape))
+    return result if 0 in sizes else None
+
+
 def _compiled_to(slot: str, platform: str) -> Map:
     """What a corner compiles to: its definition where the call asks for it, else an algorithm."""
 
     def lowered(*operands, geometry, dtypes, precision, impl, kernel_dtype, forward):
         dtype = dtypes["xky".index(slot)]
-        result = _result(slot, *operands, geometry=geometry, dtypes=dtypes)
-        if 0 in (*result.shape, *(size for operand in operands for size in operand.shape)):
-            zeros = jnp.zeros(result.shape, dtype)  # a sum without terms, or one that nobody sees
+        if nothing := _of_nothing(slot, *operands, geometry=geometry, dtypes=dtypes):
+            zeros = jnp.zeros(nothing.shape, dtype)
             return lowering.with_zeros_multiplied(zeros, operands[1]) if slot == "y" else zeros
         operands = _rounded(slot, operands, kernel_dtype)
         if impl != "textbook":
@@ -213,6 +221,8 @@ def contract(
             )
     kernel_dtype = call.dtype_of_products()
     if call.impl == "lax":
+        if zeros := _of_nothing(slot, *operands, geometry=geometry, dtypes=dtypes):
+            return jnp.zeros(zeros.shape, zeros.dtype)
         operands = _rounded(slot, operands, kernel_dtype)
         return lowering.ALGORITHMS["direct"][slot](*operands, **params)
     corner = _TRIANGLE["xky".index(slot)]

@@ -6,6 +6,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from jax import lax
 
 from jaxconv import conv, conv_transpose, reference
@@ -129,21 +130,92 @@ def test_equals_torch(strides, padding, output_padding, dilation, groups, normal
     assert_within_rounding(ours(y, kernel), expected, scale, kernel.size)
 
 
+def scattered(y, kernel, stride):
+    """Every pixel of `(n, h, w, in)` laid down `stride` apart, times `(h, w, out, in)`; no crop."""
+    (n, *spatial, _), (*window, c, _) = y.shape, kernel.shape
+    out = np.zeros((n, *((p - 1) * stride + r for p, r in zip(spatial, window, strict=True)), c))
+    for p in np.ndindex(*spatial):
+        for r in np.ndindex(*window):
+            at = tuple(stride * i + j for i, j in zip(p, r, strict=True))
+            out[(slice(None), *at)] += y[(slice(None), *p)] @ kernel[r].T
+    return out
+
+
+def window_of(out, low, size):
+    """The part of a map from `low` on that has a spatial `size`; beyond its end there are zeros."""
+    ends = [
+        (0, max(0, lo + n - have)) for lo, n, have in zip(low, size, out.shape[1:], strict=False)
+    ]
+    out = np.pad(out, ((0, 0), *ends, (0, 0)))
+    return out[(slice(None), *(slice(lo, lo + n) for lo, n in zip(low, size, strict=True)))]
+
+
 @pytest.mark.parametrize("flip_filters", [False, True])
 @pytest.mark.parametrize(
-    ("crop", "size"), [(0, (11, 10)), ((1, 2), (9, 7)), ("SAME", (10, 8)), ("SAME", (9, 7))]
+    ("window", "crop", "cut", "size"),
+    [
+        ((3, 4), 0, (0, 0), None),
+        ((3, 4), "valid", (0, 0), (12, 10)),
+        ((3, 4), (1, 2), (1, 2), (9, 7)),
+        ((3, 5), "same", (1, 2), None),
+        ((3, 5), "same", (1, 2), (10, 8)),
+        ((1, 3), "full", (0, 2), None),
+    ],
 )
-def test_equals_lasagne(crop, size, flip_filters, normal):
-    """A transposed layer's filters are flipped unless `flip_filters`; by the definition."""
-    y, kernel = normal((2, 5, 4, 6)), normal((3, 4, 2, 6))
-    turned = kernel if flip_filters else kernel[::-1, ::-1]
-    expected = reference.conv_transpose(
-        np.asarray(y), np.asarray(turned), strides=2, padding=crop, output_shape=size
-    )
+def test_equals_lasagne(window, crop, cut, size, flip_filters, normal):
+    """`crop` cuts as much from either side, `output_size` adds rows on the high one.
+
+    A transposed layer turns its filters before it lays them down, unless `flip_filters`.
+    """
+    y, kernel = normal((2, 5, 4, 6)), normal((*window, 2, 6))
+    laid = np.asarray(kernel if flip_filters else kernel[::-1, ::-1])
+    whole = scattered(np.asarray(y), laid, 2)
+    smallest = [n - 2 * lo for n, lo in zip(whole.shape[1:], cut, strict=False)]
+    expected = window_of(whole, cut, size or smallest)
     options = {"crop": crop, "output_shape": size, "flip_kernel": not flip_filters}
     actual = conv_transpose(y, kernel, 2, **options)
     scale = conv_transpose(np.abs(y), np.abs(kernel), 2, **options)
     assert_within_rounding(actual, expected, scale, kernel.size)
+
+
+def test_lasagne_s_same_in_numbers():
+    y, kernel = np.arange(1.0, 6).reshape(1, 5, 1), np.array([1.0, 10, 100]).reshape(3, 1, 1)
+    expected = [10, 102, 20, 203, 30, 304, 40, 405, 50, 500]
+    for size in (None, 9, 10):
+        x = conv_transpose(y, kernel, 2, crop="same", output_shape=size)
+        np.testing.assert_array_equal(x[0, :, 0], expected[: size or 9])
+
+
+@pytest.mark.parametrize(("window", "stride"), [((3, 4), 2), ((2, 5), 3), ((4, 1), 1), ((2, 2), 3)])
+def test_equals_keras(window, stride, normal):
+    """TensorFlow's gradient of a "same" convolution of a map of stride times the size."""
+    y, kernel = normal((2, 5, 4, 6)), normal((*window, 2, 6))
+    low = [max(r - stride, 0) // 2 for r in window]
+    whole = scattered(np.asarray(y), np.asarray(kernel), stride)
+    expected = window_of(whole, low, [stride * n for n in y.shape[1:-1]])
+    scale = conv_transpose(np.abs(y), np.abs(kernel), stride, "SAME")
+    assert_within_rounding(conv_transpose(y, kernel, stride, "SAME"), expected, scale, kernel.size)
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize("transpose_kernel", [False, True])
+def test_equals_flax(padding, transpose_kernel, normal):
+    layer = nnx.ConvTranspose(
+        6,
+        4,
+        (3, 4),
+        (2, 3),
+        padding=padding,
+        transpose_kernel=transpose_kernel,
+        use_bias=False,
+        param_dtype=np.float64,
+        rngs=nnx.Rngs(0),
+    )
+    y, kernel = normal((2, 5, 4, 6)), layer.kernel[...]
+    ours = partial(conv_transpose, strides=(2, 3), padding=padding)
+    ours = partial(ours, transpose_kernel=transpose_kernel)
+    scale = ours(np.abs(y), np.abs(kernel))
+    assert_within_rounding(ours(y, kernel), layer(y), scale, kernel.size)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +288,30 @@ BAD_CALLS = {
         lambda y, k: conv_transpose(y, k, 2, output_padding=1, output_shape=(12, 10)),
         "asks for",
     ),
-    "impossible": (lambda y, k: conv_transpose(y, k, 2, output_shape=(20, 9)), "x must have the"),
+    "impossible": (
+        lambda y, k: conv_transpose(y, k, 2, output_shape=(20, 9)),
+        r"output_shape must be from 11 to 12 along spatial axis 0, .* to the 5 of x, got \(20, 9\)",
+    ),
+    "impossible, SAME": (
+        lambda y, k: conv_transpose(y, k, 3, "SAME", output_shape=(15, 9)),
+        r"output_shape must be from 10 to 12 along spatial axis 1, .* to the 4 of x",
+    ),
+    "impossible, one": (
+        lambda y, k: conv_transpose(y, k, output_shape=8),
+        r"output_shape must be 7 along spatial axis 0",
+    ),
+    "no size at all": (
+        lambda y, k: conv_transpose(y, k, 2, input_dilation=5),
+        "no size along spatial axis 1 becomes 4",
+    ),
+    "crop of an even window": (
+        lambda y, k: conv_transpose(y, k, crop="same"),
+        r"crop 'same' needs a window of odd size along every axis, got \(3, 2\)",
+    ),
+    "crop that no one has": (
+        lambda y, k: conv_transpose(y, k, crop="SAME_LOWER"),
+        "crop must be 'VALID', 'SAME', 'FULL'",
+    ),
     "two paddings": (
         lambda y, k: conv_transpose(y, k, padding=1, crop=0),
         r"crop means \(\(0, 0\), \(0, 0\)\), padding means \(\(1, 1\), \(1, 1\)\); give one",
