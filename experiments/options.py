@@ -123,6 +123,7 @@ class TrainingOptions:
     def make_optimiser(self, num_steps: int) -> optax.GradientTransformation:
         """The optimiser, with a schedule over so many steps."""
         rate: Any = self.learning_rate
+        num_steps = max(2, num_steps)  # a step to rise and a step to fall
         if self.schedule == "cosine":
             rate = optax.cosine_decay_schedule(rate, num_steps)
         elif self.schedule == "one_cycle":
