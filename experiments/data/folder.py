@@ -9,20 +9,22 @@ A folder a class, which gives the class its name, in either of two layouts:
     PATH/test/cat/9.png …
 
 Classes are sorted by name. Every file in a class's folder must be an image, see `read_images`.
-Passed over are hidden files and folders, and what is no image beside the folders of the classes,
-such as a README. Links are followed.
+Passed over are hidden files and folders, what archives, cameras and file systems leave beside them
+(`__MACOSX`, `@eaDir`, `lost+found`, `Thumbs.db`), and what is no image beside the folders of the
+classes, such as a README. Files in a class's folder whose names are of another kind, such as
+notes.txt, and folders with nothing else, are passed over with a note. Links are followed.
 """
 
 import hashlib
 import mimetypes
 import os
 import stat
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from .._notes import note
 from .._user_error import UserError
 from . import cache
 from .dataset import PARTS, Dataset, Split, stratified
@@ -31,8 +33,16 @@ from .part import WHOLE, Part
 
 FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 _EXPECTED = "expected PATH/CLASS/image files, or the same under PATH/train and PATH/test"
-_HIDDEN_ON_WINDOWS = {"desktop.ini", "Thumbs.db"}
-_VERSION = 1  # of what `read_images` makes of a file: a change makes the cached arrays useless
+# In lower case: what programs and file systems leave, and no user put there.
+_LEFT_BEHIND = frozenset(
+    {
+        *("__macosx", "icon\r"),  # macOS
+        *("desktop.ini", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db"),  # Windows
+        *("$recycle.bin", "system volume information"),
+        *("@eadir", "#recycle", "#snapshot", "lost+found"),  # Synology, ext4
+    }
+)
+_VERSION = 2  # of what `read_images` makes of a file: a change makes the cached arrays useless
 
 
 class File(NamedTuple):
@@ -107,7 +117,7 @@ def _read_once(
     is_cached = arrays is not None and np.array_equal(arrays["fingerprint"], fingerprint)
     if part.all_agree(is_cached) and arrays is not None:  # or all read, and find one size
         return arrays["images"]
-    print(f"note: reading the {len(files):,} images of {root}, this once", file=sys.stderr)
+    note(f"reading the {len(files):,} images of {root}, this once")
     images = read_images([file.path for file in files], size=size, part=part)
     cache.write(cached, {"images": images, "fingerprint": fingerprint})
     return images
@@ -152,14 +162,27 @@ def _what_is_wrong(names: set[str]) -> str | None:
 
 
 def _list_classes(folder: Path) -> Classes:
-    classes = {inner.name: _list_files(inner) for inner in _folders(folder)}
-    if not classes:
+    listed = {inner: _list_files(inner) for inner in _folders(folder)}
+    if not listed:
         raise UserError(f"{folder} holds no folders: {_EXPECTED}.")
+    passed_over = [path for _, others in listed.values() for path in others]
+    if passed_over:
+        note(
+            f"passed over in {folder}: {len(passed_over):,} file{'s' * (len(passed_over) != 1)} "
+            f"whose names are not those of images, such as {passed_over[0].relative_to(folder)}"
+        )
+    for inner, (files, others) in listed.items():
+        if not files and not others:
+            raise UserError(f"class folder {inner} holds no image.")
+    classes = {inner.name: files for inner, (files, _) in listed.items() if files}
+    if not classes:
+        raise UserError(f"{folder} holds no folder with an image: {_EXPECTED}.")
     return classes
 
 
-def _list_files(folder: Path) -> list[File]:
-    files = []
+def _list_files(folder: Path) -> tuple[list[File], list[Path]]:
+    """The images in a class's folder, and the files whose names say that they are none."""
+    files, others = [], []
     for path in _visible(folder):
         try:
             status = path.stat()
@@ -169,28 +192,36 @@ def _list_files(folder: Path) -> list[File]:
             raise UserError(f"class folder {folder} holds the folder {path.name}: {_EXPECTED}.")
         if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
             raise UserError(f"{path} is no file: {_EXPECTED}.")
-        files.append(File(path, status.st_size, status.st_mtime_ns))
-    if not files:
-        raise UserError(f"class folder {folder} holds no image.")
-    return files
+        if _is_named_as_an_image(path, otherwise=True):
+            files.append(File(path, status.st_size, status.st_mtime_ns))
+        else:
+            others.append(path)
+    return files, others
 
 
 def _folders(folder: Path) -> list[Path]:
     """The folders in a folder that is to hold nothing else but, say, a README."""
     folders = []
     for path in _visible(folder):
-        kind, _ = mimetypes.guess_type(path.name)
         if path.is_dir():
             folders.append(path)
         elif not path.exists():
             raise UserError(f"link {path} leads nowhere.")
-        elif kind is not None and kind.startswith("image/"):
+        elif _is_named_as_an_image(path, otherwise=False):
             raise UserError(f"image {path} lies in no class's folder: {_EXPECTED}.")
     return folders
 
 
+def _is_named_as_an_image(path: Path, *, otherwise: bool) -> bool:
+    """Whether a file's name is an image's; `otherwise` where it does not tell."""
+    kind, packed = mimetypes.guess_type(path.name)
+    if packed is not None:  # x.png.gz
+        return False
+    return otherwise if kind is None else kind.startswith("image/")
+
+
 def _visible(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted by name."""
+    """What a user put into a folder, sorted by name."""
     try:
         paths = sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:
@@ -198,5 +229,5 @@ def _visible(folder: Path) -> list[Path]:
     return [
         path
         for path in paths
-        if not path.name.startswith(".") and path.name not in _HIDDEN_ON_WINDOWS
+        if not path.name.startswith(".") and path.name.lower() not in _LEFT_BEHIND
     ]

@@ -1,15 +1,25 @@
 """Image files of any kind that Pillow reads, as arrays of 8 bits."""
 
+import re
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from .._notes import note
 from .._user_error import UserError
 from .part import WHOLE, Part
+
+# The raw modes of colours of 16 bits. Pillow takes the first of their two bytes; in the other order
+# it takes the second. It reads "LA;16B" as four channels, which "RGBA" gives byte by byte.
+_OF_16_BITS = re.compile(r"(RGB|RGBX|RGBA|LA);16([BLN])")
+_OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_DARK = 2**14  # values of 16 bits that are all below this are probably of fewer bits
 
 # Without a size to bring them to, all images are held as they are. Past this, one is asked for.
 MAX_BYTES = 4 * 2**30
@@ -25,8 +35,9 @@ def read_images(
     """Read image files and bring them to one size and one number of channels.
 
     Each picture is turned as its EXIF orientation says. What is transparent lies over white. 16
-    bits become 8 by rounding, where black and white stay such. Palette, CMYK and whatever else
-    Pillow converts become red, green and blue.
+    bits become 8 by rounding, where black and white stay such; where none of the files has a value
+    above 14 bits, a note says how dark they come out. Palette, CMYK and whatever else Pillow
+    converts become red, green and blue.
 
     Args:
       files: At least one, of any format that Pillow reads but EPS, which is a program to run.
@@ -44,10 +55,11 @@ def read_images(
         known; or the images are too many to be held without a `size`.
     """
     _formats()  # loads Pillow's readers, once and before there are threads
-    grey_or_colour, held = [], 0
+    grey_or_colour, brightest, held = [], [], 0
     with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes outside Python's lock
-        for pixels in pool.map(partial(_read, size=size, grey=channels == 1), files):
+        for pixels, value in pool.map(partial(_read, size=size, grey=channels == 1), files):
             grey_or_colour.append(pixels)
+            brightest.append(value)
             held += pixels.nbytes
             if size is None and held > MAX_BYTES:
                 pool.shutdown(cancel_futures=True)
@@ -55,8 +67,14 @@ def read_images(
                     f"{len(files):,} images, {files[0]} among them, take more than "
                     f"{MAX_BYTES / 2**30:.0f} GiB as they are: set --image-size."
                 )
-    kinds = [(*pixels.shape[:2], pixels.ndim) for pixels in grey_or_colour]
-    shapes = part.of_all(np.array(kinds, np.int32).reshape(-1, 3))
+    kinds = [
+        (*pixels.shape[:2], pixels.ndim, value)
+        for pixels, value in zip(grey_or_colour, brightest, strict=True)
+    ]
+    shapes = part.of_all(np.array(kinds, np.int32).reshape(-1, 4))
+    if part.index == 0:
+        here = [file for file, value in zip(files, brightest, strict=True) if value >= 0]
+        _say_if_dark(shapes[:, 3], (here or list(files))[0])
     if channels is None:
         channels = 1 if shapes[:, 2].max() == 2 else 3
     height, width = np.rint(np.median(shapes[:, :2], axis=0)).astype(int).tolist()
@@ -93,14 +111,39 @@ def _formats() -> tuple[str, ...]:
     return frequent + tuple(name for name in Image.ID if name not in (*frequent, "EPS"))
 
 
-def _read(file: Path, *, size: tuple[int, int] | None, grey: bool) -> np.ndarray:
-    """The pixels of a file, `(h, w)` if all are grey (or shall be), else `(h, w, 3)`."""
+def _say_if_dark(brightest: np.ndarray, example: Path) -> None:
+    of_16_bits = brightest[brightest >= 0]
+    most = int(of_16_bits.max(initial=0))
+    if 0 < most < _DARK:
+        bits = max(8, most.bit_length())
+        note(
+            f"no value is above {most:,} of 65,535 in the {len(of_16_bits):,} images of 16 bits "
+            f"({example} is one), which come out as dark as {round(most / 257)} of 255: "
+            f"if they hold {bits} bits, multiply them by {2 ** (16 - bits)} before"
+        )
+
+
+def _read(file: Path, *, size: tuple[int, int] | None, grey: bool) -> tuple[np.ndarray, int]:
+    """The pixels of a file, `(h, w)` if all are grey (or shall be), else `(h, w, 3)`.
+
+    With them the largest value of an image of 16 bits, or -1.
+    """
     try:
         with Image.open(file, formats=_formats()) as opened:
             frames = getattr(opened, "n_frames", 1)
             if frames > 1 and opened.format != "MPO":  # a camera's JPEG, with previews behind
                 raise UserError(f"{file} holds {frames} pictures, as frames or pages: expected 1.")
-            image = _to_8_bits(ImageOps.exif_transpose(opened), file, format=opened.format)
+            low, format = _low_bytes(file, opened), opened.format
+            image, brightest = ImageOps.exif_transpose(opened), -1
+            is_wide = image.mode == "I" and format in ("PNG", "PPM")
+            if low is not None or is_wide or image.mode.startswith("I;16"):
+                values = np.asarray(image).astype(np.uint32)
+                values = values if low is None else 256 * values + np.asarray(low)
+                # Without colours, each pixel has one value; with them, a fourth is opacity.
+                brightest = int((values if values.ndim == 2 else values[..., :3]).max())
+                image = _rounded(values, image.info.get("transparency"))
+            else:
+                image = _to_8_bits(image, file)
     except UserError:
         raise
     except Image.UnidentifiedImageError as error:
@@ -112,15 +155,52 @@ def _read(file: Path, *, size: tuple[int, int] | None, grey: bool) -> np.ndarray
         image = image.convert("L")
     pixels = np.asarray(image) if size is None else _resized(image, size)
     if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
-        return pixels[..., 0].copy()  # not a view, which would keep the two other channels
-    return pixels
+        pixels = pixels[..., 0].copy()  # not a view, which would keep the two other channels
+    return pixels, brightest
 
 
-def _to_8_bits(image: Image.Image, file: Path, *, format: str | None) -> Image.Image:
+def _low_bytes(file: Path, opened: Image.Image) -> Image.Image | None:
+    """Of colours of 16 bits, the bytes that Pillow leaves out; None where there are none."""
+    tiles = []
+    for tile in opened.tile:
+        raw_mode, *others = (tile.args,) if isinstance(tile.args, str) else tile.args or ("",)
+        found = _OF_16_BITS.fullmatch(str(raw_mode))
+        if found is None:
+            return None
+        kind, order = found.groups()
+        raw_mode = "RGBA" if kind == "LA" else f"{kind};16{_OTHER_ORDER[order]}"
+        args = raw_mode if isinstance(tile.args, str) else (raw_mode, *others)
+        tiles.append(tile._replace(args=args))
+    if not tiles:
+        return None
+    with Image.open(file, formats=_formats()) as again:
+        again.tile = tiles
+        low = ImageOps.exif_transpose(again)
+    if raw_mode == "RGBA":  # grey's two bytes, and opacity's
+        _, grey, _, opacity = low.split()
+        low = Image.merge("RGBA", (grey, grey, grey, opacity))
+    return low
+
+
+def _rounded(values: np.ndarray, transparent: Any) -> Image.Image:
+    """What values of 16 bits, `(h, w)` or `(h, w, c)`, are in 8.
+
+    Args:
+      transparent: The colour that is, where there is one; a fourth channel is opacity.
+    """
+    colours, opacity = values if values.ndim == 2 else values[..., :3], None
+    if values.ndim == 3 and values.shape[-1] == 4:
+        opacity = values[..., 3:] / 65535
+    elif isinstance(transparent, (int, tuple)):
+        is_it = colours == np.array(transparent)
+        opacity = 1.0 - (is_it.all(axis=-1, keepdims=True) if colours.ndim == 3 else is_it)
+    if opacity is not None:  # over white
+        colours = colours * opacity + 65535 * (1 - opacity)
+    return Image.fromarray(np.rint(colours / 257).astype(np.uint8))  # 65535 = 257·255
+
+
+def _to_8_bits(image: Image.Image, file: Path) -> Image.Image:
     """An image of mode L or RGB."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and format in ("PNG", "PPM")):
-        values = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 65535 = 257·255
     if image.mode in ("I", "F"):
         raise UserError(
             f"{file} has 32 bits a pixel, and nothing says which values are black and white: "

@@ -155,6 +155,51 @@ def test_folder_follows_links_and_passes_over_what_is_hidden(animals, tmp_path):
     assert sum(split.size for split in dataset.splits) == sum(CLASSES.values())
 
 
+LEFT_BEHIND = (
+    *("__MACOSX", "@eaDir", "lost+found", ".git", ".ipynb_checkpoints", ".Spotlight-V100"),
+    *("$RECYCLE.BIN", "System Volume Information", "#recycle"),
+)
+
+
+def test_folder_passes_over_what_nobody_put_there(animals, capsys):
+    for name in LEFT_BEHIND:
+        for folder in (animals, animals / "cat"):
+            (folder / name).mkdir()
+            (folder / name / "._0.png").write_text("not an image")
+            write(folder / name, 1)
+    for folder in (animals, animals / "cat"):
+        for name in ("Thumbs.db", "thumbs.db", "desktop.ini", ".DS_Store", "._0.png"):
+            (folder / name).write_text("not an image")
+    dataset = load(animals)
+    assert dataset.class_names == ("ant", "cat", "dog")
+    assert sum(split.size for split in dataset.splits) == sum(CLASSES.values())
+    assert "passed over" not in capsys.readouterr().err
+
+
+def test_folder_passes_over_notes_and_says_so(animals, capsys):
+    (animals / "cat" / "notes.txt").write_text("a cat")
+    (animals / "cat" / "0.png.gz").write_text("not an image either")
+    (animals / "notes").mkdir()
+    (animals / "notes" / "README.md").write_text("about animals")
+    (animals / "notes" / "sources.csv").write_text("a,b")
+    dataset = load(animals)
+    assert dataset.class_names == ("ant", "cat", "dog")
+    assert sum(split.size for split in dataset.splits) == sum(CLASSES.values())
+    assert capsys.readouterr().err.splitlines()[0] == (
+        f"note: passed over in {animals}: 4 files whose names are not those of images, such as "
+        "cat/0.png.gz"
+    )
+
+
+def test_folder_with_splits_passes_over_what_nobody_put_there(tmp_path):
+    root = tmp_path / "split"
+    for split in ("train", "test"):
+        write_classes(root / split, {"a": 4, "b": 3})
+        (root / split / "__MACOSX").mkdir()
+    (root / "__MACOSX").mkdir()  # beside train and test another folder is refused
+    assert load(root).class_names == ("a", "b")
+
+
 @pytest.mark.parametrize("train", ["train", "val"])
 def test_a_class_may_have_the_name_of_a_split(tmp_path, train):
     root = write_classes(tmp_path / "vehicles", {train: 3, "car": 3})
@@ -243,7 +288,7 @@ def stray_image(root):
 
 
 def text_in_class(root):
-    (root / "cat" / "notes.txt").write_text("a cat")
+    (root / "cat" / "notes").write_text("a cat")
 
 
 def folder_in_class(root):
@@ -257,6 +302,13 @@ def empty_class(root):
 def one_class(root):
     for name in ("ant", "cat"):
         (root / name).rename(root.parent / name)
+
+
+def nothing_but_notes(root):
+    for name in CLASSES:
+        (root / name).rename(root.parent / name)
+    (root / "notes").mkdir()
+    (root / "notes" / "a.txt").write_text("no image")
 
 
 def no_class(root):
@@ -339,11 +391,12 @@ SPLIT = (
     ("break_it", "message"),
     [
         (stray_image, "image {root}/1.png lies in no class's folder: " + EXPECTED),
-        (text_in_class, "{root}/cat/notes.txt is no image that can be read."),
+        (text_in_class, "{root}/cat/notes is no image that can be read."),
         (folder_in_class, "class folder {root}/cat holds the folder young: " + EXPECTED),
         (empty_class, "class folder {root}/bee holds no image."),
         (one_class, "{root} has one class only, dog: expected at least 2."),
         (no_class, "{root} holds no folders: " + EXPECTED),
+        (nothing_but_notes, "{root} holds no folder with an image: " + EXPECTED),
         (
             too_few,
             "{root}: class dog has 2 images, and training, validation and test need one each: "

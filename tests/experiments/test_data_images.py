@@ -1,6 +1,8 @@
 """Image files of many kinds: what their pixels become."""
 
 import re
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -60,6 +62,107 @@ def test_16_bits_are_rounded_to_8(through, name):
     values = np.array([[0, 128, 129, 257, 385, 386], [30_000, 4095, 65_535, 65_406, 65_407, 1]])
     pixels = through(Image.fromarray(values.astype(np.uint16)), name)
     np.testing.assert_array_equal(pixels[..., 0], np.rint(values / 257))
+
+
+def png_of_16_bits(values, kind, *, more=b""):
+    """A PNG of 16 bits `(h, w, c)`, which Pillow can't write: kind 0 is grey, 2 red, green, blue;
+    4 more than that has opacity.
+    """
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + _crc(name + content)
+
+    def _crc(content):
+        return struct.pack(">I", zlib.crc32(content))
+
+    height, width = values.shape[:2]
+    # Each row is the difference from the one above, so that the reader has to undo it.
+    rows = values.astype(">u2").reshape(height, -1).view(np.uint8)
+    above = np.concatenate([np.zeros_like(rows[:1]), rows[:-1]])
+    lines = b"".join(b"\2" + row.tobytes() for row in rows - above)
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        [chunk(b"IHDR", header), more, chunk(b"IDAT", zlib.compress(lines)), chunk(b"IEND", b"")]
+    )
+
+
+def tiff_of_16_bits(values, order):
+    """A TIFF of red, green and blue of 16 bits, uncompressed, of a byte order: "<" or ">"."""
+    height, width, channels = values.shape
+    content = values.astype(f"{order}u2").tobytes()
+    bits = struct.pack(f"{order}3H", 16, 16, 16)
+    at = 8 + 2 + 12 * 9 + 4
+    tags = [
+        *((256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, at), (259, 3, 1, 1), (262, 3, 1, 2)),
+        *((273, 4, 1, at + 6), (277, 3, 1, channels), (278, 4, 1, height)),
+        (279, 4, 1, len(content)),
+    ]
+    fields = b"".join(
+        struct.pack(f"{order}HHI", tag, kind, count)
+        + struct.pack(f"{order}HH" if kind == 3 and count == 1 else f"{order}I", *value)
+        for tag, kind, count, number in tags
+        for value in [(number, 0) if kind == 3 and count == 1 else (number,)]
+    )
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
+    return head + struct.pack(f"{order}H", len(tags)) + fields + bytes(4) + bits + content
+
+
+VALUES = np.random.default_rng(0).integers(0, 65_536, (5, 6, 4))
+VALUES[0, 0] = [128, 129, 65_406, 65_535]  # truncated, they would be 0, 0, 255, 255
+VALUES[0, 1] = [385, 386, 65_407, 65_535]
+VALUES[1, 1, 0] = 65_535
+OPACITY = VALUES[..., 3:] / 65_535
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_16_bits_of_colours_in_tiff_are_rounded(order, tmp_path):
+    (tmp_path / "a.tif").write_bytes(tiff_of_16_bits(VALUES[..., :3], order))
+    (pixels,) = data.read_images([tmp_path / "a.tif"])
+    np.testing.assert_array_equal(pixels, np.rint(VALUES[..., :3] / 257))
+
+
+def test_16_bits_of_colours_in_png_are_rounded(tmp_path):
+    def read(values, kind, **options):
+        (tmp_path / "a.png").write_bytes(png_of_16_bits(values, kind, **options))
+        (pixels,) = data.read_images([tmp_path / "a.png"])
+        return pixels
+
+    colours, grey = VALUES[..., :3], VALUES[..., :1]
+    np.testing.assert_array_equal(read(colours, 2), np.rint(colours / 257))
+    over_white = colours * OPACITY + 65_535 * (1 - OPACITY)
+    np.testing.assert_array_equal(read(VALUES, 6), np.rint(over_white / 257))
+    over_white = grey * OPACITY + 65_535 * (1 - OPACITY)
+    np.testing.assert_array_equal(read(VALUES[..., [0, 3]], 4), np.rint(over_white / 257))
+    # A colour that is transparent, exactly: a neighbour in the low byte is none.
+    colours = colours.copy()
+    colours[0, 1] = colours[0, 0] + 1
+    for kind, values in ((2, colours), (0, colours[..., :1])):
+        name = b"tRNS" + struct.pack(f">{values.shape[-1]}H", *values[0, 0])
+        chunk = struct.pack(">I", len(name) - 4) + name + struct.pack(">I", zlib.crc32(name))
+        expected = np.rint(values / 257)
+        expected[0, 0] = 255
+        np.testing.assert_array_equal(read(values, kind, more=chunk), expected)
+
+
+def test_12_bits_in_files_of_16_are_not_dark_without_a_word(tmp_path, capsys):
+    def write(number, values):
+        file = tmp_path / f"{number}.png"
+        file.write_bytes(png_of_16_bits(values, 2 if values.shape[-1] == 3 else 0))
+        return file
+
+    files = [write(0, VALUES[..., :3] // 16), write(1, VALUES[..., :1] // 32)]
+    Image.fromarray(np.full((5, 6), 200, np.uint8)).save(tmp_path / "8.png")
+    images = data.read_images([tmp_path / "8.png", *files])
+    assert images[1:].max() == 16
+    assert capsys.readouterr().err == (
+        "note: no value is above 4,095 of 65,535 in the 2 images of 16 bits "
+        f"({tmp_path}/0.png is one), which come out as dark as 16 of 255: if they hold "
+        "12 bits, multiply them by 16 before\n"
+    )
+    data.read_images([*files, write(2, VALUES[..., :3])])  # one that uses the 16 bits
+    data.read_images([tmp_path / "8.png"])
+    data.read_images([write(3, 0 * VALUES[..., :1])])  # black, in however many bits
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
