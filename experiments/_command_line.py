@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import io
 import sys
 import tempfile
@@ -12,10 +13,12 @@ from typing import Any, TypeVar
 
 import jax
 
-from . import processes
+from . import _notes, processes
 from ._user_error import Interrupted, UserError
 
 Config = TypeVar("Config")
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
 
 def run(
@@ -29,7 +32,8 @@ def run(
 
     The fields of the dataclass `config` are the options, the comments beside them the help. Under
     `--preset NAME` they begin at that preset's values, which other options still change. A mistake
-    of the user's ends the process with one line on standard error and exit status 2.
+    of the user's ends the process with one line on standard error and exit status 2. Where a part
+    that comes after training could not be done, which a note has said, the exit status is 1.
     """
     import tyro
 
@@ -43,8 +47,10 @@ def run(
         if end.code:
             _fail(_program(main), _one_line(errors.getvalue()))
         raise
+    _notes.begin()
     try:
         main(parsed)
+        sys.stdout.flush()  # where it is a file, a full disk says so here and not in Python's end
     except UserError as error:
         _fail(_program(main), str(error))
     except Interrupted as end:
@@ -54,9 +60,13 @@ def run(
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:  # a regular end of one process waits for the others, for ever
+        if isinstance(error, OSError) and error.errno in _DISK:
+            _fail(_program(main), f"{error.filename or 'cannot write'}: {error.strerror}.")
         if not processes.is_joined():
             raise
         _fail_among_others(_program(main), error)
+    if not _notes.all_done():
+        sys.exit(1)
 
 
 def _take_preset(args: list[str], presets, program) -> Mapping[str, Any]:
@@ -79,7 +89,8 @@ def _fail(program: str, message: str):
 
 
 def _fail_among_others(program: str, error: Exception):
-    if isinstance(error, jax.errors.JaxRuntimeError):
+    # JAX raises Gloo's errors, which are those of the connections, also as ValueError.
+    if isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error):
         reason = str(error).strip().splitlines()[0][:200]
         print(
             f"{program}: error: computing together with the other processes failed, as it does "

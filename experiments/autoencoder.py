@@ -12,6 +12,9 @@ The decoder's transposed convolutions are the adjoints of the encoder's convolut
 share its kernels. Prints errors on the test images beside those of a classical method in the same
 run: principal component analysis (PCA) with a code of the same size, or the best of three noise
 filters. Saves figures: reconstructions, and of the variational one samples and its codes.
+
+The table and `autoencoder.json` come before all that training does not need: where a rival or a
+figure can't be had, a line says so.
 """
 
 from dataclasses import dataclass
@@ -26,6 +29,7 @@ from flax import nnx
 
 from . import processes, rivals, runs
 from ._command_line import require, run
+from ._notes import attempt, note
 from .autoencoders import (
     NOISES,
     Autoencoder,
@@ -37,7 +41,7 @@ from .autoencoders import (
 )
 from .data import Dataset, Split
 from .options import TrainingOptions, as_json
-from .records import Entry, write_json
+from .records import Entry, write_figure, write_json
 from .steps import to_unit_interval
 
 
@@ -89,18 +93,48 @@ def main(config: Config) -> dict[str, Any]:
     metrics = {"config": as_json(config), "histories": histories}
     if folder is None:  # another process's part
         return metrics
-    if processes.is_joined():  # it is a part, and what follows is of all images
-        dataset = runs.load(config)
-    shown = one_of_each_class(dataset.test)
-    rival = rival_of(config, dataset, shown)
-    metrics |= rival.metrics
-    if config.kind == "variational":
-        metrics["importance_weighted_nats"] = {
-            name: evaluate_bound(model, dataset.test, config) for name, model in models.items()
-        }
-    print(table(metrics, rival.rows))
-    save(metrics, models, shown, rival, dataset, folder)
+    print(table(metrics))
+    save_metrics(metrics, folder)
+    with attempt("compare and draw"):
+        if processes.is_joined():  # it is a part, and what follows is of all images
+            dataset = runs.load(config)
+        compare(metrics, models, dataset, config, folder)
     return metrics
+
+
+def compare(metrics, models, dataset: Dataset, config: Config, folder: Path) -> None:
+    """What follows training: a rival, a tighter bound, figures; each adds to table and metrics."""
+    shown = one_of_each_class(dataset.test)
+    rival = rivals.Rival(shown.images / 255)
+    with attempt("measure " + ("noise filters" if config.kind == "denoising" else "PCA")):
+        seconds = sum(
+            e["seconds"] for of_seeds in metrics["histories"].values() for e in of_seeds[0]
+        )
+        rival = rival_of(config, dataset, shown, seconds)
+    add(metrics, rival.metrics, rival.rows, folder)
+    if config.kind == "variational":
+        for name, model in models.items():
+            with attempt(f"evaluate the importance-weighted bound of {name}"):
+                nats = evaluate_bound(model, dataset.test, config)
+                bounds = metrics.get("importance_weighted_nats", {}) | {name: nats}
+                row = f"{name}, IW-{config.draws}", str(config.code_size), nats
+                add(metrics, {"importance_weighted_nats": bounds}, [row], folder)
+    save_figures(config.kind, models, shown, rival, dataset, folder)
+
+
+def add(metrics, more, rows, folder: Path) -> None:
+    """Complete the table and the metrics by what another method reaches."""
+    metrics.update(more)
+    digits = _measure(metrics["config"]["kind"])[2]
+    for method, code, error in rows:
+        print(_row(method, code, "", f"{error:.{digits}f}"))
+    if more:
+        save_metrics(metrics, folder)
+
+
+def save_metrics(metrics, folder: Path) -> None:
+    with attempt(f"write {folder / 'autoencoder.json'}"):
+        write_json(folder / "autoencoder.json", metrics)
 
 
 def check(config: Config) -> None:
@@ -129,13 +163,13 @@ def score_of(config: Config):
     return score
 
 
-def rival_of(config: Config, dataset: Dataset, shown: Split) -> rivals.Rival:
-    """What the kind of autoencoder is compared with."""
+def rival_of(config: Config, dataset: Dataset, shown: Split, seconds: float) -> rivals.Rival:
+    """What the kind of autoencoder is compared with; it may take as long as training did."""
     if config.kind == "denoising":
         corrupt = partial(NOISES[config.noise], level=config.noise_level)
-        return rivals.filters(dataset, shown, corrupt)
+        return rivals.filters(dataset, shown, corrupt, seconds=seconds)
     if config.kind == "plain":
-        return rivals.pca(dataset, shown, config.code_size)
+        return rivals.pca(dataset, shown, config.code_size, seconds=seconds)
     return rivals.Rival(shown.images / 255)
 
 
@@ -182,8 +216,10 @@ def evaluate_bound(model, split: Split, config: Config) -> float:
         ).sum()
 
     key, total = jax.random.key(config.seed), 0.0
-    for start in range(0, split.size, 500):
-        images = jnp.asarray(split.images[start : start + 500])
+    # As many pixels at once as 500 images of 28×28 have.
+    batch = max(1, min(500, 500 * 28 * 28 // split.images[0].size))
+    for start in range(0, split.size, batch):
+        images = jnp.asarray(split.images[start : start + batch])
         total += float(bound(model, images, jax.random.fold_in(key, start)))
     return total / split.size
 
@@ -198,82 +234,90 @@ def one_of_each_class(split: Split) -> Split:
 # ---- what is printed and saved ---------------------------------------------------------------
 
 
-def table(metrics, rivals_rows) -> str:
-    """Test error of each method."""
-    variational = metrics["config"]["kind"] == "variational"
-    measure, title = ("nats", "Nats per image") if variational else ("mse", "MSE per pixel")
-    digits, code_size = (2 if variational else 5), metrics["config"]["code_size"]
-    lines = [f"{'Method':<12} | {'Code':>4} | {'Epoch':>5} | {title:>18} | {'Time':>9}"]
-
-    def add(method, code, epoch, values, seconds=""):
-        shown = f"{np.mean(values):.{digits}f}"
-        if len(values) > 1:
-            shown += f" ± {np.std(values, ddof=1):.{digits}f}"
-        lines.append(f"{method:<12} | {code:>4} | {epoch:>5} | {shown:>18} | {seconds:>9}".rstrip())
-
+def table(metrics) -> str:
+    """Test error after the first and the last epoch, and the time of an epoch."""
+    measure, title, digits = _measure(metrics["config"]["kind"])
+    lines = [_row("Method", "Code", "Epoch", title, "Time")]
     for name, of_seeds in metrics["histories"].items():
         seconds = np.median([entry["seconds"] for run in of_seeds for entry in run])
         for index in dict.fromkeys((0, len(of_seeds[0]) - 1)):
             values = [run[index][f"test_{measure}"] for run in of_seeds]
-            add(name, code_size, of_seeds[0][index]["epoch"], values, f"{seconds:.2f} s")
-        if variational:
-            bound = metrics["importance_weighted_nats"][name]
-            add(f"{name}, IW-{metrics['config']['draws']}", code_size, len(of_seeds[0]), [bound])
-    for name, code, error in rivals_rows:
-        add(name, code, "", [error])
+            shown = f"{np.mean(values):.{digits}f}"
+            if len(values) > 1:
+                shown += f" ± {np.std(values, ddof=1):.{digits}f}"
+            code_size, epoch = metrics["config"]["code_size"], of_seeds[0][index]["epoch"]
+            lines.append(_row(name, code_size, epoch, shown, f"{seconds:.2f} s"))
     return "\n".join(lines)
 
 
-def save(
-    metrics, models, shown: Split, rival: rivals.Rival, dataset: Dataset, folder: Path
+def _measure(kind) -> tuple[str, str, int]:
+    """What a kind is measured by: the metric, the heading of its column, digits."""
+    return ("nats", "Nats per image", 2) if kind == "variational" else ("mse", "MSE per pixel", 5)
+
+
+def _row(method, code, epoch, error, seconds="") -> str:
+    return f"{method:<12} | {code:>4} | {epoch:>5} | {error:>18} | {seconds:>9}".rstrip()
+
+
+def save_figures(
+    kind, models, shown: Split, rival: rivals.Rival, dataset: Dataset, folder: Path
 ) -> None:
     from . import figures  # matplotlib is slow to import
 
-    clean, kind = shown.images / 255, metrics["config"]["kind"]
-    write_json(folder / "autoencoder.json", metrics)
-    columns = {"noisy": rival.inputs} if kind == "denoising" else {}
+    if said := figures.channels_drawn(shown.images.shape[-1]):
+        note(f"figures show {said}")
+
+    def draw(name, of_what):
+        with attempt(f"draw {folder / name}"):
+            write_figure(folder / name, of_what())
+
+    def reconstructed():
+        columns = {"noisy": rival.inputs} if kind == "denoising" else {}
+        for name, model in models.items():
+            columns[name] = np.asarray(reconstruct(model, jnp.asarray(rival.inputs, jnp.float32)))
+        return figures.reconstructions(shown.images / 255, columns | dict(rival.columns))
+
+    draw("autoencoder.png", reconstructed)
     for name, model in models.items():
-        columns[name] = np.asarray(reconstruct(model, jnp.asarray(rival.inputs, jnp.float32)))
-    drawn = figures.reconstructions(clean, columns | rival.columns)
-    drawn.savefig(folder / "autoencoder.png", dpi=150)
-    for name, model in models.items():
-        figures.filters(np.asarray(model.encode.layers[0].kernel[...])).savefig(
-            folder / f"filters-{name}.png", dpi=150
-        )
+        kernel = model.encode.layers[0].kernel
+        draw(f"filters-{name}.png", lambda kernel=kernel: figures.filters(np.asarray(kernel[...])))
         if kind == "variational":
-            _save_codes(model, shown, dataset, folder, name)
+            for figure, of_what in _figures_of_codes(model, shown, dataset).items():
+                draw(f"{figure}-{name}.png", of_what)
 
 
-def _save_codes(model, shown, dataset, folder: Path, name):
+def _figures_of_codes(model, shown: Split, dataset: Dataset):
+    """Of a variational autoencoder, by their names, functions that draw them."""
     from . import figures
 
     size = model.code_size
     decode = jax.jit(lambda z: jax.nn.sigmoid(model.decode(z)))
-    z = jax.random.normal(jax.random.key(0), (64, size))
-    figures.grid(np.asarray(decode(z)), columns=8).savefig(folder / f"samples-{name}.png", dpi=150)
 
-    images = to_unit_interval(jnp.asarray(shown.images))
-    ends, _ = posterior(model, images)
-    between = jnp.linspace(0, 1, 9)[:, None, None]
-    line = (1 - between) * ends + between * jnp.roll(ends, -1, axis=0)  # (9, n, code)
-    pictures = decode(line.swapaxes(0, 1).reshape(-1, size))
-    figures.grid(np.asarray(pictures), columns=9).savefig(
-        folder / f"interpolation-{name}.png", dpi=150
-    )
+    def samples():
+        z = jax.random.normal(jax.random.key(0), (64, size))
+        return figures.grid(np.asarray(decode(z)), columns=8)
 
-    few = slice(0, 2_000)
-    codes, _ = jax.jit(partial(posterior, model))(
-        to_unit_interval(jnp.asarray(dataset.test.images[few]))
-    )
-    figures.latent_map(
-        np.asarray(codes), np.asarray(dataset.test.labels[few]), dataset.class_names
-    ).savefig(folder / f"codes-{name}.png", dpi=150)
-    if size == 2:
+    def interpolation():
+        ends, _ = posterior(model, to_unit_interval(jnp.asarray(shown.images)))
+        between = jnp.linspace(0, 1, 9)[:, None, None]
+        line = (1 - between) * ends + between * jnp.roll(ends, -1, axis=0)  # (9, n, code)
+        pictures = decode(line.swapaxes(0, 1).reshape(-1, size))
+        return figures.grid(np.asarray(pictures), columns=9)
+
+    def codes():
+        few = slice(0, 2_000)
+        images = to_unit_interval(jnp.asarray(dataset.test.images[few]))
+        found, _ = jax.jit(partial(posterior, model))(images)
+        labels = np.asarray(dataset.test.labels[few])
+        return figures.latent_map(np.asarray(found), labels, dataset.class_names)
+
+    def plane():
         side = jnp.linspace(-2.5, 2.5, 15)
         places = jnp.stack(jnp.meshgrid(side, -side), axis=-1).reshape(-1, 2)
-        figures.grid(np.asarray(decode(places)), columns=15).savefig(
-            folder / f"latent-plane-{name}.png", dpi=150
-        )
+        return figures.grid(np.asarray(decode(places)), columns=15)
+
+    found = {"samples": samples, "interpolation": interpolation, "codes": codes}
+    return found | ({"latent-plane": plane} if size == 2 else {})
 
 
 @nnx.jit

@@ -68,6 +68,8 @@ class Autoencoder(nnx.Module):
         pooled = {"activation": "tanh", "window_shape": (2, 2)}
         first = nn.ConvBlock(c, 32, (5, 5), **pooled, **options)
         second = nn.ConvBlock(32, 32, (5, 5), **pooled, **options)
+        # Of images that are all black or white, half a step of a pixel away from that.
+        brightness = min(max(brightness, 1 / 510), 1 - 1 / 510)
         odds = math.log(brightness / (1 - brightness))
         to_brightness = nnx.initializers.constant(odds if variational else brightness)
         if tied:

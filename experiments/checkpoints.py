@@ -1,8 +1,6 @@
 """Checkpoints of a run, written by Orbax: the newest few and the best, each whole or not at all."""
 
-import errno
 import logging
-import os
 import shutil
 import sys
 import zlib
@@ -14,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._notes import first_line, note, reason, settle
 from ._user_error import UserError
 
 
@@ -38,6 +37,7 @@ class Checkpoints:
         # Orbax warns of checkpoints without a metric, as ours between two epochs are, and of what
         # it shall only read. Of what fails, it prints whole stacks, where a note says it in a line.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
+        _pass_over_late_callbacks()
         self.folder = folder.absolute()
         self._ocp, self._read_only = ocp, read_only
         common = {
@@ -61,7 +61,7 @@ class Checkpoints:
             **common,
         )
         for cut_short in sorted(self.folder.glob("*.orbax-checkpoint-tmp*")):
-            _note(f"{cut_short.name} in {folder} was not written to its end and is not used")
+            note(f"{cut_short.name} in {folder} was not written to its end and is not used")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._manager = ocp.CheckpointManager(self.folder, options=options)
@@ -89,11 +89,13 @@ class Checkpoints:
             )
             self._manager.wait_until_finished()
         except Exception as error:  # a full disk, in many kinds of Orbax's and TensorStore's
-            _note(f"checkpoint {step} could not be saved in {self.folder}: {_reason(error)}")
+            why = f"checkpoint {step} could not be saved in {self.folder}: {reason(error)}"
+            settle(f"save in {self.folder}", why)
             for remains in self.folder.glob(f"{step}.orbax-checkpoint-tmp*"):
                 shutil.rmtree(remains, ignore_errors=True)
             self._manager.reload()
             return False
+        settle(f"save in {self.folder}")
         return True
 
     def restore(self, like: Any, step: int | None = None) -> tuple[Any, dict[str, Any]] | None:
@@ -179,13 +181,29 @@ class Checkpoints:
 
     def _put_aside(self, step, error):
         if self._read_only:
-            _note(f"checkpoint {step} in {self.folder} is damaged ({_first_line(error)}): not used")
+            note(f"checkpoint {step} in {self.folder} is damaged ({first_line(error)}): not used")
             return
-        _note(f"checkpoint {step} in {self.folder} is damaged ({_first_line(error)}): put aside")
+        note(f"checkpoint {step} in {self.folder} is damaged ({first_line(error)}): put aside")
         aside = self.folder / f"damaged-{step}"
         shutil.rmtree(aside, ignore_errors=True)
         (self.folder / str(step)).rename(aside)
         self._manager.reload()
+
+
+def _pass_over_late_callbacks():
+    """Print no stacks of TensorStore's: where one of its reads or writes has failed, the others end
+    after Orbax has closed the event loop that they report to.
+    """
+    before = sys.unraisablehook
+    if hasattr(before, "passes_over_late_callbacks"):
+        return
+
+    def hook(unraisable):
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    hook.passes_over_late_callbacks = True
+    sys.unraisablehook = hook
 
 
 def _loss(metrics):
@@ -225,17 +243,3 @@ def _raw(leaf):
 
 def _checksum(array) -> int:
     return zlib.crc32(np.ascontiguousarray(array).tobytes())
-
-
-def _reason(error):
-    """What the operating system said, wherever in the text it stands."""
-    said = (os.strerror(number) for number in errno.errorcode)
-    return next((reason for reason in said if reason in str(error)), _first_line(error))
-
-
-def _first_line(error):
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-
-
-def _note(text):
-    print(f"note: {text}", file=sys.stderr)

@@ -29,11 +29,12 @@ from jaxconv import relu, softmax_cross_entropy
 
 from . import baseline, runs
 from ._command_line import run
+from ._notes import attempt
 from ._user_error import UserError
 from .augmentation import AUGMENTATIONS
 from .data import Dataset
 from .options import TrainingOptions, as_json
-from .records import Entry, write_json
+from .records import Entry, write_figure, write_json
 from .steps import at_least_float32
 
 
@@ -245,14 +246,16 @@ def finding(histories) -> str:
 
 
 def save(metrics, folder: Path) -> None:
-    from .figures import learning_curves  # matplotlib is slow to import
-
-    write_json(folder / "classifier.json", metrics)
+    with attempt(f"write {folder / 'classifier.json'}"):
+        write_json(folder / "classifier.json", metrics)
     curves = {
         name: [[1 - entry["test_accuracy"] for entry in run] for run in of_seeds]
         for name, of_seeds in metrics["histories"].items()
     }
-    learning_curves(curves, "test error").savefig(folder / "classifier.png", dpi=150)
+    with attempt(f"draw {folder / 'classifier.png'}"):
+        from .figures import learning_curves  # matplotlib is slow to import
+
+        write_figure(folder / "classifier.png", learning_curves(curves, "test error"))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import tyro
 
 from ._command_line import make_output_dir, require, run
 from ._user_error import UserError
-from .records import Entry, read_config, read_metrics, runs_in
+from .records import Entry, read_config, read_metrics, runs_in, write_figure
 
 _SPLITS = ("train_", "validation_", "test_")
 _MEASURES = ("accuracy", "nats", "mse", "loss")  # a run is judged by the first that it has
@@ -207,7 +207,7 @@ def save_figure(runs: Sequence[Run], file: Path) -> None:
             fractions.add(title)
         panels.setdefault(title, {})[each.label] = values
     make_output_dir(file.parent)
-    compared(panels, fractions=sorted(fractions)).savefig(file, dpi=150)
+    write_figure(file, compared(panels, fractions=sorted(fractions)))
     print(f"learning curves: {file}")
 
 

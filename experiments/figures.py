@@ -144,9 +144,9 @@ def latent_map(codes: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> F
     """Codes `(n, size)` in the plane, coloured by class; larger ones by their two main axes."""
     first, second = "code 1", "code 2"
     if codes.shape[1] > 2:
-        from sklearn.decomposition import PCA
-
-        codes = PCA(2).fit_transform(codes)
+        codes = codes - codes.mean(axis=0)
+        _, _, axes = np.linalg.svd(codes, full_matrices=False)
+        codes = codes @ axes[:2].T
         first, second = (f"{which} principal axis of the codes" for which in ("first", "second"))
     if codes.shape[1] == 1:
         codes = np.stack([codes[:, 0], np.zeros(len(codes))], axis=1)
@@ -160,9 +160,22 @@ def latent_map(codes: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> F
     return figure
 
 
+def channels_drawn(channels: int) -> str | None:
+    """What is shown of images that have other channels than grey or red, green, blue."""
+    if channels in (1, 3):
+        return None
+    if channels == 4:
+        return "the first three of 4 channels, as red, green and blue"
+    return f"the mean of the images' {channels} channels, as grey"
+
+
 def _show(axes, image):
     """An image `(h, w, c)` in [0, 1]; grey as ink on paper."""
     image = np.clip(image, 0, 1)
+    if image.shape[-1] == 4:
+        image = image[..., :3]
+    elif image.shape[-1] != 3:
+        image = image.mean(axis=-1, keepdims=True)
     if image.shape[-1] == 1:
         axes.imshow(image[..., 0], cmap="gray_r", vmin=0, vmax=1)
     else:

@@ -70,7 +70,8 @@ def write(forward: Forward, image_shape: Shape, file: Path) -> str:
       What there is now, in a line.
 
     Raises:
-      UserError: The file can't be written, or does not compute what the model does.
+      UserError: The file can't be written, or does not compute what the model does; then there is
+        none.
     """
     (n,) = export.symbolic_shape("n")
     images = jax.ShapeDtypeStruct((n, *image_shape), jnp.uint8)
@@ -80,9 +81,10 @@ def write(forward: Forward, image_shape: Shape, file: Path) -> str:
     some = np.random.default_rng(0).integers(0, 256, (3, *image_shape), np.uint8)
     worst = float(np.abs(again(some) - forward(some)).max())
     if not worst <= forward.rounding():  # true also of NaN
+        file.unlink()
         raise UserError(
             f"{file} differs by {worst:.2g} from the model's answers, where rounding explains "
-            f"{forward.rounding():.2g}: do not use it."
+            f"{forward.rounding():.2g}: it is not kept."
         )
     return (
         f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB; {', '.join(PLATFORMS)}), which agrees "

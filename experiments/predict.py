@@ -11,6 +11,7 @@ most probable classes of each image. An autoencoder writes what it makes of each
 of all. Without `--step`, a run's checkpoint of the lowest validation loss is used.
 """
 
+import io
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from PIL import Image
 from . import data
 from ._command_line import make_output_dir, require, run
 from ._user_error import UserError
+from .records import write_atomically, write_figure
 from .trained import Trained, from_artifact, from_run
 
 _BATCH = 256  # images at once
@@ -115,11 +117,13 @@ def save_images(config: Config, images: np.ndarray, reconstructed: np.ndarray) -
         pixels = np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
         pixels = 255 - pixels if config.invert else pixels
         shown = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-        Image.fromarray(shown).save(written)
+        content = io.BytesIO()
+        Image.fromarray(shown).save(content, format="png")
+        write_atomically(written, content.getvalue())
         print(f"{file} -> {written}")
     few = slice(0, _ROWS)
     figure = reconstructions(images[few] / 255, {"reconstructed": reconstructed[few]})
-    figure.savefig(config.output_dir / "reconstructions.png", dpi=150)
+    write_figure(config.output_dir / "reconstructions.png", figure)
     print(
         f"the first {min(_ROWS, len(images))} side by side: {config.output_dir}/reconstructions.png"
     )

@@ -9,11 +9,14 @@ The first one alone writes: records, checkpoints, tables, figures. Where one die
 with a message within a minute; started again with `--resume`, they go on from its checkpoint.
 """
 
+import contextlib
 import json
 import os
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import jax
@@ -22,12 +25,14 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from ._notes import first_line
 from ._user_error import UserError
 from .data.part import WHOLE, Part
 
 _MEET_SECONDS = 300  # how long they wait for each other in the beginning
 _SILENT_SECONDS = 30  # one that says nothing is dead then; one whose connection breaks, at once
 _LAST_WORDS_SECONDS = 3  # the first process's, in which the others can still give their reason
+_HEARD_SECONDS = 1  # another's, in which what it told the others arrives
 _END_TOGETHER_SECONDS = 24 * 3600  # the first one may draw and evaluate while the others wait
 
 
@@ -97,26 +102,73 @@ def leave(code: int) -> NoReturn:
         sys.exit(code)
     sys.stdout.flush()
     sys.stderr.flush()
-    if is_first():  # with it ends the place where they meet, and they do before they can say why
-        time.sleep(_LAST_WORDS_SECONDS)
+    # With the first ends the place where they meet, and they do before they can say why.
+    time.sleep(_LAST_WORDS_SECONDS if is_first() else _HEARD_SECONDS)
     os._exit(code)
 
 
 # ---- what they tell each other ---------------------------------------------------------------
 
 
+# Before anything else is exchanged, each says whether it can go on: where one can't, the others
+# learn why in place of what they wait for.
+
+
+class OtherFailed(UserError):
+    """Another process could not do its part."""
+
+
+@contextmanager
+def ending_together() -> Iterator[None]:
+    """What one process may fail at alone, such as reading its part: then none goes on.
+
+    Raises:
+      OtherFailed: Another process failed; the message is its reason.
+    """
+    if jax.process_count() == 1:
+        yield
+        return
+    try:
+        yield
+    except (OtherFailed, jax.errors.JaxRuntimeError):  # the latter: there may be nobody to tell
+        raise
+    except Exception as error:
+        said = first_line(error) if isinstance(error, UserError) else repr(error)[:200]
+        with contextlib.suppress(Exception):
+            _exchange({"failure": said})
+        raise
+    from_all(None)
+
+
 def from_all(value: Any) -> list[Any]:
-    """A value of each process that JSON can hold, in their order."""
+    """A value of each process that JSON can hold, in their order.
+
+    Raises:
+      OtherFailed: One of them has failed in what was to end together.
+    """
     if jax.process_count() == 1:
         return [value]
-    line = np.frombuffer(json.dumps(value).encode() + b"\n", np.uint8)
-    return [json.loads(line) for line in concatenated(line).tobytes().splitlines()]
+    messages = _exchange({"value": value})
+    for index, message in enumerate(messages):
+        if "failure" in message:
+            raise OtherFailed(f"process {index} failed, and all end with it: {message['failure']}")
+    return [message["value"] for message in messages]
+
+
+def _exchange(message: dict[str, Any]) -> list[dict[str, Any]]:
+    line = np.frombuffer(json.dumps(message).encode() + b"\n", np.uint8)
+    return [json.loads(line) for line in _concatenated(line).tobytes().splitlines()]
 
 
 def concatenated(rows: np.ndarray) -> np.ndarray:
     """The rows of all processes, in their order; their number may differ."""
     if jax.process_count() == 1:
         return rows
+    from_all(None)
+    return _concatenated(rows)
+
+
+def _concatenated(rows: np.ndarray) -> np.ndarray:
     counts = multihost_utils.process_allgather(np.int32(len(rows)))
     padded = np.zeros((counts.max(), *rows.shape[1:]), rows.dtype)
     padded[: len(rows)] = rows
@@ -128,6 +180,7 @@ def arrays_from_first(arrays: Any) -> Any:
     """The first process's arrays, for each of them; all have a pytree of this structure."""
     if jax.process_count() == 1:
         return arrays
+    from_all(None)
     return multihost_utils.broadcast_one_to_all(jax.tree.map(np.asarray, arrays))
 
 

@@ -6,6 +6,7 @@ events.out.tfevents.*    the same for TensorBoard: tensorboard --logdir FOLDER
 checkpoints/             see checkpoints.py
 """
 
+import contextlib
 import csv
 import importlib.metadata
 import io
@@ -13,12 +14,14 @@ import json
 import os
 import platform
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from ._notes import attempt
 from ._user_error import UserError
 
 Entry = dict[str, float]  # the metrics of an epoch
@@ -26,6 +29,9 @@ Entry = dict[str, float]  # the metrics of an epoch
 
 class Records:
     """The files of one run, brought up to date after each epoch.
+
+    A file that can't be written is a note, and is tried again after the next epoch: training goes
+    on, and the metrics of all epochs are in memory and in the checkpoints.
 
     Args:
       folder: The run's.
@@ -37,7 +43,7 @@ class Records:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "config.json", config | {"environment": environment()})
         self._events: Any = None
-        self._written = 0
+        self._written = 0  # epochs that are in the file of events
 
     def write(self, histories: Sequence[Sequence[Entry]]) -> None:
         """Write the metrics of all epochs so far; `histories` has a list of entries a seed."""
@@ -48,29 +54,45 @@ class Records:
         writer = csv.DictWriter(text, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-        write_atomically(self.folder / "metrics.csv", text.getvalue())
-        self._write_events(histories)
+        with attempt(f"write {self.folder / 'metrics.csv'}"):
+            write_atomically(self.folder / "metrics.csv", text.getvalue())
+        with attempt(f"write TensorBoard's events in {self.folder}"):
+            try:
+                self._write_events(histories)
+            except OSError:
+                self.close()  # it may end in half an event: next time, all are written anew
+                raise
 
     def _write_events(self, histories):
-        from tensorboardX import SummaryWriter
+        # Not SummaryWriter, whose thread dies of a full disk with a stack of its own.
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.record_writer import RecordWriter
+        from tensorboardX.summary import scalar
 
-        epochs = len(histories[0])
+        def write(**content):
+            self._events.write(Event(wall_time=time.time(), **content).SerializeToString())
+
         if self._events is None:
+            self._written = 0
             for old in self.folder.glob("events.out.tfevents.*"):
                 old.unlink()  # of the same run before it was continued: what counts is written anew
-            self._events = SummaryWriter(str(self.folder))
+            name = f"events.out.tfevents.{int(time.time())}.{platform.node()}"
+            self._events = RecordWriter(str(self.folder / name))
+            write(file_version="brain.Event:2")
         for seed, entries in enumerate(histories):
             for entry in entries[self._written :]:
                 for name, value in entry.items():
                     label = name if len(histories) == 1 else f"{name}/seed_{seed}"
-                    self._events.add_scalar(label, value, int(entry["epoch"]))
+                    write(step=int(entry["epoch"]), summary=scalar(label, value))
         self._events.flush()
-        self._written = epochs
+        self._written = len(histories[0])
 
     def close(self) -> None:
-        """Close what TensorBoard reads."""
+        """Close what TensorBoard reads; all is written already."""
         if self._events is not None:
-            self._events.close()
+            with contextlib.suppress(OSError):
+                self._events.close()
+            self._events = None
 
 
 def environment() -> dict[str, str]:
@@ -98,15 +120,33 @@ def write_atomically(file: Path, content: str | bytes) -> None:
     Raises:
       UserError: It can't be written.
     """
+    beside = None
     try:
         with tempfile.NamedTemporaryFile(
             dir=file.parent, prefix=f".{file.name}.", delete=False
-        ) as beside:
-            beside.write(content.encode() if isinstance(content, str) else content)
-        os.chmod(beside.name, 0o644)
-        os.replace(beside.name, file)
+        ) as opened:
+            beside = Path(opened.name)
+            opened.write(content.encode() if isinstance(content, str) else content)
+        beside.chmod(0o644)
+        beside.replace(file)
     except OSError as error:
+        if beside is not None:  # it takes room that the next attempt needs
+            beside.unlink(missing_ok=True)
         raise UserError(f"cannot write {file}: {error.strerror}.") from error
+
+
+def write_figure(file: Path, figure: Any) -> None:
+    """Write a figure of matplotlib, whole or not at all, in the format that the name ends in.
+
+    Raises:
+      UserError: It can't be written, or there is no such format.
+    """
+    kind, known = file.suffix.lower().removeprefix(".") or "png", figure.canvas
+    if kind not in known.get_supported_filetypes():
+        raise UserError(f"cannot draw {file}: .{kind} is no format of figures; .png is one.")
+    content = io.BytesIO()
+    figure.savefig(content, format=kind, dpi=150)
+    write_atomically(file, content.getvalue())
 
 
 def runs_in(folder: Path) -> list[Path]:

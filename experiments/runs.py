@@ -4,7 +4,6 @@ A run ends after its last epoch, or when the validation loss has stopped falling
 interrupted (Ctrl-C, SIGTERM), or when a step is not finite. It can be continued to the same bits.
 """
 
-import contextlib
 import signal
 import sys
 import time
@@ -19,6 +18,7 @@ import numpy as np
 from flax import nnx
 
 from . import _malloc, data, forward, nonfinite, processes
+from ._notes import attempt, note
 from ._progress import progress
 from ._user_error import Interrupted, UserError
 from .checkpoints import Checkpoints, as_dict, from_dict
@@ -42,10 +42,14 @@ def prepare(options: TrainingOptions) -> tuple[Path | None, Dataset]:
     """
     if options.coordinator is not None:
         processes.join(options.coordinator, options.num_processes or 1, options.process_id or 0)
-    folder = options.folder() if processes.is_first() else None
     if options.malloc_tuning:
         _malloc.keep_freed_memory()
-    return folder, load(options, processes.part())
+    with processes.ending_together():
+        folder = options.folder() if processes.is_first() else None
+        dataset = load(options, processes.part())
+    if processes.is_first():
+        note(f"{options.dataset}: {dataset.describe()}")
+    return folder, dataset
 
 
 def load(options: TrainingOptions, part: Part = WHOLE) -> Dataset:
@@ -124,7 +128,12 @@ def run(
       UserError: A step was not finite; what there was before it is saved.
       Interrupted: After Ctrl-C or SIGTERM, and after saving.
     """
-    return _Run(name, trainer, dataset, options, folder, answer).to_its_end()
+    with processes.ending_together():
+        started = _Run(name, trainer, dataset, options, folder, answer)
+    try:
+        return started.to_its_end()
+    finally:
+        started.close()
 
 
 class _Run:
@@ -162,10 +171,13 @@ class _Run:
                 report(self._summary())
                 self._save_if_due()
         self._save()
+        with attempt(f"export {self.name}"):
+            self._export()
+        return self.histories
+
+    def close(self):
         if self.records is not None:
             self.records.close()
-        self._export()
-        return self.histories
 
     def _config(self):
         return {
@@ -185,12 +197,20 @@ class _Run:
         of_seed = f" (seed {self.options.seed})" if self.num_seeds > 1 else ""
         print(f"{self.name}{of_seed}: {said}", file=sys.stderr)
 
+    @contextmanager
     def _traced(self):
         """A trace of one epoch, the second where there is one: the first one warms up."""
         traced = min(1, self.options.epochs - 1)
-        if self.options.profile and self.folder is not None and len(self.histories[0]) == traced:
-            return jax.profiler.trace(str(self.folder / "trace"), create_perfetto_trace=True)
-        return contextlib.nullcontext()
+        if not self.options.profile or self.folder is None or len(self.histories[0]) != traced:
+            yield
+            return
+        folder = self.folder / "trace"
+        jax.profiler.start_trace(str(folder), create_perfetto_trace=True)
+        try:
+            yield
+        finally:
+            with attempt(f"write a trace in {folder}"):
+                jax.profiler.stop_trace()
 
     def _rest_of_epoch(self, asked_to_stop):
         trainer, steps = self.trainer, 1

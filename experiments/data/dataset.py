@@ -10,6 +10,8 @@ from .._user_error import UserError
 PARTS = ("train", "validation", "test")
 DIGITS = tuple("0123456789")
 
+_NAMED = 10  # classes that are named, and the last one
+_DARK = 64  # as bright as 14 bits are in a file of 16
 _HELD_OUT = 0.15  # of each class, for validation and as much again for testing
 
 
@@ -54,6 +56,25 @@ class Dataset(NamedTuple):
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    def describe(self) -> str:
+        """What was understood: images, their shape and channels, the classes and their sizes."""
+        sizes = [f"{split.size:,}" for split in self.splits]
+        h, w, c = self.image_shape
+        channels = "1 channel" if c == 1 else f"{c} channels"
+        said = f"{', '.join(sizes)} images ({', '.join(PARTS)}) of {h}×{w} pixels, {channels}"
+        if c > 4:  # volumes may be meant
+            said += f" (the last axis of {h}×{w}×{c})"
+        labels = np.concatenate([split.labels for split in self.splits])
+        counts = np.bincount(labels, minlength=self.num_classes)
+        named = [f"{name} {count:,}" for name, count in zip(self.class_names, counts, strict=True)]
+        if len(named) > 2 * _NAMED:
+            named[_NAMED:-1] = ["…"]
+        said += f"; {self.num_classes} classes: {', '.join(named)}"
+        brightest = int(self.train.images.max(initial=0))
+        if brightest < _DARK and len(self.train.images) == self.train.size:
+            said += f"; no training pixel is above {brightest} of 255"
+        return said
 
     def map_splits(self, function: Callable[[Split], Split]) -> "Dataset":
         """The dataset with `function` applied to each split, such as to move it to a device."""

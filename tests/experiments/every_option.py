@@ -75,7 +75,7 @@ PREDICT = (
 )
 COMPARE = (
     "runs/c0 runs/c1 runs/a0",
-    "runs/c0/standard runs/c1 --metric test_loss --output compared/losses.png",
+    "runs/c0/modified runs/c1 --metric test_loss --output compared/losses.png",
 )
 PROGRAMS = {
     "classifier": CLASSIFIER,

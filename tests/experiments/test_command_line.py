@@ -33,7 +33,8 @@ MISTAKES = [
 def error_line(capfd) -> str:
     captured = capfd.readouterr()
     assert captured.out == ""
-    (line,) = captured.err.splitlines()
+    *understood, line = captured.err.splitlines()  # what the images are, where that was no mistake
+    assert all(said.startswith("note: digits: ") for said in understood)
     return line
 
 

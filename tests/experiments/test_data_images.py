@@ -86,21 +86,23 @@ def png_of_16_bits(values, kind, *, more=b""):
     )
 
 
-def tiff_of_16_bits(values, order):
-    """A TIFF of red, green and blue of 16 bits, uncompressed, of a byte order: "<" or ">"."""
+def tiff_of_16_bits(values, order, compression):
+    """A TIFF of red, green and blue of 16 bits, of a byte order, "<" or ">": 1 is uncompressed."""
     height, width, channels = values.shape
     content = values.astype(f"{order}u2").tobytes()
+    content = content if compression == 1 else zlib.compress(content)
     bits = struct.pack(f"{order}3H", 16, 16, 16)
     at = 8 + 2 + 12 * 9 + 4
     tags = [
-        *((256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, at), (259, 3, 1, 1), (262, 3, 1, 2)),
+        *((256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, at), (262, 3, 1, 2)),
+        (259, 3, 1, compression),
         *((273, 4, 1, at + 6), (277, 3, 1, channels), (278, 4, 1, height)),
         (279, 4, 1, len(content)),
     ]
     fields = b"".join(
         struct.pack(f"{order}HHI", tag, kind, count)
         + struct.pack(f"{order}HH" if kind == 3 and count == 1 else f"{order}I", *value)
-        for tag, kind, count, number in tags
+        for tag, kind, count, number in sorted(tags)
         for value in [(number, 0) if kind == 3 and count == 1 else (number,)]
     )
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
@@ -114,9 +116,10 @@ VALUES[1, 1, 0] = 65_535
 OPACITY = VALUES[..., 3:] / 65_535
 
 
+@pytest.mark.parametrize("compression", [1, 8])
 @pytest.mark.parametrize("order", "<>")
-def test_16_bits_of_colours_in_tiff_are_rounded(order, tmp_path):
-    (tmp_path / "a.tif").write_bytes(tiff_of_16_bits(VALUES[..., :3], order))
+def test_16_bits_of_colours_in_tiff_are_rounded(order, compression, tmp_path):
+    (tmp_path / "a.tif").write_bytes(tiff_of_16_bits(VALUES[..., :3], order, compression))
     (pixels,) = data.read_images([tmp_path / "a.tif"])
     np.testing.assert_array_equal(pixels, np.rint(VALUES[..., :3] / 257))
 

@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import data, processes
 from experiments._user_error import UserError
@@ -118,6 +119,39 @@ def together(tmp_path):
     for process in started:
         process.kill()
         process.communicate()
+
+
+def test_where_one_cannot_read_its_part_all_say_so(tmp_path, together):
+    """The second process has a damaged file among its images, or the first one no folder."""
+    for label in "ab":
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for number in range(8):
+            image = Image.fromarray(np.full((16, 16), 10 * number, np.uint8))
+            image.save(tmp_path / "images" / label / f"{number}.png")
+    source = f"folder:{tmp_path / 'images'}"
+    of_second = data.folder._deal(
+        data.folder._list_splits(tmp_path / "images"), ("a", "b"), tmp_path / "images"
+    )["train"][0][-1]
+    of_second.path.write_bytes(b"damaged")
+    (tmp_path / "file").touch()
+    cache = ("--cache-dir", str(tmp_path / "cache"))
+    damaged = f"{of_second.path} is no image that can be read."
+    no_folder = f"cannot write to --output-dir {tmp_path}/file/run: Not a directory."
+    for folder, failing, reason in (
+        (tmp_path / "run", 1, damaged),
+        (tmp_path / "file" / "run", 0, no_folder),
+    ):
+        dataset = ("--dataset", source) if failing == 1 else ()
+        group = together(folder, 2, *dataset, *cache)
+        said = [process.communicate(timeout=120)[0] for process in group]
+        errors = [
+            [line for line in text.splitlines() if not line.startswith(("note: ", "[Gloo]"))]
+            for text in said
+        ]
+        expected = [f"process {failing} failed, and all end with it: {reason}"] * 2
+        expected[failing] = reason
+        assert errors == [[f"experiments.classifier: error: {line}"] for line in expected]
+        assert [process.returncode for process in group] == [2, 2]
 
 
 def without_seconds(folder):
