@@ -2,15 +2,22 @@
 
     python -m experiments.verifier
     python -m experiments.verifier --seeds 1 --cases "*tie*" --modes all
+    python -m experiments.verifier --sensitivity --seeds 2
 
 The cases are those of experiments/verifier/wrong.py and correct.py. Each seed draws other
-arguments, and other directions for ours; every verifier gets the same ones.
+arguments, and other directions for ours; every verifier gets the same arguments and is asked for
+the same order. A verifier that raises anything but its verdict has crashed: it has neither found a
+wrong gradient nor called a right one wrong.
+
+With `--sensitivity` ours alone is asked, again and again, with one constant of
+jaxconv/verify/_constants.py four times as large or a quarter as large as it is.
 """
 
 import fnmatch
 import json
-import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,13 +27,20 @@ from .._progress import progress
 
 @dataclass(frozen=True)
 class Config:
-    """Ask every verifier about every case."""
+    """Count the wrong gradients that verifiers find, and the right ones that they call wrong.
 
-    seeds: int = 20  # other arguments and directions each time
+    All verifiers get the same arguments and are asked for the same order of derivative.
+    """
+
+    seeds: int = 20  # how often each gradient is checked, with other arguments each time
     cases: tuple[str, ...] = ("*",)  # names or shell patterns, see verifier/wrong.py, correct.py
-    verifiers: tuple[str, ...] = ("*",)  # names or shell patterns of verifiers; those installed
-    modes: Literal["quick", "all"] = "quick"  # of ours: without those that are compiled as a whole
-    output_dir: Path = Path("results")  # for verifier.json
+    verifiers: tuple[str, ...] = ("*",)  # names or shell patterns, of those that are installed
+    # what jaxconv.verify checks; quick leaves out what compiles the function as a whole
+    modes: Literal["quick", "all"] = "quick"
+    # instead: ask jaxconv.verify alone, with each of its constants times 4 and divided by 4
+    sensitivity: bool = False
+    constants: tuple[str, ...] = ("*",)  # which constants, names or shell patterns
+    output_dir: Path = Path("results")  # for verifier.json or verifier_sensitivity.json
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -35,77 +49,112 @@ def main(config: Config) -> dict[str, Any]:
     Raises:
       UserError: An option can't be followed.
     """
-    from . import correct, peers, wrong
+    from . import correct, peers, sensitivity, wrong
 
     require(config.seeds >= 1, f"--seeds must be at least 1, got {config.seeds}.")
-    asked = {
-        name: verifier
-        for name, verifier in peers.available().items()
-        if any(fnmatch.fnmatch(name, pattern) for pattern in config.verifiers)
-    }
+    available = peers.available()
+    asked = {name: available[name] for name in _matching(available, config.verifiers)}
     require(bool(asked), f"--verifiers {' '.join(config.verifiers)} fits none.")
     chosen = [
         (case, is_right)
         for cases, is_right in ((wrong.WRONG, False), (correct.CORRECT, True))
         for case in cases
-        if any(fnmatch.fnmatch(case.name, pattern) for pattern in config.cases)
+        if _matching([case.name], config.cases)
     ]
     require(bool(chosen), f"--cases {' '.join(config.cases)} fits no case.")
+    constants = _matching(sensitivity.constants(), config.constants)
+    require(bool(constants), f"--constants {' '.join(config.constants)} fits none.")
     make_output_dir(config.output_dir)
+    if config.sensitivity:
+        record = sensitivity.measure(chosen, range(config.seeds), constants, config.modes)
+        return _write(record, config.output_dir / "verifier_sensitivity.json")
     answers = []
     with progress("verifiers", len(chosen)) as report:
         for case, is_right in chosen:
             for seed in range(config.seeds):
-                said = {name: ask(v, case, seed, config.modes) for name, v in asked.items()}
-                answers.append({"case": case.name, "family": case.family, "seed": seed,
-                                "is_right": is_right, "said": said})  # fmt: skip
+                said = {
+                    name: peers.ask(verifier, case, seed, config.modes)._asdict()
+                    for name, verifier in asked.items()
+                }
+                answers.append({"case": case.name, "family": case.family, "order": case.order,
+                                "seed": seed, "is_right": is_right, "said": said})  # fmt: skip
             report(f"{case.family}: {case.name}")
-    record = {"seeds": config.seeds, "modes": config.modes, "answers": answers}
-    text = json.dumps(record, indent=1)
-    (config.output_dir / "verifier.json").write_text(text + "\n", encoding="utf-8")
-    _print(answers, list(asked))
+    record = {"seeds": config.seeds, "modes": config.modes, "versions": _versions(),
+              "answers": answers}  # fmt: skip
+    _write(record, config.output_dir / "verifier.json")
+    _print(answers, asked)
     return record
 
 
-def ask(verifier, case, seed: int, modes: str) -> bool:
-    """Whether a verifier calls the gradient of a case right, on arguments drawn with a seed."""
-    import jax
+def _matching(names: Iterable[str], patterns: tuple[str, ...]) -> list[str]:
+    return [n for n in names if any(fnmatch.fnmatch(n, pattern) for pattern in patterns)]
 
-    from . import peers
-    from .cases import Draw
 
-    options: dict[str, Any] = {"seed": seed, **case.options}
-    if modes == "quick":
-        options = {"modes": (*peers.QUICK, "second_order")} | options
-        if case.family != "second order":
-            options["order"] = 1
-    with jax.enable_x64(case.dtype == "float64"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's, of float32
-        f, args = case.make(Draw(seed, case.dtype))
-        return verifier(f, args, options)
+def _write(record, path):
+    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return record
+
+
+def _versions():
+    """Of what was asked, as far as it is installed."""
+    found = {}
+    for name in ("jax", "chex", "torch"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def tally(answers: list[dict[str, Any]], name: str) -> dict[str, dict[str, int]]:
+    """How often a verifier has given each verdict, of wrong gradients and of right ones."""
+    from .peers import CRASHES, PASSES, WRONG
+
+    said = {
+        kind: [a["said"][name]["verdict"] for a in answers if a["is_right"] == (kind == "right")]
+        for kind in ("wrong", "right")
+    }
+    verdicts = (WRONG, PASSES, CRASHES)
+    return {kind: {verdict: said[kind].count(verdict) for verdict in verdicts} for kind in said}
 
 
 def _print(answers, names):
     from .._tables import print_table, table
+    from .peers import CRASHES, PASSES, WRONG
 
-    found = table("verifier", "wrong gradients found", "right gradients called wrong")
+    shown = table("verifier", "wrong gradients: found", "missed", "crashes",
+                  "right gradients: passed", "called wrong", "crashes")  # fmt: skip
     for name in names:
-        counts = []
-        for is_right in (False, True):
-            asked = [a for a in answers if a["is_right"] == is_right]
-            rejected = [a for a in asked if not a["said"][name]]
-            cases = {(a["family"], a["case"]) for a in asked}
-            counts.append(f"{len(rejected)} of {len(asked)} ({len(cases)} cases)")
-        found.add_row(name, *counts)
-    print_table(found)
+        counts = tally(answers, name)
+        row = []
+        for kind, verdicts in (
+            ("wrong", (WRONG, PASSES, CRASHES)),
+            ("right", (PASSES, WRONG, CRASHES)),
+        ):
+            first, *rest = (counts[kind][verdict] for verdict in verdicts)
+            row += [f"{first} of {sum(counts[kind].values())}", *map(str, rest)]
+        shown.add_row(name, *row)
+    print_table(shown)
     for name in names:
-        mistakes: dict[str, int] = {}
-        for a in answers:
-            if a["said"][name] != a["is_right"]:
-                key = f"{'false alarm' if a['is_right'] else 'missed'}: {a['family']}, {a['case']}"
-                mistakes[key] = mistakes.get(key, 0) + 1
-        for key, count in mistakes.items():
-            print(f"{name} {key} ({count} seeds)")
+        for mistake, count in _mistakes(answers, name).items():
+            print(f"{name} {mistake} ({count} seeds)")
+
+
+def _mistakes(answers, name):
+    """What a verifier has missed, has called wrong though it is right, and has crashed at."""
+    from .peers import CRASHES, PASSES, WRONG
+
+    counts: dict[str, int] = {}
+    for a in answers:
+        verdict = a["said"][name]["verdict"]
+        if verdict == (PASSES if a["is_right"] else WRONG):
+            continue
+        kind = {PASSES: "missed", WRONG: "false alarm", CRASHES: "crashed"}[verdict]
+        key = f"{kind}: {a['family']}, {a['case']}"
+        if verdict == CRASHES:
+            key += f": {a['said'][name]['error']}"
+        counts[key] = counts.get(key, 0) + 1
+    return counts
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ class Case:
       dtype: Of the arguments; float64 where nothing is said.
       diagnosis: Words of the diagnosis that explains it, if a known slip does.
       modes: The modes of ours in which the error shows.
-      options: For `check_gradients`.
+      order: 2 where the first derivative is right and the second is in question, 1 elsewhere.
+      hints: Options of `check_gradients` that say more of the function than its values do.
     """
 
     name: str
@@ -41,15 +42,16 @@ class Case:
     dtype: str = "float64"
     diagnosis: str = ""
     modes: tuple[str, ...] = ("reverse",)
-    options: dict[str, Any] = field(default_factory=dict)
+    order: int = 1
+    hints: dict[str, Any] = field(default_factory=dict)
 
 
-def with_rule(wrap, modes, family, f, names, name, rule, diagnosis="", dtype="float64"):
+def with_rule(wrap, modes, order, family, f, names, name, rule, diagnosis="", dtype="float64"):
     """A case of a function with a rule of its own, over normal arguments.
 
     Args:
       wrap: `functions.with_vjp` or `with_jvp`, which give `f` the rule.
-      modes, family, name, diagnosis, dtype: Of the case.
+      modes, order, family, name, diagnosis, dtype: Of the case.
       f: The function.
       names: Of its arguments, see `SHAPES`.
       rule: What `wrap` takes.
@@ -59,17 +61,17 @@ def with_rule(wrap, modes, family, f, names, name, rule, diagnosis="", dtype="fl
         drawn = draw(*names)
         return wrap(f, rule), drawn if isinstance(drawn, tuple) else (drawn,)
 
-    return Case(name, family, make, dtype, diagnosis, modes)
+    return Case(name, family, make, dtype, diagnosis, modes, order, functions.hints(f))
 
 
-def with_vjp(*what: Any, modes: tuple[str, ...] = ("reverse",)) -> Case:
+def with_vjp(*what: Any, modes: tuple[str, ...] = ("reverse",), order: int = 1) -> Case:
     """A case with a reverse rule of its own: `with_vjp(family, f, names, name, rule, ...)`."""
-    return with_rule(functions.with_vjp, modes, *what)
+    return with_rule(functions.with_vjp, modes, order, *what)
 
 
-def with_jvp(*what: Any, modes: tuple[str, ...] = ("forward",)) -> Case:
+def with_jvp(*what: Any, modes: tuple[str, ...] = ("forward",), order: int = 1) -> Case:
     """A case with a forward rule of its own, as `with_vjp`."""
-    return with_rule(functions.with_jvp, modes, *what)
+    return with_rule(functions.with_jvp, modes, order, *what)
 
 
 class Draw:

@@ -14,12 +14,12 @@ from . import functions as F
 from .cases import Case
 
 
-def _case(family, name, f, *names, dtype="float64", scale=1.0, **options):
+def _case(family, name, f, *names, dtype="float64", scale=1.0, order=1, hints=None):
     def make(draw):
         drawn = draw(*names, scale=scale)
         return f, drawn if isinstance(drawn, tuple) else (drawn,)
 
-    return Case(name, family, make, dtype, options=options)
+    return Case(name, family, make, dtype, order=order, hints=hints or F.hints(f))
 
 
 def _true_vjp(f):
@@ -32,7 +32,7 @@ def _true_jvp(f):
 
 XK = ("x", "k")
 CONVOLUTION = [
-    _case("convolution", "lax", F.conv, *XK, linear_in=(0, 1)),
+    _case("convolution", "lax", F.conv, *XK),
     _case("convolution", "strided", F.strided_conv, *XK),
     _case("convolution", "dilated", F.dilated_conv, *XK),
     _case("convolution", "float32", F.conv, *XK, dtype="float32"),
@@ -46,7 +46,11 @@ CONVOLUTION = [
     _case("convolution", "a right custom_vjp, bfloat16", _true_vjp(F.conv), *XK, dtype="bfloat16"),
     _case("convolution", "a right custom_jvp", _true_jvp(F.conv), *XK),
     _case(
-        "convolution", "jaxconv", lambda x, k: jaxconv.conv(x, k, 2, "SAME"), *XK, linear_in=(0, 1)
+        "convolution",
+        "jaxconv",
+        lambda x, k: jaxconv.conv(x, k, 2, "SAME"),
+        *XK,
+        hints={"linear_in": (0, 1)},
     ),
     _case("convolution", "jaxconv, float32", lambda x, k: jaxconv.conv(x, k), *XK, dtype="float32"),
     _case("transposed convolution", "lax", F.conv_transpose, *XK),
@@ -75,7 +79,7 @@ def _coarse(draw):
 
 POOLING = [
     _case("pooling", "largest", F.max_pool, "x"),
-    _case("pooling", "mean", F.avg_pool, "x", linear_in=0),
+    _case("pooling", "mean", F.avg_pool, "x"),
     Case("ties", "pooling", _tied),
     Case("ties, jaxconv", "pooling", _tied_ours),
     Case("near ties", "pooling", _nearly_tied),
@@ -270,5 +274,12 @@ OTHERS = [
     _case("smooth", "checkpointed", jax.checkpoint(lambda x: jnp.sin(jnp.sin(x))), "vector"),
 ]
 
-CORRECT = [*CONVOLUTION, *POOLING, *NORMALISATION, *ATTENTION, *LOSSES, *OTHERS]
+SECOND_ORDER = [
+    _case("second order", "a right custom_jvp", _true_jvp(lambda x: x**3), "vector", order=2),
+    _case("second order", "convolution and tanh", lambda *a: jnp.tanh(F.conv(*a)), *XK, order=2),
+    _case("second order", "of a layer", F.layer_norm, *NORM, order=2),
+    _case("second order", "attention, float32", F.attention, *HEADS, dtype="float32", order=2),
+]
+
+CORRECT = [*CONVOLUTION, *POOLING, *NORMALISATION, *ATTENTION, *LOSSES, *OTHERS, *SECOND_ORDER]
 assert len({(case.family, case.name) for case in CORRECT}) == len(CORRECT)

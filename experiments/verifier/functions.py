@@ -140,3 +140,14 @@ def with_jvp(f, rule):
 
 strided_conv = partial(conv, strides=2)
 dilated_conv = partial(conv, dilation=2)
+
+# Positions of the arguments in each of which a function is linear.
+LINEAR_IN = {
+    **dict.fromkeys((conv, strided_conv, dilated_conv, conv_transpose), (0, 1)),
+    avg_pool: (0,),
+}
+
+
+def hints(f):
+    """What `check_gradients` can be told of a function: that it is linear, and in what."""
+    return {"linear_in": LINEAR_IN[f]} if f in LINEAR_IN else {}

@@ -1,12 +1,17 @@
-"""What others say of a gradient, each as it comes: its own tolerances and step sizes.
+"""What verifiers say of a gradient, each as it comes: its own tolerances and step sizes.
 
-Each verifier is a function of a `Case`'s function and arguments that returns whether it calls the
-gradient right. Functions with a `custom_vjp` have no forward mode; where a verifier asks for it by
-default and so refuses, it is asked for reverse mode alone.
+All are given the same function and the same arguments and are asked for the same order. Those that
+take functions of floating-point arrays alone are given the function of these, flat.
+
+The peers of JAX check forward and reverse mode, which is their default. Functions with a
+`custom_vjp` have no forward mode: a peer that refuses them for it is asked for reverse mode alone.
 """
 
+import functools
+import warnings
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,69 +19,149 @@ import numpy as np
 
 from jaxconv import verify
 
-Verifier = Callable[[Callable[..., Any], tuple, dict[str, Any]], bool]
+from .cases import Case, Draw
+
+PASSES, WRONG, CRASHES = "passes", "says wrong", "crashes"
+
+
+class Answer(NamedTuple):
+    """A verdict: `PASSES`, `WRONG` or, where a verifier raises anything else, `CRASHES`."""
+
+    verdict: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about a function.
+
+    Attributes:
+      order: Of the derivatives to check, the same for every verifier.
+      seed: Of what ours draws.
+      modes: Of ours.
+      hints: Which only `ours_with_hints` is given.
+    """
+
+    order: int = 1
+    seed: int = 0
+    modes: str | tuple[str, ...] = "all"
+    hints: dict[str, Any] = field(default_factory=dict)
+
+
+Verifier = Callable[[Callable[..., Any], tuple, Question], Answer]
 
 # What needs no function to be compiled as a whole, and finds what the rest would find.
 QUICK = (
     *("reverse", "forward", "second_point", "zero_cotangent", "symbolic_zeros", "argnums"),
-    *("cotangent_linearity", "cotangent_dtype", "determinism", "linearize"),
+    *("cotangent_linearity", "cotangent_dtype", "determinism", "linearize", "linear_transpose"),
 )
 
 
-def ours(f: Callable[..., Any], args: tuple, options: dict[str, Any]) -> bool:
-    """`jaxconv.verify.check_gradients`."""
-    return verify.check_gradients(f, args, **options).ok
+def ours(f: Callable[..., Any], args: tuple, question: Question) -> Answer:
+    """`jaxconv.verify.check_gradients`, told nothing of the function."""
+    return _ours(f, args, question)
 
 
-def check_grads(f: Callable[..., Any], args: tuple, options: dict[str, Any]) -> bool:
+def ours_with_hints(f: Callable[..., Any], args: tuple, question: Question) -> Answer:
+    """The same, told in which arguments the function is linear."""
+    return _ours(f, args, question, **question.hints)
+
+
+def _ours(f, args, question, **hints):
+    def check():
+        report = verify.check_gradients(
+            f, args, order=question.order, seed=question.seed, modes=question.modes, **hints
+        )
+        assert report.ok, "; ".join(failure.diagnosis for failure in report.failures)
+
+    return _answer(check, AssertionError)
+
+
+def check_grads(f: Callable[..., Any], args: tuple, question: Question) -> Answer:
     """`jax.test_util.check_grads`."""
     from jax.test_util import check_grads
 
-    f, args = _of_floats(f, args)
-    return _passes(lambda **modes: check_grads(f, args, order=1, **modes))
+    return _in_both_modes(check_grads, f, args, question)
 
 
-def chex(f: Callable[..., Any], args: tuple, options: dict[str, Any]) -> bool:
+def chex(f: Callable[..., Any], args: tuple, question: Question) -> Answer:
     """`chex.assert_numerical_grads`."""
     from chex import assert_numerical_grads
 
+    return _in_both_modes(assert_numerical_grads, f, args, question)
+
+
+def gradcheck(f: Callable[..., Any], args: tuple, question: Question) -> Answer:
+    """`torch.autograd.gradcheck` and, for order 2, `gradgradcheck`, of a call of JAX."""
+    from torch.autograd import gradcheck, gradgradcheck
+    from torch.autograd.gradcheck import GradcheckError
+
     f, args = _of_floats(f, args)
-    return _passes(lambda **modes: assert_numerical_grads(f, args, order=1, **modes))
+    function = _torch_function(f)
 
+    def check():
+        gradcheck(function, tuple(_to_torch(a).requires_grad_() for a in args))
+        if question.order > 1:
+            gradgradcheck(function, tuple(_to_torch(a).requires_grad_() for a in args))
 
-def gradcheck(f: Callable[..., Any], args: tuple, options: dict[str, Any]) -> bool:
-    """`torch.autograd.gradcheck`, of an autograd function that calls JAX forward and backward."""
-    import torch
-
-    f, args = _of_floats(f, args)
-
-    class Function(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, *tensors):
-            ctx.args = tuple(_to_jax(t, a.dtype) for t, a in zip(tensors, args, strict=True))
-            return tuple(_to_torch(y) for y in jax.tree.leaves(f(*ctx.args)))
-
-        @staticmethod
-        def backward(ctx, *cotangents):
-            outputs, pull_back = jax.vjp(lambda *a: tuple(jax.tree.leaves(f(*a))), *ctx.args)
-            pairs = zip(cotangents, outputs, strict=True)
-            bars = pull_back(tuple(_to_jax(c, y.dtype) for c, y in pairs))
-            return tuple(_to_torch(bar) for bar in bars)
-
-    tensors = tuple(_to_torch(a).requires_grad_() for a in args)
-    return _asserts(lambda: torch.autograd.gradcheck(Function.apply, tensors))
+    return _answer(check, GradcheckError)
 
 
 def available() -> dict[str, Verifier]:
     """The verifiers that are installed."""
     import importlib.util
 
-    found = {"jaxconv.verify": ours, "jax.test_util.check_grads": check_grads}
+    found = {
+        "jaxconv.verify": ours,
+        "jaxconv.verify, with hints": ours_with_hints,
+        "jax.test_util.check_grads": check_grads,
+    }
     if importlib.util.find_spec("chex"):
         found["chex.assert_numerical_grads"] = chex
     if importlib.util.find_spec("torch"):
         found["torch.autograd.gradcheck"] = gradcheck
     return found
+
+
+def ask(verifier: Verifier, case: Case, seed: int, modes: str = "all") -> Answer:
+    """What a verifier says of a case, on arguments drawn with a seed.
+
+    Args:
+      verifier: One of `available()`.
+      case: Of experiments/verifier/wrong.py or correct.py.
+      seed: Of the arguments, and of what ours draws.
+      modes: Of ours: `"all"`, or `"quick"` for `QUICK` and second order.
+    """
+    chosen = (*QUICK, "second_order") if modes == "quick" else modes
+    question = Question(case.order, seed, chosen, case.hints)
+    with jax.enable_x64(case.dtype == "float64"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, of float32
+        f, args = case.make(Draw(seed, case.dtype))
+        return verifier(f, args, question)
+
+
+def _answer(check, refusal):
+    """What a check says, which raises a `refusal` for a gradient that it calls wrong."""
+    try:
+        check()
+    except refusal as error:
+        return Answer(WRONG, _first_line(error))
+    except Exception as error:  # whatever a verifier, or what it calls, may raise
+        return Answer(CRASHES, f"{type(error).__name__}: {_first_line(error)}")
+    return Answer(PASSES)
+
+
+def _in_both_modes(check, f, args, question):
+    """In reverse mode alone where JAX says that there is no forward mode."""
+    f, args = _of_floats(f, args)
+    answer = _answer(lambda: check(f, args, order=question.order), AssertionError)
+    if answer.verdict == CRASHES and "forward-mode" in answer.error:
+        return _answer(lambda: check(f, args, order=question.order, modes=["rev"]), AssertionError)
+    return answer
+
+
+def _first_line(error):
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:300]
 
 
 def _of_floats(f, args):
@@ -99,25 +184,42 @@ def _of_floats(f, args):
     return function, tuple(leaves[place] for place in places)
 
 
-def _passes(check):
-    """In both modes, in reverse alone where there is no forward mode."""
-    try:
-        check()
-    except TypeError as error:
-        if "forward-mode" not in str(error):
-            return False
-        return _asserts(lambda: check(modes=["rev"]))
-    except Exception:  # each verifier has its own, and a gradient that makes it crash is refused
-        return False
-    return True
+def _torch_function(f):
+    """A torch function that calls a JAX one, forward, backward and in every higher order."""
+    import torch
+
+    compiled = jax.jit(f)  # called some hundred times
+
+    @functools.cache
+    def gradient(count):
+        """Of so many arguments, and of as many cotangents as follow them."""
+        return _torch_function(lambda *both: _pulled(f, *both[:count])(*both[count:]))
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *tensors):
+            ctx.save_for_backward(*tensors)
+            return tuple(_to_torch(y) for y in jax.tree.leaves(compiled(*map(_to_jax, tensors))))
+
+        @staticmethod
+        def backward(ctx, *cotangents):
+            if torch.is_grad_enabled():  # the gradient is to be differentiated
+                return gradient(len(ctx.saved_tensors))(*ctx.saved_tensors, *cotangents)
+            if not hasattr(ctx, "pulled"):
+                ctx.pulled = jax.jit(_pulled(f, *map(_to_jax, ctx.saved_tensors)))
+            return tuple(map(_to_torch, ctx.pulled(*map(_to_jax, cotangents))))
+
+    return Function.apply
 
 
-def _asserts(check):
-    try:
-        check()
-    except Exception:  # likewise: a verifier that crashes refuses
-        return False
-    return True
+def _pulled(f, *args):
+    """From cotangents of the flat results to those of the arguments."""
+    outputs, pull_back = jax.vjp(lambda *a: tuple(jax.tree.leaves(f(*a))), *args)
+
+    def pulled(*bars):
+        return pull_back(tuple(jnp.asarray(b, y.dtype) for b, y in zip(bars, outputs, strict=True)))
+
+    return pulled
 
 
 def _to_torch(array):
@@ -128,5 +230,6 @@ def _to_torch(array):
     return tensor.bfloat16() if array.dtype == jnp.bfloat16 else tensor
 
 
-def _to_jax(tensor, dtype):
-    return jnp.asarray(tensor.detach().to("cpu").double().numpy(), dtype)
+def _to_jax(tensor):
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return jnp.asarray(tensor.detach().double().numpy(), dtype)

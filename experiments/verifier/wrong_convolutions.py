@@ -197,6 +197,16 @@ FORWARD = [
         "slope held constant",
         _frozen_slope,
         modes=("second_order",),
+        order=2,
+    ),
+    with_vjp(
+        "second order",
+        lambda x: x**3,
+        ("vector",),
+        "slope of the reverse rule held constant",
+        lambda t, a, w: (lax.stop_gradient(3 * a[0] ** 2) * w,),
+        modes=("second_order",),
+        order=2,
     ),
     Case("wrong for symbolic zeros", "forward mode", _zeros_wrong, modes=("symbolic_zeros",)),
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _modes
+from . import _constants, _modes
 from ._derivatives import Derivatives, Draws
 from ._differences import taylor_slope
 from ._evidence import Evidence, call_rule
@@ -229,7 +229,8 @@ def _check_reference(problem, ours, theirs):
         )
     # Two formulas of the same function may differ by the rounding of each, and of their constants.
     unit = max(float(np.finfo(np.float32).eps) if _narrow(problem) else FINE, FINE)
-    bound = 64 * unit * np.maximum(np.abs(ours), np.abs(theirs).max(initial=0.0))
+    size = np.maximum(np.abs(ours), np.abs(theirs).max(initial=0.0))
+    bound = _constants.UNITS_OF_REFERENCE * unit * size
     if not np.all((np.abs(ours - theirs) <= bound) | (ours == theirs)):
         worst = int(np.nanargmax(np.abs(ours - theirs)))
         raise ValueError(

@@ -7,13 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _modes
+from . import _constants, _modes
 from ._problem import Leaf, Problem, split, typed
-from ._rounding import SAMPLES, Measured, Measurement
-from ._truth import Primal
-
-# Of a large function fewer perturbed evaluations are taken; its elements are many.
-FEW_SAMPLES = 3
+from ._rounding import Measured, Measurement
+from ._truth import Primal, is_large
 
 
 class Derivatives:
@@ -36,10 +33,8 @@ class Derivatives:
             f = model.function64
             self._trace("true_reverse", lambda xs, ws: _modes.reverse(f, xs, ws), xs, ws)
             self._trace("true_forward", lambda xs, vs: _modes.forward(f, xs, vs), xs, vs)
-        large = problem.size + problem.output_size > 100_000
-        self._measurement = Measurement(
-            self.traces, primal.coarsest, seed, FEW_SAMPLES if large else SAMPLES
-        )
+        samples = _constants.FEW_SAMPLES if is_large(problem) else _constants.SAMPLES
+        self._measurement = Measurement(self.traces, primal.coarsest, seed, samples)
 
     def _trace(self, name, function, *args):
         try:
@@ -95,14 +90,17 @@ class Draws:
         a, b = (self._cotangent() for _ in range(2))
         self.cotangents = np.stack([a, b, a + b])
         self.directions = np.stack([self.direction() for _ in range(count)])
-        self.second_point = _flat(typed(problem.leaves, point + 0.2 * self.direction()))
+        second_point = point + _constants.SECOND_POINT * self.direction()
+        self.second_point = _flat(typed(problem.leaves, second_point))
         self.xs = problem.point
         self.ws = [typed(problem.outputs, w) for w in self.cotangents]
         self.vs = [typed(problem.leaves, v) for v in self.directions]
 
     def _cotangent(self):
         size = self.problem.output_size
-        return self._rng.integers(8, 41, size) * self._rng.choice([-1.0, 1.0], size) / 16
+        least, most = _constants.SMALLEST_COTANGENT, _constants.LARGEST_COTANGENT
+        sixteenths = self._rng.integers(least, most, size, endpoint=True)
+        return sixteenths * self._rng.choice([-1.0, 1.0], size) / 16
 
     def direction(self) -> np.ndarray:
         """A random direction of the size of the point, of numbers that the dtypes have."""

@@ -2,15 +2,13 @@
 
 import numpy as np
 
+from . import _constants
 from ._evidence import Evidence
 from ._findings import Finding
 from ._kinks import Kinks, misfit
 from ._operations import unit
 from ._places import batch_size
 from ._slips import slips
-
-# As close as a formula's value in float64 comes to that of another formula.
-CLOSE = 1e-8
 
 
 def diagnose(finding: Finding, evidence: Evidence, ties: Kinks | None) -> tuple[str, str]:
@@ -31,7 +29,9 @@ def diagnose(finding: Finding, evidence: Evidence, ties: Kinks | None) -> tuple[
     if evidence.truth.reverse is None:
         return "unlike the function", finding.note
     exact = finding.mode in ("reverse", "forward") and not finding.note
-    close = CLOSE if exact else max(CLOSE, 32 * unit(finding.leaf.dtype))
+    close = _constants.CLOSE
+    if not exact:
+        close = max(close, _constants.CLOSE_UNITS * unit(finding.leaf.dtype))
     found = _by_a_factor(reported, true, close, finding, evidence)
     if found:
         return found
@@ -115,7 +115,7 @@ def _some_by_a_factor(finding, close):
     error = _relative(wrong, factor * true)
     if len(wrong) == 1:  # for which there always is a factor
         return "a single element is off", f"it is {factor:.6g} times the true one"
-    if error > max(close, 1e-6):
+    if error > max(close, _constants.CLOSE_IN_SOME):
         return None
     said = f"they equal {factor:.6g} times the true ones, relative error {error:.0e}"
     return f"a constant factor of {factor:.6g} in some elements", said
@@ -125,7 +125,7 @@ def _ignored(finding, evidence):
     rows, _ = evidence.rows("reverse")
     a, b = (row[finding.leaf.elements] for row in rows[:2])
     error = _relative(a, b)
-    if error > CLOSE or not np.linalg.norm(a):
+    if error > _constants.CLOSE or not np.linalg.norm(a):
         return None
     said = f"the reported gradient is the same for two cotangents, relative difference {error:.0e}"
     return "cotangent ignored", said

@@ -19,10 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FACTOR = 4.0
-STEPS = tuple(2.0**-3 / FACTOR**j for j in range(11))
-# A large function is evaluated less often; the widest steps are what it can do without.
-FEW_STEPS = STEPS[3:9]
+from . import _constants
 
 # Numbers whose slopes are computed at once.
 _BLOCK = 1 << 14
@@ -56,11 +53,23 @@ class Slopes:
     steps: tuple[float, ...]
 
 
+def all_steps() -> tuple[float, ...]:
+    """The steps, the widest first."""
+    first, factor = _constants.FIRST_STEP, _constants.STEP_FACTOR
+    return tuple(first / factor**j for j in range(_constants.STEP_COUNT))
+
+
+def few_steps() -> tuple[float, ...]:
+    """Those for a large function; the widest are what it can do without."""
+    skipped = _constants.SKIPPED_OF_LARGE
+    return all_steps()[skipped : skipped + _constants.STEP_COUNT_OF_LARGE]
+
+
 def slopes(
     function: Callable[[np.ndarray], np.ndarray],
     point: np.ndarray,
     direction: np.ndarray,
-    steps: tuple[float, ...] = STEPS,
+    steps: tuple[float, ...],
 ) -> Slopes:
     """Slopes of `function` at `point` along `direction`, in float64."""
     start = function(point)
@@ -89,12 +98,14 @@ def slopes_of(
 def _slopes_of_block(start, ahead, behind, steps, typical):
     t = np.asarray(steps)[:, None]
     with np.errstate(invalid="ignore", over="ignore"):
-        noise = 4 * _EPS * (np.abs(ahead) + np.abs(behind) + _size(start, ahead, t, typical)) / t
-        central, error = _extrapolated((ahead - behind) / (2 * t), FACTOR**2, noise)
-        right, error_right = _extrapolated((ahead - start) / t, FACTOR, noise)
-        left, error_left = _extrapolated((start - behind) / t, FACTOR, noise)
+        sizes = np.abs(ahead) + np.abs(behind) + _size(start, ahead, t, typical)
+        noise = _constants.UNITS_OF_VALUES * _EPS * sizes / t
+        factor = _constants.STEP_FACTOR
+        central, error = _extrapolated((ahead - behind) / (2 * t), factor**2, noise)
+        right, error_right = _extrapolated((ahead - start) / t, factor, noise)
+        left, error_left = _extrapolated((start - behind) / t, factor, noise)
         side_error = error_right + error_left
-        is_kink = np.abs(right - left) > 4 * side_error
+        is_kink = np.abs(right - left) > _constants.KINK * side_error
     return central, error, left, right, side_error, is_kink
 
 
@@ -102,10 +113,10 @@ def _size(start, ahead, t, typical):
     """Of the terms that an element is the sum of, to tell its rounding by.
 
     They are not known: where they cancel, its own size says nothing. It is taken to be the typical
-    one, as far as this is no more than a thousand times what the element moves by.
+    one, as far as this is no more than CANCELLATION times what the element moves by.
     """
     moved = (np.abs(ahead - start) / t).max(axis=0)
-    return np.maximum(np.abs(start), np.minimum(typical, 1000 * moved))
+    return np.maximum(np.abs(start), np.minimum(typical, _constants.CANCELLATION * moved))
 
 
 def _extrapolated(quotients, factor, noise):
@@ -116,7 +127,8 @@ def _extrapolated(quotients, factor, noise):
     # steps disagree by: that is rounding, which grows as steps fall.
     rounding = gaps[1:].copy()
     for coarse in range(len(rounding) - 2, -1, -1):
-        np.fmax(rounding[coarse], rounding[coarse + 1] / FACTOR, out=rounding[coarse])
+        finer_one = rounding[coarse + 1] / _constants.STEP_FACTOR
+        np.fmax(rounding[coarse], finer_one, out=rounding[coarse])
     errors = np.maximum(rounding, gaps[:-1]) + noise[2:-1]
     errors = np.where(np.isfinite(errors), errors, np.inf)
     best = errors.argmin(axis=0)[None]
@@ -129,9 +141,9 @@ def taylor_slope(remainders: np.ndarray, noise: np.ndarray) -> float | None:
 
     2 for a right gradient, 1 for a wrong one.
     """
-    seen = remainders > 64 * noise
+    seen = remainders > _constants.SEEN_REMAINDER * noise
     pairs = seen[1:] & seen[:-1]
     if not pairs.any():
         return None
-    ratios = np.log(remainders[:-1][pairs] / remainders[1:][pairs]) / np.log(FACTOR)
+    ratios = np.log(remainders[:-1][pairs] / remainders[1:][pairs]) / np.log(_constants.STEP_FACTOR)
     return float(np.median(ratios))

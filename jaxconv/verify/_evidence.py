@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from . import _constants
 from ._derivatives import Derivatives, Draws
 from ._problem import Leaf, Problem, join, typed
-from ._rounding import MARGIN, Measured
+from ._rounding import Measured
 from ._truth import Primal, Truth
 
 
@@ -88,7 +89,7 @@ class Evidence:
         """How far rounding moves the gradients in the dtypes of the function."""
         value, rounding = self.own("reverse", point, more)
         last = np.stack([last_rounding(self.problem.leaves, row) for row in value])
-        return MARGIN * rounding + last
+        return _constants.MARGIN * rounding + last
 
     def reverse_at(self, point: np.ndarray, w: np.ndarray) -> np.ndarray | None:
         """The true gradient at another point or for another cotangent; None if it isn't known."""

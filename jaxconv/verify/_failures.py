@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from . import _constants
 from ._diagnosis import diagnose
 from ._evidence import Evidence
 from ._findings import Finding, Findings
 from ._places import where
 from ._problem import split
 from ._report import Element, Failure, Gradient
-from ._rounding import MARGIN
 
 # The worst elements that a failure lists.
 WORST = 5
@@ -62,7 +62,7 @@ def gradients(evidence: Evidence) -> dict[str, Gradient]:
         return {}
     rows, rounding = evidence.rows("reverse")
     assert truth.reverse_error is not None
-    arrays = truth.reverse[0], rows[0], MARGIN * rounding[0] + truth.reverse_error[0]
+    arrays = truth.reverse[0], rows[0], _constants.MARGIN * rounding[0] + truth.reverse_error[0]
     true, reported, bound = (split(leaves, a) for a in arrays)
     return {
         leaf.name: Gradient(*found)

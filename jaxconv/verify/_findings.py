@@ -9,10 +9,6 @@ import numpy as np
 from ._problem import Leaf, Problem, first_line
 from ._report import Failure, Mode, Subgradient
 
-# Perturbed evaluations before a rule is called wrong for the rounding of its own dtype alone: near
-# a tie the choice may fall either way, which eight evaluations can miss.
-SECOND_LOOK = 64
-
 
 @dataclass(frozen=True)
 class Finding:

@@ -4,15 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import _kinks
+from . import _constants, _kinks
 from ._differences import slopes
 from ._evidence import Evidence
-from ._findings import SECOND_LOOK, Finding, Findings, beyond, differing
-from ._operations import FINE
+from ._findings import Finding, Findings, beyond, differing
 from ._report import Mode, Subgradient
-from ._rounding import MARGIN
+from ._rounding import of_comparison
 from ._search import worst_by_halves
-from ._truth import ERRORS, dot_gap, step_sizes
+from ._truth import dot_gap, step_sizes
 
 # Elements that are NaN or infinite, of which so many are named.
 NAMED = 5
@@ -74,7 +73,7 @@ class FirstOrder:
                 continue
             assert self.truth.reverse_error is not None
             true, error = self.truth.reverse[:, here], self.truth.reverse_error[:, here]
-            bound = MARGIN * rounding[:, here] + error + 4 * FINE * np.abs(true)
+            bound = _constants.MARGIN * rounding[:, here] + error + of_comparison(true)
             self._compare(leaf, rows[:, here], true, bound)
         if len(self.findings.wrong) == before and self.evidence.called.rows is not None:
             self._as_it_is(rows)
@@ -124,7 +123,7 @@ class FirstOrder:
         for row, formula in enumerate(rows):
             wrong = beyond(called[row], formula, bound[row])
             if wrong.any():
-                bound = self.evidence.own_bound(self.primal.point, SECOND_LOOK)
+                bound = self.evidence.own_bound(self.primal.point, _constants.SECOND_LOOK)
                 wrong = beyond(called[row], formula, bound[row])
             for leaf in self.problem.leaves:
                 here = leaf.elements
@@ -142,10 +141,8 @@ class FirstOrder:
             alone = np.zeros_like(v)
             alone[leaf.elements] = v[leaf.elements]
             line = slopes(self.primal, self.primal.point, alone, steps)
-            gap, bound = dot_gap(
-                line.central[None], ERRORS * line.error[None], rows, MARGIN * rounding,
-                cotangents, alone[None],
-            )  # fmt: skip
+            error, margin = _constants.ERRORS * line.error[None], _constants.MARGIN * rounding
+            gap, bound = dot_gap(line.central[None], error, rows, margin, cotangents, alone[None])
             bad = np.abs(gap[:, 0]) > bound[:, 0]
             if bad.any():
                 row = int(bad.argmax())
@@ -180,9 +177,9 @@ class FirstOrder:
             here = leaf.elements
             for row, line in enumerate(self.truth.slopes):
                 true, error = self.truth.forward[row][here], self.truth.forward_error[row][here]
-                bound = MARGIN * rounding[row][here] + error + 4 * FINE * np.abs(true)
+                bound = _constants.MARGIN * rounding[row][here] + error + of_comparison(true)
                 reported = rows[row][here]
-                slack = bound + ERRORS * line.side_error[here]
+                slack = bound + _constants.ERRORS * line.side_error[here]
                 low = np.minimum(line.left, line.right)[here] - slack
                 high = np.maximum(line.left, line.right)[here] + slack
                 between = line.is_kink[here] & (low <= reported) & (reported <= high)
@@ -197,10 +194,8 @@ class FirstOrder:
         cotangents, directions = self.draws.cotangents, self.draws.directions
         forward, forward_rounding = self.evidence.rows("forward")
         reverse, reverse_rounding = self.evidence.rows("reverse")
-        gap, bound = dot_gap(
-            forward, MARGIN * forward_rounding, reverse, MARGIN * reverse_rounding,
-            cotangents, directions,
-        )  # fmt: skip
+        margins = _constants.MARGIN * forward_rounding, _constants.MARGIN * reverse_rounding
+        gap, bound = dot_gap(forward, margins[0], reverse, margins[1], cotangents, directions)
         sums = np.abs(cotangents) @ np.abs(forward).T
         worst = float(np.max(np.abs(gap) / np.maximum(sums, np.finfo(float).tiny), initial=0.0))
         said = f"<w, J v> and <Jᵀ w, v> differ by {worst:.1e} of their size"
@@ -214,7 +209,8 @@ class FirstOrder:
     def _linearity(self):
         rows, rounding = self.evidence.rows("reverse")
         a, b, both = rows
-        bound = MARGIN * rounding.sum(axis=0) + 4 * FINE * (np.abs(a) + np.abs(b))
+        last = of_comparison(np.abs(a) + np.abs(b))
+        bound = _constants.MARGIN * rounding.sum(axis=0) + last
         off = differing(self.problem.leaves, "cotangent_linearity", a + b, both, bound)
         self.findings.complain(
             "cotangent_linearity",
@@ -231,9 +227,10 @@ class FirstOrder:
                 expected = self.evidence.derivatives.true_reverse(point, self.draws.cotangents)
             assert len(expected) == size
             found: list[Finding] = []
-            for more in (0, SECOND_LOOK):
+            for more in (0, _constants.SECOND_LOOK):
                 # Twice: the truth is rounded, too.
-                bound = 2 * self.evidence.own_bound(point, more)[0] + 4 * FINE * np.abs(expected)
+                own = self.evidence.own_bound(point, more)[0]
+                bound = _constants.TWO_ROUNDINGS * own + of_comparison(expected)
                 values = self.evidence.called.elsewhere
                 assert values is not None
                 found = differing(self.problem.leaves, "second_point", values, expected, bound)

@@ -4,12 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import _constants
 from ._differences import slopes
 from ._problem import Leaf
-from ._truth import BATCH, ERRORS, Primal, coordinate_slopes, scales, step_sizes
-
-# Elements tested one by one; of more, so many are drawn.
-ELEMENTS = 512
+from ._truth import BATCH, Primal, coordinate_slopes, coordinate_steps, scales
 
 
 @dataclass(frozen=True)
@@ -55,10 +53,11 @@ def look(
     """
     elements = leaf.start + elements
     reported = gradient[elements]
-    steps = step_sizes(primal)[2:]
+    steps = coordinate_steps(primal)
     tried = np.arange(len(elements))
-    if len(tried) > ELEMENTS:
-        tried = np.sort(np.random.default_rng([seed, 2]).choice(tried, ELEMENTS, replace=False))
+    most = _constants.KINK_ELEMENTS
+    if len(tried) > most:
+        tried = np.sort(np.random.default_rng([seed, 2]).choice(tried, most, replace=False))
     low, high, slack = (np.full(len(elements), np.nan) for _ in range(3))
     width = len(steps) * (primal.problem.size + primal.problem.output_size)
     chunk = max(1, BATCH // width)
@@ -67,7 +66,7 @@ def look(
         found = coordinate_slopes(primal, elements[here], steps)
         low[here], high[here], slack[here] = _between(w, found)
     with np.errstate(invalid="ignore"):
-        is_kink = high - low > 2 * slack
+        is_kink = high - low > _constants.KINK_OF_GRADIENT * slack
         is_subgradient = is_kink & (low - slack <= reported) & (reported <= high + slack)
     if is_subgradient[tried].all():  # of those that were drawn, and so of the rest
         rest = np.isnan(low)
@@ -89,13 +88,13 @@ def _between(w, found):
     """The least and largest slope of `<w, f>`, each result on whichever side of its kink."""
     sides = found.left * w, found.right * w
     low, high = np.minimum(*sides).sum(axis=-1), np.maximum(*sides).sum(axis=-1)
-    return low, high, ERRORS * (np.abs(w) * found.side_error).sum(axis=-1)
+    return low, high, _constants.ERRORS * (np.abs(w) * found.side_error).sum(axis=-1)
 
 
 def _together(primal, elements, gradient, w):
     direction = np.zeros_like(primal.point)
     scale = scales(primal.problem.leaves, primal.point)[elements].max()
     direction[elements] = scale
-    found = slopes(primal, primal.point, direction, step_sizes(primal)[2:])
+    found = slopes(primal, primal.point, direction, coordinate_steps(primal))
     low, high, slack = _between(w, found)
     return float(gradient[elements].sum() * scale), float(low - slack), float(high + slack)

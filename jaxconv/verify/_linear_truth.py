@@ -8,14 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from . import _constants
 from ._derivatives import Draws
 from ._operations import FINE
 from ._problem import DOOR, Leaf
 from ._truth import BATCH, Primal, Truth
-
-# Coordinates of a linear argument tried one by one, and numbers that this makes.
-COORDINATES = 1 << 14
-NUMBERS = 1 << 25
 
 
 def with_linear_rows(primal: Primal, truth: Truth, linear: Sequence[Leaf], draws: Draws) -> Truth:
@@ -30,7 +27,8 @@ def with_linear_rows(primal: Primal, truth: Truth, linear: Sequence[Leaf], draws
     small = [
         leaf
         for leaf in linear
-        if leaf.size <= COORDINATES and leaf.size * (problem.output_size + problem.size) <= NUMBERS
+        if leaf.size <= _constants.LINEAR_COORDINATES
+        and leaf.size * (problem.output_size + problem.size) <= _constants.LINEAR_NUMBERS
     ]
     if not small or (truth.reverse is None and len(small) < len(problem.leaves)):
         return truth

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from . import _constants
 from ._interpreter import bind
 
 FINE = float(np.finfo(np.float64).eps)
@@ -29,8 +30,6 @@ EXACT = frozenset({
 _ROUNDED_ONCE = frozenset(
     ["add", "sub", "mul", "div", "sqrt", "add_any", "convert_element_type", "square"]
 )
-# Good to a few units: eps times this many.
-_UNITS_OF_FUNCTIONS = 4
 
 
 def unit(dtype: Any) -> float:
@@ -59,7 +58,7 @@ def error(
         rounded = _is_rounded(name, operands)
         return result, own * rounded, None, tiny * rounded
     if name in _FUNCTIONS:
-        return result, _UNITS_OF_FUNCTIONS * own, None, tiny
+        return result, _constants.UNITS_OF_FUNCTIONS * own, None, tiny
     if name in _SUMS:
         # The first addition of two numbers that are not zero is the first that rounds.
         terms = _on_sums(equation, operands, lambda a: (a != 0) * 1.0, result) - 1

@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import _modes
+from . import _constants, _modes
 from ._evidence import Evidence, last_rounding
-from ._findings import SECOND_LOOK, Findings, differing
+from ._findings import Findings, differing
 from ._problem import Leaf, join
-from ._rounding import MARGIN
 
 
 class OtherModes:
@@ -54,7 +53,7 @@ class OtherModes:
             leaves = [replace(alone, start=0)]
         found = differing(leaves, name, values, *self._expected(name, kind, alone))
         if found and self.evidence.is_narrow:
-            more = self._expected(name, kind, alone, SECOND_LOOK)
+            more = self._expected(name, kind, alone, _constants.SECOND_LOOK)
             found = differing(leaves, name, values, *more)
         self.findings.wrong += found
         self.findings.settle(name, before)
@@ -67,6 +66,7 @@ class OtherModes:
         leaves = self.problem.outputs if kind == "forward" else self.problem.leaves
         rounding = self.evidence.own(kind, self.evidence.primal.point, more)[1][0]
         # Twice, since modes that go argument by argument add up as many terms again.
-        bound = 2 * (MARGIN * rounding + last_rounding(leaves, value))
+        bound = _constants.MARGIN * rounding + last_rounding(leaves, value)
+        bound = _constants.TWO_ROUNDINGS * bound
         here = slice(None) if alone is None else alone.elements
         return value[here], bound[here]

@@ -27,21 +27,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from . import _constants
 from ._interpreter import equations, evaluate, has_loops
 from ._operations import EXACT, FINE, error, is_float, unit
-
-# Evaluations with perturbed operations; the root mean square of so few is low at times, and MARGIN
-# makes that good.
-SAMPLES = 6
-# What differs by more than this many times its rounding is wrong.
-MARGIN = 8.0
 
 # Numbers above which evaluations run beside each other, and how many of them.
 _LARGE, _THREADS = 1 << 17, min(4, os.cpu_count() or 1)
 # What stands for 1 in the random signs.
 _UNIT_SIGN = 64.0
-# Of the largest that rounded constants do over the samples, which try a few of all combinations.
-_CONSTANTS = 1.5
 
 
 @dataclass(frozen=True)
@@ -63,9 +56,7 @@ class Measurement:
       samples: How often to perturb.
     """
 
-    def __init__(
-        self, traces: Mapping[str, Any], coarsest: float, seed: int, samples: int = SAMPLES
-    ):
+    def __init__(self, traces: Mapping[str, Any], coarsest: float, seed: int, samples: int):
         longest = max(
             (
                 v.aval.size
@@ -81,9 +72,9 @@ class Measurement:
 
         self._traces = traces
         # A function may be called with numbers that its derivative has, too: those are exact.
-        known = {key for name in ("value",) if name in traces for key in _constants(traces[name])}
+        known = {key for name in ("value",) if name in traces for key in _literals(traces[name])}
         self._constants = {
-            name: [key for key in _constants(trace) if key not in known]
+            name: [key for key in _literals(trace) if key not in known]
             for name, trace in traces.items()
         }
         self._programs = {name: _program(trace, coarsest) for name, trace in traces.items()}
@@ -107,7 +98,8 @@ class Measurement:
         for name, value in values.items():
             rounding = _root_mean_square([s[name] - value for s in samples])
             if fine and self._constants[name]:
-                rounding = rounding + self._of_constants(name, args[name], value) / MARGIN
+                moved = self._of_constants(name, args[name], value)
+                rounding = rounding + moved / _constants.MARGIN
             found[name] = Measured(value, rounding)
         return found
 
@@ -140,7 +132,7 @@ class Measurement:
                 with np.errstate(invalid="ignore"):
                     gap = np.abs(_flat(evaluate(trace, list(args), None, moved)) - value)
                 most = np.fmax(most, gap)
-        return _CONSTANTS * most
+        return _constants.ROUNDED_CONSTANTS * most
 
     def _draw(self):
         """Random signs, times sizes about 1: two errors of one size would cancel in every other."""
@@ -181,7 +173,7 @@ def _flat(results):
     return np.concatenate([np.zeros(0)] + [np.asarray(r, np.float64).ravel() for r in results])
 
 
-def _constants(trace):
+def _literals(trace):
     """The constants of a program, written in less than float64, that rounding may have moved."""
     found = {}
     for equation in equations(trace):
@@ -210,6 +202,11 @@ def _root_mean_square(deviations):
             squares = squares + np.where(seen, deviation, 0.0) ** 2
             count = count + seen
         return np.where(count > 0, np.sqrt(squares / np.maximum(count, 1)), np.inf)
+
+
+def of_comparison(expected: np.ndarray) -> np.ndarray:
+    """What float64 rounds off the numbers that others are compared with."""
+    return _constants.UNITS_OF_COMPARISON * FINE * np.abs(expected)
 
 
 def coarsest_unit(traced: Any, leaves: Sequence[Any]) -> float:

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from . import _constants
 from ._differences import slopes
 from ._problem import Leaf
-from ._truth import ERRORS, Primal, scales, step_sizes
+from ._truth import Primal, scales, step_sizes
 
 
 def worst_by_halves(
@@ -39,4 +40,4 @@ def worst_by_halves(
     _, line, direction = off(elements)
     size = direction[elements[0]]
     slope, error = w @ line.central / size, np.abs(w) @ line.error / abs(size)
-    return [(int(elements[0] - leaf.start), float(slope), float(ERRORS * error))]
+    return [(int(elements[0] - leaf.start), float(slope), float(_constants.ERRORS * error))]

@@ -3,15 +3,14 @@
 import jax
 import numpy as np
 
-from . import _modes
-from ._derivatives import FEW_SAMPLES
+from . import _constants, _modes
 from ._differences import slopes
 from ._evidence import Evidence
 from ._findings import Findings, differing
 from ._operations import FINE
 from ._problem import Leaf, join, split
-from ._rounding import MARGIN, Measurement
-from ._truth import ERRORS, step_sizes
+from ._rounding import Measurement, of_comparison
+from ._truth import step_sizes
 
 
 def judge_second_order(evidence: Evidence, findings: Findings) -> None:
@@ -25,7 +24,7 @@ def judge_second_order(evidence: Evidence, findings: Findings) -> None:
     if not traces or findings.wrong:
         return
     traces = {"value": primal.traced, **traces}
-    measurement = Measurement(traces, primal.coarsest, evidence.seed, FEW_SAMPLES)
+    measurement = Measurement(traces, primal.coarsest, evidence.seed, _constants.FEW_SAMPLES)
     flat = jax.tree.leaves(point)
     found = measurement({name: flat for name in _modes.SECOND_ORDER if name in traces})
     true, error = _curvature(evidence)
@@ -35,7 +34,8 @@ def judge_second_order(evidence: Evidence, findings: Findings) -> None:
             v = draws.directions[0]
             expected, slack = np.array([true @ v]), np.array([error @ np.abs(v)])
             leaves = [Leaf("v H v", -1, (), np.float64, 0)]
-        bound = 2 * MARGIN * result.rounding + slack + 4 * FINE * np.abs(expected)
+        rounding = _constants.TWO_ROUNDINGS * _constants.MARGIN * result.rounding
+        bound = rounding + slack + of_comparison(expected)
         before = len(findings.wrong)
         findings.wrong += differing(leaves, name, result.value, expected, bound)
         findings.settle(name, before)
@@ -75,5 +75,5 @@ def _curvature(evidence):
 
     line = slopes(gradient, primal.point, v, step_sizes(primal))
     # Where the gradient itself has a kink, any curvature between those of its sides will do.
-    sides = np.abs(line.right - line.left) / 2 + ERRORS * line.side_error
-    return line.central, ERRORS * line.error + np.where(line.is_kink, sides, 0)
+    sides = np.abs(line.right - line.left) / 2 + _constants.ERRORS * line.side_error
+    return line.central, _constants.ERRORS * line.error + np.where(line.is_kink, sides, 0)

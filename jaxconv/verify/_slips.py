@@ -12,16 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from . import _constants
 from ._evidence import Evidence
 from ._interpreter import equations, evaluate
 from ._places import batch_size
 from ._problem import Leaf, split
-
-# A program of no more convolutions and numbers than these has its convolutions tried with other
-# options.
-CONVOLUTIONS = 12
-NUMBERS = 1 << 18
-
 
 # A slip's name, what the gradient then equals, and that gradient.
 Slip = tuple[str, str, np.ndarray]
@@ -157,7 +152,7 @@ def _other_options(evidence, leaf, w):
     """The true gradient's convolutions with strides for dilation, or the padding moved by one."""
     trace = evidence.derivatives.traces.get("true_reverse")
     problem = evidence.problem
-    if trace is None or problem.size + problem.output_size > NUMBERS:
+    if trace is None or problem.size + problem.output_size > _constants.SLIP_NUMBERS:
         return
     found = [e for e in equations(trace) if e.primitive.name == "conv_general_dilated"]
     args = [
@@ -168,7 +163,7 @@ def _other_options(evidence, leaf, w):
             for part in split(problem.outputs, other)
         ),
     ]
-    for chosen in found if len(found) <= CONVOLUTIONS else ():
+    for chosen in found if len(found) <= _constants.SLIP_CONVOLUTIONS else ():
         for slip, what, params in _options(chosen):
             with jax.enable_x64(True):
                 try:

@@ -21,16 +21,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._differences import FEW_STEPS, STEPS, Slopes, slopes, slopes_of
+from . import _constants
+from ._differences import Slopes, all_steps, few_steps, slopes, slopes_of
 from ._interpreter import computations, equations, evaluate, has_loops, straight_equations
 from ._operations import FINE, is_smooth
 from ._problem import Leaf, Problem, split
-from ._rounding import MARGIN, Measured, coarsest_unit
+from ._rounding import Measured, coarsest_unit, of_comparison
 
-# Differences know their error by its order of magnitude.
-ERRORS = 16.0
-# As many coordinates are tried one by one, in one batch as many as make this many numbers.
-COORDINATES = 4096
+# Coordinates are tried in batches of as many as make this many numbers.
 BATCH = 1 << 22
 
 
@@ -160,8 +158,17 @@ def scales(leaves: Sequence[Leaf], point: np.ndarray) -> np.ndarray:
 
 def step_sizes(primal: Primal) -> tuple[float, ...]:
     """The steps for a function of that size."""
-    large = primal.problem.size + primal.problem.output_size > 100_000
-    return FEW_STEPS if large else STEPS
+    return few_steps() if is_large(primal.problem) else all_steps()
+
+
+def is_large(problem: Problem) -> bool:
+    """Whether a function has so many numbers that less is evaluated."""
+    return problem.size + problem.output_size > _constants.LARGE
+
+
+def coordinate_steps(primal: Primal) -> tuple[float, ...]:
+    """The steps along single coordinates, which are many."""
+    return step_sizes(primal)[_constants.SKIPPED_OF_COORDINATES :]
 
 
 def settle(
@@ -191,15 +198,15 @@ def settle(
             return confirmed
         primal._held, primal._values = primal_values
         primal._batched, confirmed = None, moving
-    if primal.problem.size > COORDINATES:
+    if primal.problem.size > _constants.COORDINATES:
         return confirmed
-    steps, rows, row_errors = step_sizes(primal), [], []
+    steps, rows, row_errors = coordinate_steps(primal), [], []
     chunk = max(1, BATCH // (len(steps) * (primal.problem.size + primal.problem.output_size)))
     for first in range(0, primal.problem.size, chunk):
         here = np.arange(first, min(first + chunk, primal.problem.size))
-        columns = coordinate_slopes(primal, here, steps[2:])
+        columns = coordinate_slopes(primal, here, steps)
         rows.append(cotangents @ columns.central.T)
-        row_errors.append(ERRORS * np.abs(cotangents) @ columns.error.T)
+        row_errors.append(_constants.ERRORS * np.abs(cotangents) @ columns.error.T)
     return replace(
         confirmed,
         reverse=np.concatenate(rows, axis=1),
@@ -213,19 +220,19 @@ def _confirmed(primal, autodiff, cotangents, directions, source):
     steps = step_sizes(primal)
     lines = tuple(slopes(primal, primal.point, v, steps) for v in directions)
     by_differences = np.stack([line.central for line in lines])
-    errors = ERRORS * np.stack([line.error for line in lines])
+    errors = _constants.ERRORS * np.stack([line.error for line in lines])
     reverse, forward = autodiff
     if forward is not None and reverse is not None:
         rows = forward.value.reshape(len(directions), -1)
-        rounding = MARGIN * forward.rounding.reshape(rows.shape)
+        rounding = _constants.MARGIN * forward.rounding.reshape(rows.shape)
         agree = [_agrees(*row) for row in zip(rows, rounding, lines, strict=True)]
         back = reverse.value.reshape(len(cotangents), -1)
-        back_rounding = MARGIN * reverse.rounding.reshape(back.shape)
+        back_rounding = _constants.MARGIN * reverse.rounding.reshape(back.shape)
         if all(agree) and is_adjoint(rows, rounding, back, back_rounding, cotangents, directions):
             return Truth(back, back_rounding, rows, rounding, lines, source, True)
     elif reverse is not None:
         back = reverse.value.reshape(len(cotangents), -1)
-        back_rounding = MARGIN * reverse.rounding.reshape(back.shape)
+        back_rounding = _constants.MARGIN * reverse.rounding.reshape(back.shape)
         if is_adjoint(by_differences, errors, back, back_rounding, cotangents, directions):
             return Truth(back, back_rounding, by_differences, errors, lines, source, True)
     return Truth(None, None, by_differences, errors, lines, "differences, random directions", False)
@@ -233,7 +240,7 @@ def _confirmed(primal, autodiff, cotangents, directions, source):
 
 def _agrees(row, rounding, line):
     """Whether autodiff's `J v` is the slope, or between the two slopes of a kink."""
-    slack = ERRORS * line.error + rounding + 4 * FINE * np.abs(row)
+    slack = _constants.ERRORS * line.error + rounding + of_comparison(row)
     low, high = np.minimum(line.left, line.right), np.maximum(line.left, line.right)
     is_slope = np.abs(row - line.central) <= slack
     between = line.is_kink & (low - slack <= row) & (row <= high + slack)

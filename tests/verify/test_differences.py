@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxconv.verify._differences import FEW_STEPS, STEPS, slopes
-from jaxconv.verify._truth import ERRORS
+from jaxconv.verify._constants import ERRORS
+from jaxconv.verify._differences import all_steps, few_steps, slopes
 
 # A function, and its derivative where it has one.
 KINKED = {
@@ -21,7 +21,7 @@ SMOOTH = {
 }
 
 
-@pytest.mark.parametrize("steps", [STEPS, FEW_STEPS], ids=["all steps", "few steps"])
+@pytest.mark.parametrize("steps", [all_steps(), few_steps()], ids=["all steps", "few steps"])
 @pytest.mark.parametrize("name", [*KINKED, *SMOOTH])
 def test_derivative_is_the_slope_or_between_those_of_a_kink(name, steps):
     """However near the kink: at its distance, some step always goes beyond it."""

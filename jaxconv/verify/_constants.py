@@ -1,0 +1,106 @@
+"""Every number that the verdict depends on and that no arithmetic gives.
+
+The bounds themselves come from the arithmetic: the unit of a dtype, the terms of a sum, how far a
+perturbed evaluation moves, how far two extrapolations disagree. These are estimates, of which a
+verdict needs a multiple; the multiples are here, with the numbers of evaluations that an estimate
+takes and the sizes above which less is evaluated.
+
+`python -m experiments.verifier --sensitivity` multiplies and divides each of them by 4 and counts
+the wrong gradients that are then missed and the right ones that are then called wrong.
+
+"Chosen" says that a number has no derivation: what speaks for it is that on the cases of
+experiments/verifier no right gradient is called wrong and no wrong one is missed.
+
+Numbers that no verdict depends on, such as sizes of batches and lengths of lines, stand where they
+are used. So do the units of formats and the terms of sums, which are facts.
+"""
+
+# Rounding, `_rounding.py` and `_operations.py`
+
+# A gradient is wrong where it is off by more than this many times its rounding, which is the root
+# mean square over SAMPLES perturbed evaluations. Chosen: the mean of so few may be low by a factor
+# of 2 or 3, and a result is off by 2 or 3 times its own mean at times. An evaluation moves each
+# operation by 1/2 to 3/2 of what it may be off by.
+MARGIN = 8.0
+# Perturbed evaluations. Chosen: more take longer, fewer know the rounding less well.
+SAMPLES = 6
+# The same for large functions, whose elements are many, and for second derivatives.
+FEW_SAMPLES = 3
+# The same before a rule is called wrong for the rounding of its own dtype alone. Chosen: near a tie
+# the choice may fall either way, which SAMPLES evaluations can miss.
+SECOND_LOOK = 64
+# A program's constants, rounded to its dtype, move the result by at most this many times the most
+# that was seen over SAMPLES combinations of their signs, of all that there are. Chosen.
+ROUNDED_CONSTANTS = 1.5
+# Units that a function such as `exp` may be off by. Libraries state 1 to 4 for most.
+UNITS_OF_FUNCTIONS = 4
+# Units of float64 that an expected number is rounded by on its way to the comparison: an addition
+# or two, and a conversion. Counted generously.
+UNITS_OF_COMPARISON = 4
+# Bounds of two results that are both rounded, or of a mode that goes argument by argument and adds
+# up as many terms again, are this many times those of one. Counted.
+TWO_ROUNDINGS = 2.0
+# Units by which `reference` may differ from the function's values: two formulas of one function,
+# each with its own rounding. Chosen.
+UNITS_OF_REFERENCE = 64
+
+# Differences, `_differences.py`, `_truth.py` and `_kinks.py`
+
+# A slope is off by at most this many times what its extrapolations disagree by. Chosen: the
+# disagreement knows the error by its order of magnitude.
+ERRORS = 16.0
+# The widest step, as a share of the point's size. Chosen: no more than that is called near.
+FIRST_STEP = 2.0**-3
+# Each step is so many times smaller than the one before; a power of two, so that steps are exact.
+STEP_FACTOR = 4.0
+# How many steps: down to 1e-7, below which rounding is all that is seen of a function in float64.
+STEP_COUNT = 11
+# Of a large function and of single coordinates the widest steps are left out, to save time.
+SKIPPED_OF_LARGE = 3
+SKIPPED_OF_COORDINATES = 2
+# Steps for a large function.
+STEP_COUNT_OF_LARGE = 6
+# Units by which each value in a quotient may be off, beside what its size says. Chosen.
+UNITS_OF_VALUES = 4
+# Terms that cancel are taken to be no larger than this many times what the element moves by.
+# Chosen: a thousandfold cancellation costs three of sixteen digits.
+CANCELLATION = 1000.0
+# The slopes to both sides differ, and there is a kink, where they are further apart than this many
+# times their error; of a gradient's element, than so many times ERRORS such errors. Chosen.
+KINK = 4.0
+KINK_OF_GRADIENT = 2.0
+
+# Random numbers, `_derivatives.py`
+
+# Cotangents are between these sixteenths. Sums of two must be exact in bfloat16, whose whole
+# numbers end at 256: so the larger is at most 128.
+SMALLEST_COTANGENT = 8
+LARGEST_COTANGENT = 40
+# The second point's distance from the first, as a share of the point's size. Chosen.
+SECOND_POINT = 0.2
+
+# Sizes, which bound the time that a check takes
+
+# Numbers in arguments and results above which a function is large: FEW_SAMPLES, fewer steps.
+LARGE = 100_000
+# Coordinates of all arguments that are tried one by one where autodiff isn't confirmed; of more,
+# random directions are.
+COORDINATES = 4096
+# Coordinates of an argument in `linear_in`, and numbers that they make, that are tried one by one.
+LINEAR_COORDINATES = 1 << 14
+LINEAR_NUMBERS = 1 << 25
+# Elements at a kink that are tried one by one; of more, so many are drawn.
+KINK_ELEMENTS = 512
+
+# What the report says, no verdict: `_diagnosis.py`, `_slips.py` and `taylor_slope`
+
+# Relative error of a gradient that equals a slip's: of formulas in float64, of a factor in some
+# elements, and in units of the dtype where the rule was called in it. Chosen.
+CLOSE = 1e-8
+CLOSE_IN_SOME = 1e-6
+CLOSE_UNITS = 32
+# Convolutions and numbers of a program that is tried with other options of its convolutions.
+SLIP_CONVOLUTIONS = 12
+SLIP_NUMBERS = 1 << 18
+# A remainder is seen where it is larger than so many times its rounding. Chosen.
+SEEN_REMAINDER = 64
