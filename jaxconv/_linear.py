@@ -29,14 +29,18 @@ depends on without being linear in them and for which no derivative is defined.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
-from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ._typing import AnyArray, Array
+
+if TYPE_CHECKING:
+    from jax.extend.core import Primitive
+else:  # the same class; importing jax.extend would take half as long as importing this library
+    Primitive = type(jax.lax.add_p)
 
 # A corner's definition or one of its lowerings: operands in slot order, static keyword parameters.
 Map: TypeAlias = Callable[..., Array]

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend import core
 
-from jaxconv._linear import broadcast_batch, linear_pair, multilinear_form
+from jaxconv._linear import Primitive, broadcast_batch, linear_pair, multilinear_form
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -123,6 +124,10 @@ def test_constants_have_no_derivative(normal):
     np.testing.assert_array_equal(
         jax.grad(lambda y: put(y, index).sum())(x[:, :2]), jnp.ones((3, 2))
     )
+
+
+def test_primitives_are_of_the_class_that_jax_offers():
+    assert Primitive is core.Primitive
 
 
 def test_platforms_have_lowerings_of_their_own():

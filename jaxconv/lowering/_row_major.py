@@ -17,9 +17,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
-from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from .._linear import Primitive
 from .._typing import Array
 from ._arrays import IS_JAX_0_10
 
