@@ -32,6 +32,7 @@ both with slices, `_side_by_side` does either with a reshape, and `_resampling` 
 
 from ._arrays import Dtypes as Dtypes
 from ._arrays import accumulator as accumulator
+from ._arrays import common_dtype as common_dtype
 from ._arrays import of_whole_bytes as of_whole_bytes
 from ._arrays import rotated as rotated
 from ._arrays import with_zeros_multiplied as with_zeros_multiplied

@@ -4,7 +4,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable
 from functools import reduce
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -30,12 +30,13 @@ _VECTOR = 8
 def accumulator(dtype: np.dtype) -> np.dtype:
     """The dtype to add up terms in before they are rounded to `dtype`.
 
-    Floating point narrower than float32 is added up in float32. Integers of less than a byte are
-    added up in a byte, which wraps around to the same bits.
+    float32 for floating-point numbers of 16 bits and less; integers of 32 bits for those of less
+    than 8, for which XLA has no sums.
     """
-    if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32:
-        return np.dtype("float32")
-    return of_whole_bytes(dtype)
+    dtype = np.dtype(dtype)
+    if jnp.issubdtype(dtype, jnp.floating):
+        return dtype if jnp.finfo(dtype).bits > 16 else np.dtype("float32")
+    return dtype if _promoted_by_jax(dtype) == dtype else _signed_alike(dtype, "int32")
 
 
 def of_whole_bytes(dtype: np.dtype) -> np.dtype:
@@ -50,6 +51,36 @@ def of_whole_bytes(dtype: np.dtype) -> np.dtype:
     if jnp.issubdtype(dtype, jnp.integer) and jnp.iinfo(dtype).bits < 8:
         return np.dtype("int8" if jnp.issubdtype(dtype, jnp.signedinteger) else "uint8")
     return dtype
+
+
+def common_dtype(*dtypes: Any) -> np.dtype:
+    """The dtype to bring numbers of these dtypes to, as JAX promotes them.
+
+    JAX promotes no floating-point numbers of 8 bits and less, and no integers of less than 8 bits,
+    to another dtype by itself. Here they count as bfloat16 and as integers of 8 bits.
+    """
+    first, *others = (np.dtype(dtype) for dtype in dtypes)
+    if all(dtype == first for dtype in others):
+        return first
+    return np.dtype(jnp.result_type(*(_promoted_by_jax(dtype) for dtype in (first, *others))))
+
+
+def _promoted_by_jax(dtype: np.dtype) -> np.dtype:
+    if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits <= 8:
+        return np.dtype(jnp.bfloat16)
+    if jnp.issubdtype(dtype, jnp.integer) and jnp.iinfo(dtype).bits < 8:
+        return _signed_alike(dtype, "int8")
+    return dtype
+
+
+def _signed_alike(dtype: np.dtype, name: str) -> np.dtype:
+    return np.dtype(f"u{name}" if jnp.issubdtype(dtype, jnp.unsignedinteger) else name)
+
+
+def in_whole_bytes(a: Array) -> Array:
+    """Numbers of less than 8 bits, which XLA for CPUs does not multiply, as wider ones."""
+    bits = jnp.finfo(a.dtype).bits if jnp.issubdtype(a.dtype, jnp.floating) else 0
+    return a if bits == 8 else a.astype(_promoted_by_jax(a.dtype))
 
 
 def rotated(kernel: Kernel, groups: int = 1) -> Shaped[Array, "*window o_g c"]:
@@ -136,7 +167,7 @@ def zeros_of(like: jax.ShapeDtypeStruct) -> Array:
 
 def to_common_dtype(*operands: Array) -> list[Array]:
     """Promote operands to the widest of their dtypes, as a cotangent may be wider than a primal."""
-    dtype = jnp.result_type(*operands)
+    dtype = common_dtype(*(operand.dtype for operand in operands))
     return [operand.astype(dtype) for operand in operands]
 
 
@@ -145,5 +176,5 @@ def to_accumulator(result: np.dtype, *operands: Array) -> list[Array]:
 
     Half precision is thus added up in float32, and rounded once, at the end.
     """
-    wide = accumulator(jnp.result_type(*operands, result))
+    wide = accumulator(common_dtype(result, *(operand.dtype for operand in operands)))
     return [operand.astype(wide) for operand in operands]

@@ -42,12 +42,11 @@ import math
 from functools import partial
 from typing import Any
 
-import jax.numpy as jnp
 from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array, Input, Kernel, Output
-from ._arrays import Dtypes, rotated
+from ._arrays import Dtypes, common_dtype, rotated
 from ._dilated import undilated
 from ._phases import fills_up, merged
 from ._placing import place, spelled_out, take_back
@@ -212,7 +211,7 @@ def _convolve(a, b, axes, dtype, precision, *, window_strides=None, **options):
     """`lax.conv_general_dilated` with `{}` in `axes` for the spatial ones."""
     rank = a.ndim - 2
     letters = "012"[:rank]
-    common = jnp.result_type(a, b, dtype)
+    common = common_dtype(a.dtype, b.dtype, dtype)
     out = lax.conv_general_dilated(
         a.astype(common),
         b.astype(common),

@@ -10,12 +10,19 @@ Cost: 2·n·|P|·|R|·c·o/g operations for P output positions and R taps, in ev
 
 import math
 
-import jax.numpy as jnp
 from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Input, Kernel, Output
-from ._arrays import Dtypes, accumulator, examples_as_channels, rotated, to_common_dtype
+from ._arrays import (
+    Dtypes,
+    accumulator,
+    common_dtype,
+    examples_as_channels,
+    in_whole_bytes,
+    rotated,
+    to_common_dtype,
+)
 from ._placing import cropped, place
 
 
@@ -64,16 +71,16 @@ def _product(a, b, axes, dtype, precision):
     Half-precision operands with a half-precision result need no wider dtype asked for: backends
     add up their products in float32, and the result is rounded once, where it is written.
     """
-    a, b = to_common_dtype(a, b)
-    wide = jnp.promote_types(a.dtype, dtype)
+    a, b = map(in_whole_bytes, to_common_dtype(a, b))
+    wide = common_dtype(a.dtype, dtype)
     contract = (((axes[0],), (axes[1],)), ((), ()))
     product = lax.dot_general(a, b, contract, precision=precision, preferred_element_type=wide)
     return product.astype(dtype)
 
 
 def _convolve(x, kernel, geometry, precision, dtype):
-    x, kernel = to_common_dtype(x, kernel)
-    sum_dtype = accumulator(jnp.promote_types(x.dtype, dtype))
+    x, kernel = map(in_whole_bytes, to_common_dtype(x, kernel))
+    sum_dtype = accumulator(common_dtype(x.dtype, dtype))
     if not geometry.rank:
         return _products(x, kernel, geometry.groups, precision, sum_dtype).astype(dtype)
     sides, geometry = cropped(geometry)  # XLA of JAX 0.10 gets some negative padding wrong

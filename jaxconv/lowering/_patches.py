@@ -35,7 +35,16 @@ from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array
-from ._arrays import Dtypes, accumulator, by_group, in_vectors, rotated, to_common_dtype, turned
+from ._arrays import (
+    Dtypes,
+    accumulator,
+    by_group,
+    common_dtype,
+    in_vectors,
+    rotated,
+    to_common_dtype,
+    turned,
+)
 from ._blocks import block, in_blocks
 from ._problem import Problem
 from ._row_major import row_major
@@ -69,7 +78,7 @@ def fold(
             dtypes=(dtypes[2], dtypes[1], dtypes[0]),
             solve=solve,
         )
-    wide = accumulator(jnp.result_type(*operands, dtypes["xky".index(slot)]))
+    wide = accumulator(common_dtype(dtypes["xky".index(slot)], *(a.dtype for a in operands)))
     slots = [s for s in "xky" if s != slot]
     form = _Folded(geometry, into)
 

@@ -9,6 +9,7 @@ from jax import lax
 
 from .. import ops
 from .._typing import Array
+from ..ops._options import checked_rate
 from ._parameters import Initializer, draw, features, plus_bias, promote
 
 
@@ -105,9 +106,7 @@ class Dropout(nnx.Module):
     """
 
     def __init__(self, rate: float, *, rngs: nnx.Rngs):
-        if not 0 <= rate < 1:
-            raise ValueError(f"Dropout: rate must be in [0, 1), got {rate!r}.")
-        self.rate = rate
+        self.rate = checked_rate("Dropout: rate", rate)
         self.deterministic = False
         self.rngs = rngs["dropout"].fork()
 

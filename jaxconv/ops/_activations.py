@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from .._linear import broadcast_batch, linear_pair
 from .._typing import AnyArray, Array
 from ._call import as_array
+from ._options import checked_rate
 
 
 def relu(x: AnyArray) -> Array:
@@ -122,9 +123,8 @@ def dropout(x: AnyArray, keep: AnyArray, rate: float) -> Array:
         raise TypeError(f"dropout: keep must be an array of booleans, got {keep!r}.")
     if keep.shape != x.shape:
         raise ValueError(f"dropout: keep must have the shape of x, {x.shape}, got {keep.shape}.")
-    if not 0 <= rate < 1:
-        raise ValueError(f"dropout: rate must be in [0, 1), got {rate!r}.")
-    return scale_kept(x, jnp.asarray(keep), scale=1 / (1 - float(rate)))
+    rate = checked_rate("dropout: rate", rate)
+    return scale_kept(x, jnp.asarray(keep), scale=1 / (1 - rate))
 
 
 def _scale_kept(x, keep, *, scale):

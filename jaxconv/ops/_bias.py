@@ -69,7 +69,7 @@ def _everywhere(bias: Array, *, shape, dtypes, layout) -> Array:
 
 
 def _total(y: Array, *, shape, dtypes, layout) -> Array:
-    wide = jnp.promote_types(*map(lowering.accumulator, dtypes))
+    wide = lowering.accumulator(lowering.common_dtype(*dtypes))
     return y.sum(range(y.ndim - 1), dtype=wide).astype(dtypes[0])  # (2)
 
 

@@ -86,7 +86,7 @@ def conv_block(
     >>> conv_block(x, kernel, bias, window_shape=2).shape
     (2, 3, 3, 4)
     """
-    if activation not in _ACTIVATIONS:
+    if activation not in tuple(_ACTIVATIONS):
         raise ValueError(
             f"conv_block: activation must be one of {tuple(_ACTIVATIONS)}, got {activation!r}."
         )

@@ -18,6 +18,7 @@ from .. import lowering
 from .._geometry import Geometry, Padding, Size, convolution_geometry, per_axis
 from .._typing import Array
 from ._boundary import PaddingMode, check_sides
+from ._options import check_flag, check_precision
 
 DimensionNumbers: TypeAlias = tuple[str, str, str] | lax.ConvDimensionNumbers | None
 IMPLEMENTATIONS = (None, "textbook", "lax", *lowering.ALGORITHMS)
@@ -58,6 +59,8 @@ class Call:
     may_be_empty: bool = False  # as lax has it: a window larger than the input sees nothing
 
     def __post_init__(self):
+        check_flag(f"{self.function}: flip_kernel", self.flip_kernel)
+        check_precision(self.function, self.precision)
         if isinstance(self.precision, list):  # which lax takes, and which cannot be hashed
             object.__setattr__(self, "precision", tuple(self.precision))
         if self.padding_mode not in get_args(PaddingMode):
@@ -116,32 +119,39 @@ class Call:
     def dtypes(self, *, result: str, **operands: Array) -> tuple[np.dtype, np.dtype, np.dtype]:
         """The dtypes of x, k and y: that of the operands, or as preferred for the result.
 
-        With a `kernel_dtype` the kernel has a dtype of its own, and k keeps it.
+        With a `kernel_dtype` the kernel has a dtype of its own, and k keeps it. What stands in the
+        place of y may be wider than the other operand, as is a result that was preferred wider.
         """
         found = {name: operand.dtype for name, operand in operands.items()}
         own, products = {}, self.dtype_of_products()
         if products is not None and "kernel" in found:
             own["k"], found["kernel"] = found["kernel"], products
-        if len(set(found.values())) != 1:
-            listed = ", ".join(f"{name} has {dtype}" for name, dtype in found.items())
+            if not is_as_wide(own["k"], products):
+                raise TypeError(
+                    f"{self.function}: kernel_dtype must not be wider than the kernel or of "
+                    f"another kind, got {products} for a kernel of dtype {own['k']}."
+                )
+        first, second = found.values()
+        dtype, y = (second, first) if result == "x" else (first, second)
+        wider = result != "y" and is_as_wide(y, dtype) and lowering.common_dtype(y, dtype) == y
+        if y != dtype and not wider:
+            names = [name if name != "kernel" or not own else "kernel_dtype" for name in found]
+            listed = ", ".join(f"{n} has {d}" for n, d in zip(names, found.values(), strict=True))
             raise TypeError(f"{self.function}: operands must have one dtype, but {listed}.")
-        (dtype,) = set(found.values())
-        if own and not is_as_wide(own["k"], dtype):
-            raise TypeError(
-                f"{self.function}: kernel_dtype must not be wider than the kernel or of another "
-                f"kind, got {dtype} for a kernel of dtype {own['k']}."
-            )
-        own[result] = self._preferred(dtype)
-        x, k, y = (np.dtype(own.get(slot, dtype)) for slot in "xky")
+        own[result] = self._preferred(dtype, y if result == "x" else dtype)
+        x, k, y = (
+            np.dtype(own.get(slot, of)) for slot, of in zip("xky", (dtype, dtype, y), strict=True)
+        )
         return x, k, y
 
     def dtype_of_products(self) -> np.dtype | None:
         """The dtype that the kernel is rounded to before it is used; None leaves it as it is."""
         return None if self.kernel_dtype is None else self._dtype("kernel_dtype", self.kernel_dtype)
 
-    def _preferred(self, dtype: np.dtype) -> np.dtype:
+    def _preferred(self, dtype: np.dtype, default: np.dtype) -> np.dtype:
+        """The dtype of the result of products of a `dtype`."""
         if self.preferred_element_type is None:
-            return dtype
+            return default
         preferred = self._dtype("preferred_element_type", self.preferred_element_type)
         # As lax has it: integers may be added up as floating-point numbers of their width.
         from_integers = jnp.issubdtype(dtype, jnp.integer) and jnp.issubdtype(

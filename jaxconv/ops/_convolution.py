@@ -101,7 +101,8 @@ def conv(
       flip_kernel: Turn the kernel by 180° first: a true convolution.
       precision: As for `jax.lax.conv_general_dilated`.
       preferred_element_type: dtype of the result, no narrower than the operands'; by default that
-        of `x`. Sums of half-precision products are kept in float32 in any case.
+        of `x`. Sums of products of 16 bits and less are kept in float32 in any case, those of
+        integers of less than 8 bits in 32 bits.
       kernel_dtype: dtype that the kernel is rounded to before it is used, where its own is wider
         than that of `x`. Its gradient is not rounded: with bfloat16 features, a float32 kernel and
         `kernel_dtype=jnp.bfloat16` all products are of bfloat16 numbers, and the gradient arrives
@@ -194,12 +195,14 @@ def conv_input_vjp(
 
     Args:
       y_bar: Cotangent of the output, `(n, *output, o)`.
-      kernel: Kernel `(*window, c / feature_group_count, o)` of the convolution, of the same dtype.
+      kernel: Kernel `(*window, c / feature_group_count, o)` of the convolution, of the dtype of
+        `y_bar` or a narrower one of its kind, as where the convolution's result was preferred wide.
       input_shape: Shape `(n, *spatial, c)` of the convolution's input; a strided convolution maps
         several sizes to one, so it cannot be inferred. strides, padding, padding_mode,
         input_dilation, kernel_dilation, feature_group_count, dimension_numbers, flip_kernel,
         precision, kernel_dtype, impl: Of the convolution `conv`.
-      preferred_element_type: dtype of the result; by default that of `y_bar`.
+      preferred_element_type: dtype of the result, no narrower than that of `kernel`; by default
+        that of `y_bar`.
 
     Returns:
       Cotangent of the input, of shape `input_shape`.
@@ -270,7 +273,8 @@ def conv_kernel_vjp(
 
     Args:
       x: Input of the convolution, `(n, *spatial, c)`.
-      y_bar: Cotangent of its output, `(n, *output, o)`, of the same dtype.
+      y_bar: Cotangent of its output, `(n, *output, o)`, of the dtype of `x` or a wider one of its
+        kind, as where the convolution's result was preferred wide.
       kernel_shape: Shape `(*window, c / feature_group_count, o)` of its kernel. strides, padding,
         padding_mode, input_dilation, kernel_dilation, feature_group_count, dimension_numbers,
         flip_kernel, precision, impl: Of the convolution `conv`.

@@ -99,12 +99,12 @@ def explain(f: Callable[..., Any], *args: Any, platform: str | None = None) -> E
     >>> print(explanation)
     No convolution of jaxconv's in this program (platform ...).
     """
-    platforms = {"cpu", "cuda", "rocm", "tpu"}
+    platforms = ("cpu", "cuda", "rocm", "tpu")
     if platform is None:
         backend = jax.default_backend()
         platform = "cuda" if backend == "gpu" else backend
     if platform not in platforms:
-        raise ValueError(f"explain: platform must be one of {sorted(platforms)}, got {platform!r}.")
+        raise ValueError(f"explain: platform must be one of {platforms}, got {platform!r}.")
     counts: dict[Any, int] = {}
     for corner in _corners(jax.make_jaxpr(f)(*args).jaxpr):
         counts[corner] = counts.get(corner, 0) + 1

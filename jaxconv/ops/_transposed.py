@@ -20,6 +20,7 @@ from .._typing import AnyArray, Array
 from ._boundary import PaddingMode
 from ._call import Call, DimensionNumbers
 from ._convolution import carry_back
+from ._options import check_flag
 
 
 def conv_transpose(
@@ -87,7 +88,8 @@ def conv_transpose(
     Args:
       x: Feature map `(n, *spatial, o)`, as the convolution's output.
       kernel: Kernel `(*window, c / feature_group_count, o)` of the convolution, of the dtype of
-        `x`. strides, padding, padding_mode, input_dilation, kernel_dilation, feature_group_count,
+        `x` or a narrower one of its kind.
+      strides, padding, padding_mode, input_dilation, kernel_dilation, feature_group_count,
         dimension_numbers, flip_kernel, precision, kernel_dtype, impl: Of the convolution `conv`.
         `dimension_numbers` gives the convolution's layouts: `x` has that of its output.
       output_padding: Additional size of the result on the high side: less of the convolution's
@@ -131,6 +133,7 @@ def conv_transpose(
         padding_mode,
         kernel_dtype,
     )
+    check_flag(f"{name}: transpose_kernel", transpose_kernel)
     y, kernel = call.output("x", x), call.kernel("kernel", kernel)
     if kernel.ndim != y.ndim:
         raise ValueError(

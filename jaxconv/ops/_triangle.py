@@ -172,7 +172,7 @@ def _compiled_to(slot: str, platform: str) -> Map:
                 impl=impl,
                 forward=forward,
             )
-        wide = lowering.accumulator(jnp.result_type(*operands, dtype))
+        wide = lowering.accumulator(lowering.common_dtype(dtype, *(a.dtype for a in operands)))
         operands = [operand.astype(wide) for operand in operands]
         return _DEFINITIONS[slot](*operands, geometry=geometry, precision=precision).astype(dtype)
 

@@ -11,6 +11,7 @@ from .._linear import linear_pair
 from .._typing import AnyArray, Array
 from ..lowering import Mixing
 from ._call import as_array
+from ._options import check_flag
 from ._windows import inexact_map, numeric_map, resample, spatial_rank, window_spread
 
 METHODS = ("nearest", "bilinear", "zeros")
@@ -79,8 +80,7 @@ def upscale(
     """
     if method not in METHODS:
         raise ValueError(f"upscale: method must be one of {', '.join(METHODS)}, got {method!r}.")
-    if not isinstance(align_corners, bool):
-        raise TypeError(f"upscale: align_corners must be a bool, got {align_corners!r}.")
+    check_flag("upscale: align_corners", align_corners)
     if align_corners and method != "bilinear":
         raise ValueError(f"upscale: align_corners goes with method 'bilinear', not {method!r}.")
     x = inexact_map("upscale", x) if method == "bilinear" else numeric_map("upscale", x)

@@ -1,6 +1,7 @@
 """Which dtype goes in, which comes out, and in which the sums are kept."""
 
 from functools import partial
+from itertools import islice
 
 import chex
 import jax
@@ -10,7 +11,17 @@ import pytest
 from flax import nnx
 from jax import lax
 
-from jaxconv import conv, conv_general_dilated, conv_kernel_vjp, conv_transpose, dense, nn
+from jaxconv import (
+    add_bias,
+    conv,
+    conv_block,
+    conv_general_dilated,
+    conv_input_vjp,
+    conv_kernel_vjp,
+    conv_transpose,
+    dense,
+    nn,
+)
 from tests.oracles import assert_within_rounding, lax_conv, three_corners, with_magnitudes
 
 
@@ -54,6 +65,112 @@ def test_integers_equal_lax(dtype):
     ours = conv_general_dilated(x, kernel, (1, 2), "SAME", **options)
     theirs = lax.conv_general_dilated(x, kernel, (1, 2), "SAME", **options)
     chex.assert_trees_all_equal(ours, theirs)
+
+
+def narrow(dtype, *shapes):
+    """Small integers, which these dtypes hold exactly, and whose products float32 adds exactly."""
+    rng = np.random.default_rng(0)
+    low = 1 if dtype == "float8_e8m0fnu" else 0 if "uint" in dtype else -2
+    values = [rng.integers(low, 3 if low < 1 else 2, shape) for shape in shapes]
+    if dtype.startswith("int2"):
+        values = [np.minimum(value, 1) for value in values]
+    return [jnp.asarray(value, "float32").astype(dtype) for value in values]
+
+
+def as_numbers(tree):
+    return jax.tree.map(lambda a: np.asarray(a).astype("float32"), tree)
+
+
+FLOAT8 = [name for name in dir(jnp) if name.startswith(("float8", "float4"))]
+
+
+@pytest.mark.parametrize("dtype", [*FLOAT8, "int4", "uint4", "int2", "uint2", "int8"])
+def test_narrow_operands_with_a_wide_result(dtype):
+    """Products are those of the numbers in float32, also where lax has no program for them."""
+    x, kernel, features, weights = narrow(dtype, (2, 6, 5, 4), (2, 3, 4, 4), (3, 70), (70, 2))
+    preferred = "float32" if "float" in dtype else "int32"
+    layouts = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+
+    def functions(**options):
+        """Each with its operands, bilinear in both."""
+        operands = {"x": x, "kernel": kernel}
+        for impl in (None, "textbook", "lax"):
+            yield partial(conv, strides=(2, 1), impl=impl, **options), operands
+            yield partial(conv_transpose, impl=impl, **options), operands
+        yield (
+            partial(conv, feature_group_count=2, **options),
+            operands | {"kernel": kernel[:, :, :2]},
+        )
+        yield partial(conv_block, window_shape=2, **options), operands
+        yield partial(dense, **options), {"x": features, "kernel": weights}
+        drop_in = partial(conv_general_dilated, window_strides=(1, 1), padding="VALID", **layouts)
+        yield partial(drop_in, **options), {"lhs": x, "rhs": kernel}
+        yield (
+            partial(conv_input_vjp, input_shape=(2, 7, 7, 4), **options),
+            {"y_bar": x, "kernel": kernel},
+        )
+        yield (
+            partial(conv_kernel_vjp, kernel_shape=(6, 5, 4, 4), **options),
+            {"x": x, "y_bar": x[:, :1, :1]},
+        )
+
+    count = None if dtype in ("float8_e4m3fn", "float4_e2m1fn", "int4") else 1  # of the others one
+    narrow_ones, wide_ones = functions(preferred_element_type=preferred), functions()
+    for (f, operands), (g, _) in islice(zip(narrow_ones, wide_ones, strict=True), count):
+        wide = {name: a.astype("float32") for name, a in operands.items()}
+        if "float" not in dtype:
+            actual, expected = f(**operands), g(**wide)
+            assert actual.dtype == preferred
+        else:
+            y, expected = f(**operands), g(**wide)
+            ones = jnp.ones(y.shape)
+            actual = (y, jax.vjp(lambda given, f=f: f(**given), operands)[1](ones))
+            expected = (expected, jax.vjp(lambda given, g=g: g(**given), wide)[1](ones))
+            assert (y.dtype, actual[1][0]["x"].dtype if "x" in operands else dtype) == (
+                preferred,
+                dtype,
+            )
+            expected = (expected[0], jax.tree.map(lambda a: a.astype(dtype), expected[1]))
+        chex.assert_trees_all_equal(as_numbers(actual), as_numbers(expected))
+
+
+@pytest.mark.parametrize("dtype", ["float8_e5m2", "float8_e4m3fn", "bfloat16"])
+def test_long_sums_of_narrow_products_are_rounded_once(dtype):
+    x, kernel = jnp.ones((1, 400), dtype), jnp.ones((400, 1), dtype)
+    sums = [dense(x, kernel), *(conv(x, kernel, impl=impl) for impl in ("textbook", "lax"))]
+    sums += [conv(x[:, :, None], kernel[:, :, None]), add_bias_gradient(x.T)]
+    expected = jnp.asarray([400.0]).astype(dtype)
+    for total in sums:
+        assert total.dtype == dtype
+        np.testing.assert_array_equal(as_numbers(total.ravel()), as_numbers(expected))
+
+
+def add_bias_gradient(y_bar):
+    return jax.vjp(lambda bias: add_bias(jnp.zeros_like(y_bar), bias), y_bar[0])[1](y_bar)[0]
+
+
+@pytest.mark.parametrize("impl", [None, "textbook", "lax"])
+def test_a_float32_cotangent_of_half_precision_operands(impl, normal):
+    """What a preferred float32 result has; its gradients, asked for one by one."""
+    x, kernel = normal((2, 6, 5, 3), "bfloat16"), normal((3, 2, 3, 4), "bfloat16")
+    y_bar = normal((2, 4, 4, 4), "float32")
+    y, pull_back = jax.vjp(partial(conv, preferred_element_type="float32"), x, kernel)
+    assert y.dtype == "float32"
+    x_bar = conv_input_vjp(y_bar, kernel, x.shape, impl=impl)
+    k_bar = conv_kernel_vjp(x, y_bar, kernel.shape, impl=impl)
+    assert (x_bar.dtype, k_bar.dtype) == ("float32", "bfloat16")
+    chex.assert_trees_all_equal([x_bar.astype("bfloat16"), k_bar], [*pull_back(y_bar)])
+    chex.assert_trees_all_equal(conv_transpose(y_bar, kernel, impl=impl), x_bar)
+    short = conv_input_vjp(y_bar, kernel, x.shape, preferred_element_type="bfloat16", impl=impl)
+    chex.assert_trees_all_equal(short, x_bar.astype("bfloat16"))
+    wide = conv_kernel_vjp(x, y_bar, kernel.shape, preferred_element_type="float32", impl=impl)
+    exact = conv_kernel_vjp(x.astype("float32"), y_bar, kernel.shape)
+    size = conv_kernel_vjp(abs(x.astype("float32")), abs(y_bar), kernel.shape)
+    assert_within_rounding(wide, exact, size, 2 * 4 * 4)
+    y_dot, kernel_dot = jax.vjp(lambda y, k: conv_transpose(y, k, impl=impl), y_bar, kernel)[1](
+        x_bar
+    )
+    assert (y_dot.dtype, kernel_dot.dtype) == ("float32", "bfloat16")
 
 
 def test_wide_kernel_gradient_of_narrow_products(normal):
@@ -116,8 +233,8 @@ def test_layers_keep_their_parameters_gradients_wide(layer, normal):
 
 BAD_CALLS = {
     "mixed": ({}, "operands must have one dtype"),
-    "wider": ({"kernel_dtype": "float64"}, "but x has bfloat16, kernel has float"),
-    "integer": ({"kernel_dtype": "int8"}, "operands must have one dtype"),
+    "not that of x": ({"kernel_dtype": "float32"}, "x has bfloat16, kernel_dtype has float32"),
+    "integer": ({"kernel_dtype": "int8"}, "got int8 for a kernel of dtype float32"),
     "no dtype": ({"kernel_dtype": "narrow"}, "kernel_dtype: "),
     "narrower result": (
         {"kernel_dtype": "bfloat16", "preferred_element_type": "int8"},
