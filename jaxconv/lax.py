@@ -11,11 +11,11 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from ._geometry import explicit_padding, extent, listed, per_axis
+from ._geometry import extent
 from ._typing import AnyArray, Array
 from .ops import conv_general_dilated as conv_general_dilated
 from .ops._call import DimensionNumbers, as_array, layouts
-from .ops._general import Integers, Sides
+from .ops._general import Integers, Sides, as_tuples, check_as_lax, check_integers
 
 __all__ = ["conv", "conv_general_dilated", "conv_transpose", "conv_with_general_padding"]
 
@@ -40,7 +40,7 @@ def conv(
       The convolution, `(n, o, *output)`.
 
     Raises:
-      ValueError, TypeError: As `jaxconv.conv_general_dilated`.
+      ValueError, TypeError, RuntimeError: As `jaxconv.conv_general_dilated`.
 
     Source: the arguments are those of `jax.lax.conv`; the rules are derived in `jaxconv.conv`.
 
@@ -79,7 +79,7 @@ def conv_with_general_padding(
       The convolution, `(n, o, *output)`.
 
     Raises:
-      ValueError, TypeError: As `jaxconv.conv_general_dilated`.
+      ValueError, TypeError, RuntimeError: As `jaxconv.conv_general_dilated`.
 
     Source: the arguments are those of `jax.lax.conv_with_general_padding`; the rules are derived in
     `jaxconv.conv`.
@@ -137,7 +137,7 @@ def conv_transpose(
       The transposed convolution, laid out as `dimension_numbers` says.
 
     Raises:
-      ValueError, TypeError: As `jaxconv.conv_general_dilated`.
+      ValueError, TypeError, RuntimeError: As `jaxconv.conv_general_dilated`.
 
     Source: the arguments are those of `jax.lax.conv_transpose`; `jaxconv.conv_transpose` derives
     the map.
@@ -153,23 +153,34 @@ def conv_transpose(
             f"{name}: lhs and rhs must have one rank of at least 2, "
             f"got shapes {lhs.shape} and {rhs.shape}."
         )
+    strides, rhs_dilation = as_tuples(strides), as_tuples(rhs_dilation)
+    sides: Any = as_tuples(padding)
+    check_integers(f"{name}: strides", strides, rank)
+    if rhs_dilation is not None:
+        check_integers(f"{name}: rhs_dilation", rhs_dilation, rank)
+    check_as_lax(
+        lax.conv_transpose,
+        lhs,
+        rhs,
+        strides=strides,
+        padding=sides,
+        rhs_dilation=rhs_dilation,
+        dimension_numbers=dimension_numbers,
+        transpose_kernel=transpose_kernel,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        use_consistent_padding=use_consistent_padding,
+    )
     if dimension_numbers is None:
-        if rank > 3:
-            raise ValueError(
-                f"{name}: give dimension_numbers, {rank} spatial axes have no default."
-            )
         letters = "HWD"[:rank]
         dimension_numbers = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
     numbers = layouts(name, lhs.shape, rhs.shape, dimension_numbers)
     out, features, *window = numbers.rhs_spec
-    strides = per_axis(strides, rank, f"{name}: strides")
-    dilation = per_axis(1 if rhs_dilation is None else rhs_dilation, rank, f"{name}: rhs_dilation")
+    dilation = (1,) * rank if rhs_dilation is None else rhs_dilation
     reach = [extent(rhs.shape[axis], d) for axis, d in zip(window, dilation, strict=True)]
-    if isinstance(padding, str):
-        sides = [_around_dilated(padding, k, s) for k, s in zip(reach, strides, strict=True)]
-    else:
-        sides = explicit_padding(name, listed(padding), (1,) * rank, reach, (1,) * rank)
-    if use_consistent_padding and not isinstance(padding, str):
+    if sides in ("SAME", "VALID"):
+        sides = [_around_dilated(sides, k, s) for k, s in zip(reach, strides, strict=True)]
+    elif use_consistent_padding:
         sides = [(k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(reach, sides, strict=True)]
     if transpose_kernel:
         rhs = jnp.flip(rhs, window).swapaxes(out, features)
@@ -190,8 +201,6 @@ def _around_dilated(padding: str, reach: int, stride: int) -> tuple[int, int]:
     """The zeros around the dilated input that stand for a named forward padding."""
     if padding == "VALID":
         return reach - 1, max(reach, stride) - 1
-    if padding == "SAME":
-        total = reach + stride - 2
-        before = min(reach - 1, -(-total // 2))
-        return before, total - before
-    raise ValueError(f"conv_transpose: padding must be 'SAME', 'VALID' or pairs, got {padding!r}.")
+    total = reach + stride - 2
+    before = min(reach - 1, -(-total // 2))
+    return before, total - before

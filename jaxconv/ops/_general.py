@@ -1,8 +1,9 @@
 """`jax.lax.conv_general_dilated` with jaxconv's derivatives: same arguments, same order."""
 
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,39 +19,65 @@ _NAME = "conv_general_dilated"
 # lax takes arrays of integers, too, as results of computations with shapes.
 Integers: TypeAlias = Sequence[int] | np.ndarray
 Sides: TypeAlias = str | Sequence[Sequence[int]] | np.ndarray
+# No limit to an integer here: lax itself says which it takes.
+_ANY = -sys.maxsize
+_OPTIONS = (
+    "window_strides",
+    "padding",
+    "lhs_dilation",
+    "rhs_dilation",
+    "dimension_numbers",
+    "feature_group_count",
+    "batch_group_count",
+    "precision",
+    "preferred_element_type",
+)
 
 
-P = ParamSpec("P")
-R = TypeVar("R")
+def check_as_lax(function: Callable[..., Array], lhs: Array, rhs: Array, **options: Any) -> None:
+    """Raise lax's own error where lax refuses a call: its `function` is evaluated for the shapes.
 
-
-def _with_errors_of_lax(function: Callable[P, R]) -> Callable[P, R]:
-    """Raise our message in an error of the class that lax raises, for whoever catches that."""
-
-    @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(*args, **kwargs)
-        except (TypeError, ValueError) as error:
-            raise _class_of_lax(error, args, kwargs)(str(error)) from None
-
-    return call
-
-
-def _class_of_lax(error: Exception, args: tuple, kwargs: dict[str, Any]) -> type[Exception]:
+    What lax does not look at, it may break on; callers check that before.
+    """
+    name = function.__name__
+    operands = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (lhs, rhs)]
+    evaluated = _result_of_lax if _can_be_hashed(options) else _result_of_lax.__wrapped__
     try:
-        with np.errstate(all="ignore"):  # lax divides by strides before it looks at them
-            jax.eval_shape(lambda: lax.conv_general_dilated(*args, **kwargs))
+        evaluated(function, *operands, **options)
+    except (TypeError, ValueError, RuntimeError) as error:
+        (kind,) = {TypeError, ValueError, RuntimeError}.intersection(type(error).__mro__)
+        message = str(error)
+        raise kind(message if name in message else f"{name}: {message}") from None
+
+
+@lru_cache(maxsize=4096)
+def _result_of_lax(function, lhs, rhs, **options) -> jax.ShapeDtypeStruct:
+    return jax.eval_shape(partial(function, **options), lhs, rhs)
+
+
+def _can_be_hashed(options: dict[str, Any]) -> bool:
+    try:
+        hash(tuple(options.values()))
     except TypeError:
-        return TypeError
-    except ValueError:
-        return ValueError
-    except Exception:  # lax does not look for this mistake, it breaks somewhere inside
-        pass
-    return TypeError if isinstance(error, TypeError) else ValueError
+        return False
+    return True
 
 
-@_with_errors_of_lax
+def as_tuples(value: Any) -> Any:
+    """What lax goes through once, with what is inside, as tuples; anything else as it is."""
+    value = listed(value)
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return value
+    return tuple(map(as_tuples, value))
+
+
+def check_integers(name: str, value: Any, rank: int | None = None, *, minimum: int = 1) -> None:
+    """Refuse what is not a sequence of integers: lax takes no single one for all axes."""
+    if not isinstance(value, tuple):
+        raise TypeError(f"{name} must be a sequence of integers, got {value!r}.")
+    per_axis(value, len(value) if rank is None else rank, name, minimum=minimum)
+
+
 def conv_general_dilated(
     lhs: AnyArray,
     rhs: AnyArray,
@@ -94,8 +121,8 @@ def conv_general_dilated(
       The convolution, laid out as `dimension_numbers` says; by default `(n, o, *output)`.
 
     Raises:
-      ValueError, TypeError: Ranks, channels, groups or dtypes do not match, or an option is out of
-        range or of the wrong type; of the class that lax raises for the same mistake.
+      ValueError, TypeError, RuntimeError: lax's own errors, in lax's words, wherever lax checks the
+        call; else an operand is no array, or an option is out of range or of the wrong type.
 
     Source: the arguments are those of `jax.lax.conv_general_dilated`; (1) as in `conv`.
 
@@ -103,67 +130,55 @@ def conv_general_dilated(
     >>> conv_general_dilated(x, kernel, (1, 1), "SAME").shape
     (2, 4, 8, 8)
     """
-    window_strides, padding = listed(window_strides), listed(padding)
-    lhs_dilation, rhs_dilation = listed(lhs_dilation), listed(rhs_dilation)
-    if {getattr(operand, "dtype", None) for operand in (lhs, rhs)} == {np.dtype(bool)}:
-        of_lax: Any = lax.conv_general_dilated  # there is no derivative to have a rule for
-        return of_lax(
-            lhs,
-            rhs,
-            window_strides,
-            padding,
-            lhs_dilation,
-            rhs_dilation,
-            dimension_numbers,
-            feature_group_count,
-            batch_group_count,
-            precision,
-            preferred_element_type,
-            out_sharding,
-        )
-    lhs, rhs = as_array(f"{_NAME}: lhs", lhs), as_array(f"{_NAME}: rhs", rhs)
-    if lhs.ndim != rhs.ndim or lhs.ndim < 2:
-        raise ValueError(
-            f"{_NAME}: lhs and rhs must have one rank of at least 2, "
-            f"got shapes {lhs.shape} and {rhs.shape}."
-        )
+    lhs, rhs = _as_operand("lhs", lhs), _as_operand("rhs", rhs)
+    window_strides, padding = as_tuples(window_strides), as_tuples(padding)
+    lhs_dilation, rhs_dilation = as_tuples(lhs_dilation), as_tuples(rhs_dilation)
+    if lhs.ndim == rhs.ndim < 2:
+        raise ValueError(f"{_NAME}: lhs needs two axes besides the spatial ones, got {lhs.shape}.")
+    rank = lhs.ndim - 2 if lhs.ndim == rhs.ndim else None
+    check_integers(f"{_NAME}: window_strides", window_strides)
+    for name, value in (("lhs_dilation", lhs_dilation), ("rhs_dilation", rhs_dilation)):
+        if value is not None:
+            check_integers(f"{_NAME}: {name}", value, rank, minimum=_ANY)
+    per_axis(feature_group_count, 1, f"{_NAME}: feature_group_count", minimum=_ANY)
+    per_axis(batch_group_count, 1, f"{_NAME}: batch_group_count", minimum=_ANY)
+    of_lax: Any = lax.conv_general_dilated
+    arguments = (
+        window_strides,
+        padding,
+        lhs_dilation,
+        rhs_dilation,
+        dimension_numbers,
+        feature_group_count,
+        batch_group_count,
+        precision,
+        preferred_element_type,
+    )
+    check_as_lax(of_lax, lhs, rhs, **dict(zip(_OPTIONS, arguments, strict=True)))
+    if lhs.dtype == np.dtype(bool):  # there is no derivative to have a rule for
+        return of_lax(lhs, rhs, *arguments, out_sharding)
     numbers = layouts(_NAME, lhs.shape, rhs.shape, dimension_numbers)
     groups = feature_group_count
-    (batch_group_count,) = per_axis(batch_group_count, 1, f"{_NAME}: batch_group_count")
     if batch_group_count != 1:
-        if feature_group_count != 1:
-            raise ValueError(
-                f"{_NAME}: feature_group_count and batch_group_count cannot both exceed 1, "
-                f"got {feature_group_count} and {batch_group_count}."
-            )
-        lhs = _batch_groups_as_features(lhs, rhs, numbers, batch_group_count)
+        lhs = _batch_groups_as_features(lhs, numbers, batch_group_count)
         groups = batch_group_count
     call = Call(_NAME, numbers, False, precision, preferred_element_type, None, may_be_empty=True)
     e = 1 if lhs_dilation is None else lhs_dilation
-    dilated = any(d != 1 for d in per_axis(e, lhs.ndim - 2, f"{_NAME}: lhs_dilation"))
-    if isinstance(padding, str) and dilated:
-        raise ValueError(
-            f"{_NAME}: padding {padding!r} is not defined with lhs_dilation {lhs_dilation}, "
-            "as in lax; give (lo, hi) for each axis."
-        )
-    pairs = isinstance(padding, Sequence) and all(isinstance(side, Sequence) for side in padding)
-    if not isinstance(padding, str) and not pairs:
-        raise ValueError(f"{_NAME}: padding must be a name or (lo, hi) pairs, got {padding!r}.")
     d = 1 if rhs_dilation is None else rhs_dilation
     x, kernel = call.input("lhs", lhs), call.kernel("rhs", rhs)
     y = convolve(call, x, kernel, (window_strides, padding, e, d, groups))
     return y if out_sharding is None else jax.sharding.reshard(y, out_sharding)
 
 
-def _batch_groups_as_features(lhs, rhs, numbers: lax.ConvDimensionNumbers, count: int) -> Array:
+def _as_operand(name: str, value: Any) -> Array:
+    if getattr(value, "dtype", None) == np.dtype(bool):
+        return jnp.asarray(value)
+    return as_array(f"{_NAME}: {name}", value)
+
+
+def _batch_groups_as_features(lhs, numbers: lax.ConvDimensionNumbers, count: int) -> Array:
     """`(b·n, c)` becomes `(n, b·c)`, whatever the layout."""
     batch, feature, *_ = numbers.lhs_spec
-    examples, outputs = lhs.shape[batch], rhs.shape[numbers.rhs_spec[0]]
-    if count < 1 or examples % count or outputs % count:
-        raise ValueError(
-            f"{_NAME}: batch_group_count must divide the examples, {examples}, and "
-            f"the output channels, {outputs}, got {count}."
-        )
     x = jnp.moveaxis(lhs, (batch, feature), (0, 1))
     n, c, *spatial = x.shape
     x = jnp.moveaxis(x.reshape(count, n // count, c, *spatial), 0, 1)

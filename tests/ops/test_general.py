@@ -72,13 +72,14 @@ def test_flax_takes_it(normal):
 @pytest.mark.usefixtures("no_type_checker")
 def test_bad_input(normal):
     x, kernel = np.asarray(normal((4, 6, 7, 8))), np.asarray(normal((8, 6, 3, 2)))
-    with pytest.raises(ValueError, match="cannot both exceed 1"):
-        conv_general_dilated(x, kernel, (1, 1), "SAME", feature_group_count=2, batch_group_count=2)
+    both = {"feature_group_count": 2, "batch_group_count": 2}
+    with pytest.raises(ValueError, match="At most one of batch_group"):
+        conv_general_dilated(x, kernel[:, :3], (1, 1), "SAME", **both)
     with pytest.raises(ValueError, match="batch_group_count must divide"):
         conv_general_dilated(x, kernel, (1, 1), "SAME", batch_group_count=3)
-    with pytest.raises(TypeError, match="one rank"):  # the class that lax raises
+    with pytest.raises(TypeError, match="ndim to be equal"):
         conv_general_dilated(x, kernel[0], (1, 1), "SAME")
-    with pytest.raises(ValueError, match="conv_general_dilated: strides must be at least 1"):
+    with pytest.raises(ValueError, match="window_strides must be at least 1"):
         conv_general_dilated(x, kernel, (0, 1), "SAME")
     with pytest.raises(TypeError, match="lhs must be an array"):
         conv_general_dilated([1.0], kernel, (1, 1), "SAME")
@@ -97,6 +98,9 @@ def test_booleans_and_arrays_of_integers_are_lax_s(normal):
     )
 
 
+PAIRS = ((0, 0),) * 2
+NUMBERS = lax.ConvDimensionNumbers((0, 1, 2, 3), (0, 1, 2, 3), (0, 1, 2, 3))
+
 MISTAKES = {
     "ranks": ((2, 3, 6, 5), (4, 3, 2), ((1, 1), "SAME")),
     "no dilation": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), "VALID", None, (0, 1))),
@@ -108,19 +112,58 @@ MISTAKES = {
     "channels": ((2, 4, 6, 5), (4, 3, 2, 2), ((1, 1), "SAME")),
     "layout": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), "SAME", None, None, "NCHW")),
     "groups": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), "SAME", None, None, None, 0)),
+    "ranks of numbers": ((2, 3, 6, 5), (4, 3, 2), ((1, 1), PAIRS, None, None, NUMBERS)),
+    "strides": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1, 1), PAIRS)),
+    "groups of outputs": ((2, 6, 6, 5), (4, 2, 2, 2), ((1, 1), "SAME", None, None, None, 3)),
+    "groups of inputs": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), "SAME", None, None, None, 2)),
+    "examples": ((3, 3, 6, 5), (4, 3, 2, 2), ((1, 1), "SAME", None, None, None, 1, 2)),
+    "no examples": ((3, 3, 6, 5), (4, 3, 2, 2), ((1, 1), "SAME", None, None, None, 1, 0)),
+    "both groups": ((2, 6, 6, 5), (4, 3, 2, 2), ((1, 1), "SAME", None, None, None, 2, 2)),
+    "name of a padding": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), "FULL")),
+    "named padding": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), "SAME", (2, 1))),
+    "cropped": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), ((-4, -4), (0, 0)))),
+    "precision": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), "SAME", *(None,) * 3, 1, 1, "hi")),
+    "unhashable": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), "SAME", *(None,) * 3, 1, 1, {})),
+    "narrow result": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), "SAME", *(None,) * 3, 1, 1, None, "f2")),
+    "no dtype": ((2, 3, 6, 5), (4, 3, 2, 2), ((1, 1), "SAME", *(None,) * 3, 1, 1, None, "number")),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 @pytest.mark.usefixtures("no_type_checker")
-def test_errors_have_the_class_of_lax_s(mistake, normal):
+def test_errors_are_those_of_lax(mistake, normal):
     x_shape, k_shape, arguments = MISTAKES[mistake]
     x, kernel = normal(x_shape), normal(k_shape)
-    with np.errstate(all="ignore"), pytest.raises((TypeError, ValueError)) as theirs:
+    of_lax = (TypeError, ValueError, RuntimeError)
+    with np.errstate(all="ignore"), pytest.raises(of_lax) as theirs:
         lax.conv_general_dilated(x, kernel, *arguments)
-    with pytest.raises(theirs.type, match=r"^conv_general_dilated: ") as ours:
+    with pytest.raises(theirs.type, match=r"conv_general_dilated") as ours:
         conv_general_dilated(x, kernel, *arguments)
     assert ours.type is theirs.type
+    if mistake != "no stride":  # on which lax breaks
+        assert str(theirs.value).splitlines()[0] in str(ours.value)
+
+
+@pytest.mark.usefixtures("no_type_checker")
+def test_mixed_dtypes_are_refused_in_the_words_of_lax(normal):
+    x, kernel = normal((2, 3, 6, 5)), normal((4, 3, 2, 2), "float32")
+    for of_ours, of_lax in (
+        (conv_general_dilated, lax.conv_general_dilated),
+        (jaxconv.lax.conv, lax.conv),
+    ):
+        with pytest.raises(TypeError) as theirs:
+            of_lax(x, kernel, (1, 1), "SAME")
+        with pytest.raises(TypeError) as ours:
+            of_ours(x, kernel, (1, 1), "SAME")
+        assert str(theirs.value).splitlines()[0] in str(ours.value)
+
+
+@pytest.mark.usefixtures("no_type_checker")
+def test_what_lax_goes_through_once(normal):
+    x, kernel = normal((2, 3, 6, 5)), normal((4, 3, 2, 2))
+    expected = conv_general_dilated(x, kernel, (1, 1), ((1, 0), (2, 1)))
+    actual = conv_general_dilated(x, kernel, [1, 1], zip((1, 2), (0, 1), strict=True))
+    chex.assert_trees_all_equal(actual, expected)
 
 
 SETTINGS = {
