@@ -92,6 +92,8 @@ def principal_axes(
     Source: Halko, Martinsson & Tropp, "Finding Structure with Randomness", SIAM Review 2011,
     doi:10.1137/090771806, algorithm 4.4.
     """
+    from scipy import linalg
+
     n, size = len(images), images[0].size
     mean = images.reshape(n, size).mean(axis=0, dtype=np.float64) / 255
     count = min(count, n, size)
@@ -107,8 +109,9 @@ def principal_axes(
         width = min(count + 10, n, size)
         mean = mean.astype(np.float32)  # twice as many pixels in the same memory and time
         basis = np.random.default_rng(0).standard_normal((size, width), np.float32)
-        for _ in range(_PASSES):
-            basis, _ = np.linalg.qr(times_covariance(basis))
+        for _ in range(_PASSES - 1):  # LU keeps the columns apart, at a third of the cost of QR
+            basis, _ = linalg.lu(times_covariance(basis), permute_l=True)
+        basis, _ = linalg.qr(times_covariance(basis), mode="economic")
         _, turns = np.linalg.eigh(basis.T @ times_covariance(basis))
         vectors = basis @ turns
     return mean, vectors[:, ::-1][:, :count].T
