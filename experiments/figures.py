@@ -60,9 +60,11 @@ def _draw_curves(axes, curves, ylabel, styles=None):
     axes.set(xlabel="epoch", ylabel=ylabel)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     drawn = np.concatenate([np.mean(values, axis=0) for values in curves.values()])
-    if np.any(drawn == 0) and np.any(drawn > 0):  # no image was wrong: zero gets a place below
-        axes.set_yscale("symlog", linthresh=drawn[drawn > 0].min(), linscale=0.2)
-        axes.set_ylim(bottom=0)
+    if np.any(drawn == 0) and np.all(drawn >= 0):  # no image was wrong: zero gets a place below
+        positive = drawn[drawn > 0]
+        threshold = positive.min() if positive.size else 0.01
+        axes.set_yscale("symlog", linthresh=threshold, linscale=0.2)
+        axes.set_ylim(0, None if positive.size else 0.1)
     else:
         axes.set_yscale("log", nonpositive="mask")
     axes.grid(alpha=0.3)

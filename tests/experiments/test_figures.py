@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from experiments.figures import learning_curves, reconstructions
+from experiments.figures import compared, learning_curves, reconstructions
 
 
 def test_learning_curves(tmp_path):
@@ -27,6 +27,19 @@ def test_an_error_of_zero_has_a_place():
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels[0] == "0 %"
     assert {"0.5 %", "1 %", "10 %"} <= set(labels)
+
+
+def test_errors_of_zero_alone_have_an_axis():
+    """Of images that are all alike, nothing is ever wrong."""
+    for figure in (
+        learning_curves({"a": [[0.0, 0.0]]}, "test error"),
+        compared({"test mse": {"a": [[0.0]]}, "error": {"b": [[0.0]]}}, fractions=["error"]),
+    ):
+        figure.draw_without_rendering()  # without a warning of the logarithm of 0
+        for axes in figure.axes:
+            assert axes.get_ylim() == (0, 0.1)
+            (line,) = axes.get_lines()
+            assert np.isfinite(axes.transData.transform(line.get_xydata())).all()
 
 
 def test_reconstructions_stand_below_the_originals(tmp_path):
