@@ -158,6 +158,23 @@ def test_classifier_keeps_table_and_records_whatever_fails(tmp_path, monkeypatch
     assert saved["histories"]["small"] == read_metrics(tmp_path / "small")
 
 
+def test_ctrl_c_in_a_rival_keeps_table_and_records(few_digits, tmp_path, monkeypatch, capsys):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    history = [[{"epoch": 1, "seconds": 1.0, "test_mse": 0.25}]]
+    monkeypatch.setattr(autoencoder, "train", lambda *args, **kwargs: (history, None))
+    monkeypatch.setattr(rivals, "principal_axes", interrupted)
+    with pytest.raises(SystemExit) as end:
+        run(autoencoder.main, autoencoder.Config, ["--output-dir", str(tmp_path)])
+    assert end.value.code == 130
+    out, err = capsys.readouterr()
+    assert methods(out) == ["Method", "tied"]
+    assert err.splitlines()[-1] == "interrupted"
+    saved = json.loads((tmp_path / "autoencoder.json").read_text())
+    assert saved["histories"]["tied"] == history
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_schedule_of_few_steps(schedule, steps):
