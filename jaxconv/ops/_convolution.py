@@ -110,7 +110,7 @@ def conv(
       impl: None chooses an algorithm for platform and shape; `"textbook"` runs the formula of the
         derivation literally; `"lax"` is `jax.lax.conv_general_dilated` with autodiff's derivatives.
         The name of an algorithm, as `jaxconv.explain` lists them, asks for that one here and,
-        where it applies, in all derivatives. `"fourier"` runs only when asked for; see below.
+        where it applies, in all derivatives. `"fourier"` runs only when asked for; see Numerics.
 
     Returns:
       Feature map `(n, *output, o)` with
