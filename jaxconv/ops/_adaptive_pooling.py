@@ -26,7 +26,7 @@ def global_avg_pool(x: AnyArray) -> Array:
 
     Raises:
       ValueError: `x` is not `(n, *spatial, c)`, or has no pixels.
-      TypeError: `x` is no array of floating-point numbers.
+      TypeError: `x` is no array of floating-point numbers, or one of float8_e8m0fnu.
 
     Source: Lin, Chen & Yan, "Network in network", ICLR 2014, arXiv:1312.4400. (1) is derived in
     `avg_pool`.
@@ -55,7 +55,7 @@ def global_max_pool(x: AnyArray, *, ties: str = "first") -> Array:
 
     Raises:
       ValueError: `x` is not `(n, *spatial, c)`, or has no pixels; `ties` is unknown.
-      TypeError: `x` is no array of real numbers.
+      TypeError: `x` is no array of real numbers, or one of float8_e8m0fnu.
 
     Source: `max_pool`, where its derivative is derived.
 
@@ -92,7 +92,8 @@ def adaptive_avg_pool(x: AnyArray, output_size: Size) -> Array:
 
     Raises:
       ValueError: `x` is not `(n, *spatial, c)`, or has no pixels; a size is below 1.
-      TypeError: `x` is no array of floating-point numbers, or `output_size` has the wrong type.
+      TypeError: `x` is no array of floating-point numbers, or one of float8_e8m0fnu;
+        `output_size` has the wrong type.
 
     Source: the windows are those of PyTorch's `adaptive_avg_pool2d`; (2) is the transpose.
 
@@ -129,7 +130,8 @@ def adaptive_max_pool(x: AnyArray, output_size: Size) -> Array:
 
     Raises:
       ValueError: `x` is not `(n, *spatial, c)`, or has no pixels; a size is below 1.
-      TypeError: `x` is no array of real numbers, or `output_size` has the wrong type.
+      TypeError: `x` is no array of real numbers, or one of float8_e8m0fnu; `output_size` has
+        the wrong type.
 
     Source: the windows are those of PyTorch's `adaptive_max_pool2d`; (1) is derived here.
 

@@ -60,7 +60,8 @@ def lp_pool(
     Raises:
       ValueError: `p` is below 1 or not finite, an option is out of range, or a window is larger
         than the padded input, with `ceil_mode` by a stride or more.
-      TypeError: `x` is no array of real floating-point numbers, or an option has the wrong type.
+      TypeError: `x` is no array of real floating-point numbers, or one of float8_e8m0fnu; an option
+        has the wrong type.
 
     Source: Sermanet, Chintala & LeCun, "Convolutional neural networks applied to house numbers
     digit classification", ICPR 2012, arXiv:1204.3968, section 2.2. (2) is the chain rule.

@@ -99,7 +99,8 @@ def avg_pool(
     Raises:
       ValueError: An option is out of range, or a window is larger than the padded input, with
         `ceil_mode` by a stride or more.
-      TypeError: `x` is no array of floating-point numbers, or an option has the wrong type.
+      TypeError: `x` is no array of floating-point numbers, or one of float8_e8m0fnu, which has no
+        zero; an option has the wrong type.
 
     Source: LeCun et al., "Handwritten digit recognition with a back-propagation network", 1990.
 

@@ -125,8 +125,9 @@ def max_unpool(
     Raises:
       ValueError: The shapes of `y` and `argmax` differ, `output_size` would not pool to that of
         `y`, or an option is out of range.
-      TypeError: `argmax` does not hold integers, `y` is no array of numbers, or, for the mean, not
-        of floating-point numbers; an option has the wrong type.
+      TypeError: `argmax` does not hold integers, `y` is no array of numbers, or one of
+        float8_e8m0fnu, or, for the mean, not of floating-point numbers; an option has the wrong
+        type.
       checkify.JaxRuntimeError: With `check_argmax`, a pixel is not in its window.
 
     Source: Zeiler & Fergus, "Visualizing and understanding convolutional networks", ECCV 2014,

@@ -65,7 +65,8 @@ def upscale(
     Raises:
       ValueError: `x` is not `(n, *spatial, c)`, a factor is below 1, the method is unknown, or
         `align_corners` is asked of another method than "bilinear".
-      TypeError: `x` is no array of numbers, or an option has the wrong type.
+      TypeError: `x` is no array of numbers, or one of float8_e8m0fnu, which has no zero; an option
+        has the wrong type.
 
     Source: the resize of resize-convolution in Odena, Dumoulin & Olah, "Deconvolution and
     Checkerboard Artifacts", Distill 2016, doi:10.23915/distill.00003; "zeros" is Lasagne's
