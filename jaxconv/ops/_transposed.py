@@ -85,6 +85,10 @@ def conv_transpose(
         Keras    Conv2DTranspose(strides=s, padding="same")
                  conv_transpose(x, w, s, "SAME")
 
+    Numerics, as of `conv`: an infinity or NaN in `x` reaches exactly the places that it is spread
+    over. One in the kernel reaches the places that its tap is spread over, and may reach others of
+    its channel, where the tap meets the zeros of the dilated and padded map.
+
     Args:
       x: Feature map `(n, *spatial, o)`, as the convolution's output.
       kernel: Kernel `(*window, c / feature_group_count, o)` of the convolution, of the dtype of

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxconv import conv, conv_general_dilated, lowering, reference
+from jaxconv import conv, conv_general_dilated, conv_transpose, lowering, reference
 from jaxconv._geometry import convolution_geometry
 from jaxconv.lowering import Problem, _selection
 from tests.lowering.test_algorithms import GEOMETRIES
@@ -129,6 +129,17 @@ def test_large_windows_by_default(function):
         sees[7, 0:4, 0:5] = True
         np.testing.assert_array_equal(after[~sees], before[~sees])
         assert np.isfinite(value) or not np.isfinite(after[sees]).any()
+
+
+def test_a_transposed_convolution_spreads_an_infinity_over_its_window():
+    """Where strips would be the fastest, whose band of zeros would spread it further."""
+    rng = np.random.default_rng(0)
+    y, kernel = (rng.normal(size=shape).astype(DTYPE) for shape in [(9, 24, 24, 8), (5, 5, 1, 8)])
+    y[7, 3, 4, 5] = np.inf
+    x = np.asarray(jax.jit(conv_transpose)(y, kernel))
+    expected = np.zeros(x.shape, bool)
+    expected[7, 3:8, 4:9] = True
+    np.testing.assert_array_equal(~np.isfinite(x), expected)
 
 
 def test_causal_padding_lets_no_output_see_the_future():
