@@ -96,6 +96,7 @@ class Dropout(nnx.Module):
 
     Raises:
       ValueError: `rate` is not in [0, 1).
+      TypeError: `rate` is not a number.
 
     Source: `jaxconv.dropout`.
 

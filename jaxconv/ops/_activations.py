@@ -108,7 +108,8 @@ def dropout(x: AnyArray, keep: AnyArray, rate: float) -> Array:
 
     Raises:
       ValueError: The shapes differ, or `rate` is not in [0, 1).
-      TypeError: `x` is no array of floating-point numbers, or `keep` not one of booleans.
+      TypeError: `x` is no array of floating-point numbers, `keep` not one of booleans, or `rate` no
+        number.
 
     Source: Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov, "Dropout", JMLR 15, 2014; the
     scaling is moved to the training pass, so that evaluation is the identity.

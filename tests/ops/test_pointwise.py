@@ -145,6 +145,11 @@ BAD_CALLS = {
     "target": (lambda: squared_error(jnp.ones(2), jnp.ones(3)), ValueError, "same shape"),
     "target dtype": (lambda: squared_error(jnp.ones(2), jnp.ones(2, int)), TypeError, "one float"),
     "rate": (lambda: dropout(jnp.ones(2), jnp.ones(2, bool), 1.0), ValueError, "rate must be in"),
+    "no rate": (
+        lambda: dropout(jnp.ones(2), jnp.ones(2, bool), "0.5"),
+        TypeError,
+        "rate must be a number, got '0.5'",
+    ),
     "keep": (lambda: dropout(jnp.ones(2), jnp.ones(2), 0.5), TypeError, "array of booleans"),
     "keep's shape": (
         lambda: dropout(jnp.ones(2), jnp.ones(3, bool), 0.5),
