@@ -168,7 +168,13 @@ def run_in_turn(name: str, folder: Path) -> None:
     """A program's command lines, each in a process of its own as a user runs it."""
     here = os.pathsep.join((os.getcwd(), os.environ.get("PYTHONPATH", "")))
     # Compiling is what takes the time, and what is compiled is tested elsewhere.
-    environment = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", **os.environ, "PYTHONPATH": here}
+    compiling = {
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    environment = compiling | os.environ | {"PYTHONPATH": here}
     for line in PROGRAMS[name]:
         step = next((at.name for at in folder.glob("runs/c1/large/checkpoints/[0-9]*")), "")
         line = line.format(port=free_port(), step=step)
