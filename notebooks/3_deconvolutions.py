@@ -126,7 +126,7 @@ test = dataset.test
 first = [np.flatnonzero(test.labels == label)[0] for label in range(10)]
 shown = test.images[np.array(first)] / np.float32(255)
 edges = backpropagate(network, parameters, shown, shown)
-reconstructions(shown[..., 0], {"from the code": np.asarray(edges.a["deconv1"])[..., 0]})
+reconstructions(shown, {"from the code": np.asarray(edges.a["deconv1"])})
 
 # %% [markdown]
 # Half-way there, the zero of the first row: the code, spread out to 4×4 maps, has been upscaled and
