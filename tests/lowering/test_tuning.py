@@ -7,8 +7,10 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from jaxconv import lowering
 from jaxconv._geometry import convolution_geometry
 from jaxconv.lowering import _tuning
 from jaxconv.lowering._tuning import Key, choice, remember
@@ -35,6 +37,17 @@ def test_remembered_is_found(file):
     _tuning.forget()
     assert choice(*KEY) == "fourier"
     assert [other.name for other in file.parent.iterdir()] == [file.name]
+
+
+def test_what_must_be_asked_for_is_not_chosen_by_a_file(file):
+    geometry = convolution_geometry("test", (12, 12), (5, 5), 1, "VALID", 1, 1, 1)
+    problem, dtypes = lowering.Problem("y", geometry, 500, 32, 32), (np.dtype("float32"),) * 3
+    key = Key("y", geometry, (500, 32, 32), "float32", "cpu")
+    remember([(key, "fourier")])
+    assert "fourier" not in str(lowering.choose(problem, "cpu", dtypes).plan)
+    remember([(key, "input_depth")])
+    assert lowering.choose(problem, "cpu", dtypes).plan.name == "input_depth"
+    assert lowering.choose(problem, "cpu", dtypes, "fourier").plan.name == "fourier"
 
 
 OTHERS = [
