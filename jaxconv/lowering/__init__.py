@@ -12,7 +12,7 @@ functions of the operands in slot order (x, k, y, less the corner's own) and sta
     pointwise  what they leave otherwise: a product of many rows as a pointwise convolution
     strips     few channels: rows cut into strips, with a banded kernel
     taps       few channels a group, depthwise too: shifted slices times numbers
-    fourier    large windows: a basis in which the trilinear form is diagonal
+    fourier    large windows: a basis in which the trilinear form is diagonal; on request only
     group_by_group  feature groups in a loop, each with the algorithm that suits it
     widened    the direct convolution where XLA of JAX 0.10 is slow at what was asked for
     cudnn      the forms that XLA turns into cuDNN's routines, with `shifts` for depthwise layers

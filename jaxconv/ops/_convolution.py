@@ -198,9 +198,9 @@ def conv_input_vjp(
       kernel: Kernel `(*window, c / feature_group_count, o)` of the convolution, of the dtype of
         `y_bar` or a narrower one of its kind, as where the convolution's result was preferred wide.
       input_shape: Shape `(n, *spatial, c)` of the convolution's input; a strided convolution maps
-        several sizes to one, so it cannot be inferred. strides, padding, padding_mode,
-        input_dilation, kernel_dilation, feature_group_count, dimension_numbers, flip_kernel,
-        precision, kernel_dtype, impl: Of the convolution `conv`.
+        several sizes to one, so it cannot be inferred.
+      strides, padding, padding_mode, input_dilation, kernel_dilation, feature_group_count,
+        dimension_numbers, flip_kernel, precision, kernel_dtype, impl: Of the convolution `conv`.
       preferred_element_type: dtype of the result, no narrower than that of `kernel`; by default
         that of `y_bar`.
 
@@ -275,9 +275,9 @@ def conv_kernel_vjp(
       x: Input of the convolution, `(n, *spatial, c)`.
       y_bar: Cotangent of its output, `(n, *output, o)`, of the dtype of `x` or a wider one of its
         kind, as where the convolution's result was preferred wide.
-      kernel_shape: Shape `(*window, c / feature_group_count, o)` of its kernel. strides, padding,
-        padding_mode, input_dilation, kernel_dilation, feature_group_count, dimension_numbers,
-        flip_kernel, precision, impl: Of the convolution `conv`.
+      kernel_shape: Shape `(*window, c / feature_group_count, o)` of its kernel.
+      strides, padding, padding_mode, input_dilation, kernel_dilation, feature_group_count,
+        dimension_numbers, flip_kernel, precision, impl: Of the convolution `conv`.
       preferred_element_type: dtype of the result; by default that of `x`. float32 keeps what sums
         of half-precision products have been added up to.
 
