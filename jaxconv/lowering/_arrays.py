@@ -132,8 +132,8 @@ def in_vectors(a: Shaped[Array, "*rest channels"]) -> Shaped[Array, "*rest vecto
 
 def taps_by_group(kernel: Kernel, groups: int) -> Shaped[Array, "taps c_g g o_g"]:
     """The taps of `(*window, c/g, o)` one after the other, the output channels by group."""
-    *_, c, o = kernel.shape
-    return kernel.reshape(-1, c, groups, o // groups)
+    *window, c, o = kernel.shape
+    return kernel.reshape(math.prod(window), c, groups, o // groups)
 
 
 def add_up(terms: Iterable[Array]) -> Array:
@@ -141,15 +141,18 @@ def add_up(terms: Iterable[Array]) -> Array:
     return reduce(operator.add, terms)
 
 
-def with_zeros_multiplied(y: Array, kernel: Kernel) -> Array:
+def with_zeros_multiplied(slot: str, result: Array, kernel: Kernel, groups: int) -> Array:
     """Add the products of kernel and zeros to a forward pass that has left them out.
 
     They are zero, or NaN where a tap is infinite or NaN. The padding and the gaps of a dilated
-    input are zeros, and the definition multiplies them as it multiplies pixels.
+    map are zeros, and the definition multiplies them as it multiplies pixels. `slot` is what the
+    forward pass computes: "y" for a convolution, "x" for a transposed one.
     """
-    if not jnp.issubdtype(y.dtype, jnp.inexact):
-        return y
-    return y + jnp.sum(kernel.astype(y.dtype) * 0, axis=range(kernel.ndim - 1))
+    if not jnp.issubdtype(result.dtype, jnp.inexact):
+        return result
+    products = taps_by_group(kernel.astype(result.dtype) * 0, groups).sum(axis=0)  # (c_g, g, o_g)
+    summed = products.sum(axis=0) if slot == "y" else products.sum(axis=2).T
+    return result + summed.reshape(-1)
 
 
 def sum_in_loop(term: Callable[[Array], Terms], count: int) -> Terms:

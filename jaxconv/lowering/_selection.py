@@ -14,11 +14,12 @@ What runs without being asked for keeps to the definition, element by element:
 - In the forward pass, an infinity or NaN reaches the elements that see it and no others. Some
   algorithms multiply zeros of their own with pixels, and 0 · inf is NaN (`spreads`). They are left
   to the gradients.
-- The zeros of padding and of a dilated input are multiplied by the kernel as all pixels are, so a
-  tap that is infinite or NaN reaches every output of its channel. Algorithms that skip these zeros
+- The zeros of padding and of a dilated map are multiplied by the kernel as all pixels are, so a
+  tap that is infinite or NaN reaches every element of its channel. Algorithms that skip these zeros
   (`skips_zeros`) have the products added in the forward pass.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -85,7 +86,7 @@ class Algorithm:
         all of its example, and rounding errors are relative to the norms of the operands.
       spreads: Whether it multiplies numbers of the error, or of the input, by zeros of its own, so
         that an infinity or NaN reaches elements that do not see it.
-      skips_zeros: Whether it leaves out the products of the kernel with the zeros of the padding.
+      skips_zeros: Whether it computes "y" without the products of kernel and padding.
     """
 
     corners: Mapping[str, Corner]
@@ -242,7 +243,13 @@ def run(
     problem = problem_of(slot, *(a.shape for a in operands), geometry=geometry)
     plan, _ = choose(problem, platform, dtypes, impl, forward)
     return run_plan(
-        plan, *operands, slot=slot, geometry=geometry, dtypes=dtypes, precision=precision
+        plan,
+        *operands,
+        slot=slot,
+        geometry=geometry,
+        dtypes=dtypes,
+        precision=precision,
+        forward=forward,
     )
 
 
@@ -253,13 +260,15 @@ def run_plan(
     geometry: Geometry,
     dtypes: Dtypes,
     precision: lax.PrecisionLike,
+    forward: str,
 ) -> Array:
     """Compute a corner as planned; a forward pass multiplies the zeros around the pixels, too."""
     result = execute(
         plan, *operands, slot=slot, geometry=geometry, dtypes=dtypes, precision=precision
     )
-    if slot == "y" and _skips_zeros(plan, geometry):
-        return with_zeros_multiplied(result, operands[1])
+    if slot == forward and _skips_zeros(plan, slot, geometry):
+        kernel = operands["xky".replace(slot, "").index("k")]
+        return with_zeros_multiplied(slot, result, kernel, geometry.groups)
     return result
 
 
@@ -375,12 +384,22 @@ def why_not_by_default(name: str, problem: Problem, forward: str = "y") -> str:
     return ""
 
 
-def _skips_zeros(plan: Plan, geometry: Geometry) -> bool:
-    """Whether a forward pass leaves out products of the kernel with zeros around the pixels."""
-    if any(e > 1 for e in geometry.input_dilation) or geometry.crops_all:
-        return True  # backends differ in whether they multiply the zeros between the pixels
+def _skips_zeros(plan: Plan, slot: str, geometry: Geometry) -> bool:
+    """Whether a forward pass leaves out products of the kernel with zeros around the pixels.
+
+    Backends differ in whether they multiply zeros between pixels, and padding where the window is
+    larger than the map. A transposed convolution is the convolution of (G'): its zeros count, and
+    several algorithms skip them.
+    """
+    if geometry.crops_all:
+        return True
+    if slot == "x":
+        geometry = geometry.transposed()
+    gaps = any(e > 1 for e in geometry.input_dilation)
     padded = any(side > 0 for sides in geometry.padding for side in sides)
-    return padded and any(ALL[name].skips_zeros for name in str(plan).split(" > "))
+    exchanged = math.prod(geometry.window) > math.prod(geometry.input_size)
+    skipped = any(ALL[name].skips_zeros for name in str(plan).split(" > "))
+    return gaps or (padded and (slot == "x" or exchanged or skipped))
 
 
 def applicable(problem: Problem) -> tuple[str, ...]:

@@ -89,7 +89,7 @@ def taps_forward(
         total = lax.optimization_barrier(total) + more
     y = total.reshape(*total.shape[:-2], -1)
     if _pads_terms(geometry, kernel):
-        y = with_zeros_multiplied(y, kernel)
+        y = with_zeros_multiplied("y", y, kernel, geometry.groups)
     return _as_a_loop(y).astype(dtypes[2])
 
 

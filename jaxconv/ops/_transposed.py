@@ -86,8 +86,8 @@ def conv_transpose(
                  conv_transpose(x, w, s, "SAME")
 
     Numerics, as of `conv`: an infinity or NaN in `x` reaches exactly the places that it is spread
-    over. One in the kernel reaches the places that its tap is spread over, and may reach others of
-    its channel, where the tap meets the zeros of the dilated and padded map.
+    over. One in the kernel reaches all places of its channel, because its tap meets the zeros of
+    the dilated and padded map.
 
     Args:
       x: Feature map `(n, *spatial, o)`, as the convolution's output.

@@ -159,7 +159,10 @@ def _compiled_to(slot: str, platform: str) -> Map:
         dtype = dtypes["xky".index(slot)]
         if nothing := _of_nothing(slot, *operands, geometry=geometry, dtypes=dtypes):
             zeros = jnp.zeros(nothing.shape, dtype)
-            return lowering.with_zeros_multiplied(zeros, operands[1]) if slot == "y" else zeros
+            if slot != forward or slot == "k":
+                return zeros
+            kernel = operands["xky".replace(slot, "").index("k")]
+            return lowering.with_zeros_multiplied(slot, zeros, kernel, geometry.groups)
         operands = _rounded(slot, operands, kernel_dtype)
         if impl != "textbook":
             return lowering.run(

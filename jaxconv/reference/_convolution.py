@@ -137,7 +137,15 @@ def conv_transpose(x: ndarray, kernel: ndarray, *args, output_shape, **options) 
     """The adjoint of the convolution by `kernel` whose input has the spatial `output_shape`."""
     groups = options.get("feature_group_count", 1)
     shape = (len(x), *output_shape, kernel.shape[-2] * groups)
-    return conv_input_vjp(x, kernel, shape, *args, **options)
+    result = conv_input_vjp(x, kernel, shape, *args, **options)
+    # As a convolution, of the dilated and padded map, it multiplies zeros by the other taps.
+    triples, x_shape, k_shape, _ = _triangle(shape, kernel.shape, *args, **options)
+    met, k = {(i, r) for i, r, _ in triples}, wide(kernel, k_shape)
+    places = result.reshape(x_shape)
+    for i, r in product(np.ndindex(*output_shape), np.ndindex(*kernel.shape[:-2])):
+        if (i, r) not in met:
+            places[:, *i] += (0 * k[*r]).sum(-1).T
+    return result
 
 
 def rotate_kernel(kernel: ndarray) -> ndarray:
