@@ -18,8 +18,8 @@ functions of the operands in slot order (x, k, y, less the corner's own) and sta
     cudnn      the forms that XLA turns into cuDNN's routines, with `shifts` for depthwise layers
 
 Patches and phases rearrange a corner into another one and leave that to the others: a *plan* is a
-chain of algorithms. `_costs` estimates each, `_selection` chooses, `_tuning` remembers what was
-measured on a machine, and `jaxconv.explain` shows it all.
+chain of algorithms. `_registry` lists them, `_costs` estimates each, `_selection` chooses,
+`_tuning` remembers what was measured on a machine, and `jaxconv.explain` shows it all.
 
 Known by other names: patches are im2col (Chellapilla, Puri & Simard, 2006), phases the sub-pixel
 convolution (Shi et al., 2016, arXiv:1609.05158), and products in a Fourier basis are those of
@@ -43,6 +43,8 @@ from ._maxima import scatter_windows as scatter_windows
 from ._maxima import spread_where_equal as spread_where_equal
 from ._maxima import sum_where_equal as sum_where_equal
 from ._problem import Problem as Problem
+from ._registry import applicable as applicable
+from ._registry import why_not as why_not
 from ._resampling import Mixing as Mixing
 from ._resampling import resample as resample
 from ._resampling import resample_back as resample_back
@@ -50,14 +52,12 @@ from ._selection import ALGORITHMS as ALGORITHMS
 from ._selection import GPU_PLATFORMS as GPU_PLATFORMS
 from ._selection import Choice as Choice
 from ._selection import Plan as Plan
-from ._selection import applicable as applicable
 from ._selection import choose as choose
 from ._selection import every_plan as every_plan
 from ._selection import plans as plans
 from ._selection import problem_of as problem_of
 from ._selection import result_shape as result_shape
 from ._selection import run as run
-from ._selection import why_not as why_not
 from ._selection import why_not_by_default as why_not_by_default
 from ._windows import spread_windows as spread_windows
 from ._windows import sum_windows as sum_windows
