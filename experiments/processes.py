@@ -132,7 +132,7 @@ def ending_together() -> Iterator[None]:
         yield
     except (OtherFailed, jax.errors.JaxRuntimeError):  # the latter: there may be nobody to tell
         raise
-    except Exception as error:
+    except Exception as error:  # whatever it is, the others wait for this process and are told
         said = first_line(error) if isinstance(error, UserError) else repr(error)[:200]
         with contextlib.suppress(Exception):
             _exchange({"failure": said})

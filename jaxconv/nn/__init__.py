@@ -5,12 +5,10 @@ the one difference to notice is that padding is `"VALID"` unless asked otherwise
 `jaxconv.conv`.
 """
 
-try:
-    import flax as _flax  # noqa: F401
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        'jaxconv.nn needs Flax: pip install "jaxconv[nn]"', name=error.name
-    ) from error
+from importlib.util import find_spec as _find_spec
+
+if _find_spec("flax") is None:
+    raise ModuleNotFoundError('jaxconv.nn needs Flax: pip install "jaxconv[nn]"', name="flax")
 
 from ._convolution import Conv as Conv
 from ._convolution import ConvBlock as ConvBlock
