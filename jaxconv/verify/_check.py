@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import _constants, _modes
+from ._cancellation import judge_cancellation
 from ._derivatives import Derivatives, Draws
 from ._differences import taylor_slope
 from ._evidence import Evidence, call_rule
@@ -14,8 +15,11 @@ from ._failures import failures, gradients
 from ._findings import Findings
 from ._first_order import FirstOrder
 from ._linear_truth import with_linear_rows
+from ._linearity import judge_cotangents, judge_tangents
 from ._operations import FINE
 from ._other_modes import OtherModes
+from ._precision import set_precision
+from ._primal_values import judge_primal_values
 from ._problem import DOOR, Problem, join, problem_of
 from ._progress import Progress
 from ._report import GradientReport
@@ -30,6 +34,7 @@ def check_gradients(
     argnums: int | Sequence[int] | None = None,
     linear_in: int | Sequence[int] | None = None,
     reference: Callable[..., Any] | None = None,
+    tolerance: float | None = None,
     modes: str | Sequence[str] = "all",
     order: int = 2,
     seed: int = 0,
@@ -68,6 +73,11 @@ def check_gradients(
       linear_in: Positions of arguments in each of which `f` is linear, or linear plus a constant:
         (1) then gives their gradient exactly, coordinate by coordinate where the size allows.
       reference: Another function of the same values; its autodiff in float64 is the truth.
+      tolerance: The share of its results to which `f` is exact, for solvers, tables and
+        approximations. The derivative is then judged as if each operation were exact to that share.
+        None is the precision of its dtypes; of a loop that stops when floating-point numbers say
+        so, 1.5e-8 or more; and of what Python or foreign code computes the jumps between the values
+        at neighbouring points, if there are any.
       modes: `"all"`, or names out of `jaxconv.verify.MODES`.
       order: 2 also checks second derivatives, 1 doesn't.
       seed: Of cotangents and directions.
@@ -95,14 +105,15 @@ def check_gradients(
     """
     began = time.perf_counter()
     names = _mode_names(modes)
-    _check_options(order, seed, directions)
+    _check_options(order, seed, directions, tolerance)
     problem = problem_of(f, args, argnums)
     linear = _linear_leaves(problem, linear_in, len(args))
-    with Progress(problem.name) as step:
+    with Progress(problem.name) as step, np.errstate(all="ignore"):
         return _check(
             problem,
             linear=linear,
             reference=reference,
+            tolerance=tolerance,
             args=args,
             argnums=argnums,
             names=names,
@@ -140,7 +151,19 @@ def assert_gradients(f: Callable[..., Any], args: Sequence[Any], **options: Any)
 
 
 def _check(
-    problem, *, linear, reference, args, argnums, names, order, seed, directions, step, began
+    problem,
+    *,
+    linear,
+    reference,
+    tolerance,
+    args,
+    argnums,
+    names,
+    order,
+    seed,
+    directions,
+    step,
+    began,
 ):
     point = join(problem.point)
     draws = Draws(problem, point, scales(problem.leaves, point), directions, seed)
@@ -148,15 +171,17 @@ def _check(
     called = call_rule(problem, draws)
     step("tracing")
     primal = _primal(problem)
+    set_precision(primal, tolerance, draws.directions[0])
     model, source = primal, "autodiff of what the function computes, confirmed by differences"
     if reference is not None:
         model = _primal(problem_of(reference, args, argnums, door=f"{DOOR}: reference"))
+        model.unit, model.arithmetic = primal.unit, primal.arithmetic
         source = "autodiff of the reference in float64, confirmed by differences"
     derivatives = Derivatives(problem, primal, model, draws, seed)
     step("compiling")
     measured = derivatives(point, draws.cotangents)
     if reference is not None:
-        _check_reference(problem, primal(point), model(point))
+        _check_reference(problem, primal, model)
     step("differences")
     true = measured.get("true_reverse"), measured.get("true_forward")
     truth = settle(primal, true, draws.cotangents, draws.directions, source)
@@ -166,6 +191,15 @@ def _check(
     evidence = Evidence(problem, draws, called, primal, derivatives, measured, truth, seed)
     findings = Findings(problem)
     FirstOrder(evidence, findings).judge(names)
+    if "primal_value" in names:
+        judge_primal_values(evidence, findings)
+    if "reverse" in measured and called.rows is not None:
+        if "cotangent_linearity" in names:
+            judge_cotangents(evidence, findings)
+        if "reverse" in names and not findings.wrong:
+            judge_cancellation(evidence, findings)
+    if "forward" in measured and "tangent_linearity" in names:
+        judge_tangents(evidence, findings)
     step("modes")
     OtherModes(evidence, findings).judge(names, linear)
     if order > 1 and "second_order" in names:
@@ -198,10 +232,14 @@ def _mode_names(modes: Any) -> tuple[str, ...]:
     return names
 
 
-def _check_options(order, seed, directions):
+def _check_options(order, seed, directions, tolerance):
     for name, value, least in (("seed", seed, 0), ("directions", directions, 1)):
         if not isinstance(value, int) or value < least:
             raise ValueError(f"{DOOR}: {name} must be an int of at least {least}, got {value!r}.")
+    if tolerance is not None and not (isinstance(tolerance, int | float) and 0 <= tolerance < 1):
+        raise ValueError(
+            f"{DOOR}: tolerance must be None or a number from 0 to below 1, got {tolerance!r}."
+        )
     if order not in (1, 2):
         raise ValueError(f"{DOOR}: order must be 1 or 2, got {order!r}.")
 
@@ -230,14 +268,15 @@ def _primal(problem: Problem) -> Primal:
         ) from error
 
 
-def _check_reference(problem, ours, theirs):
+def _check_reference(problem, primal, model):
+    ours, theirs = primal(primal.point), model(primal.point)
     if ours.shape != theirs.shape:
         raise ValueError(
             f"{DOOR}: reference must return what {problem.name} returns, {ours.size} numbers, got "
             f"{theirs.size}."
         )
     # Two formulas of the same function may differ by the rounding of each, and of their constants.
-    unit = max(float(np.finfo(np.float32).eps) if _narrow(problem) else FINE, FINE)
+    unit = primal.arithmetic.unit
     size = np.maximum(np.abs(ours), np.abs(theirs).max(initial=0.0))
     bound = _constants.UNITS_OF_REFERENCE * unit * size
     if not np.all((np.abs(ours - theirs) <= bound) | (ours == theirs)):
@@ -246,10 +285,6 @@ def _check_reference(problem, ours, theirs):
             f"{DOOR}: reference must compute what {problem.name} computes, but element {worst} of "
             f"the result is {theirs[worst]:.6g} instead of {ours[worst]:.6g}."
         )
-
-
-def _narrow(problem):
-    return any(leaf.dtype != np.float64 for leaf in (*problem.leaves, *problem.outputs))
 
 
 def _taylor(problem, primal, reported, draws) -> dict[str, float | None]:

@@ -44,6 +44,19 @@ TWO_ROUNDINGS = 2.0
 # each with its own rounding. Chosen.
 UNITS_OF_REFERENCE = 64
 
+# What a loop is exact to that stops when floating-point numbers say so: half the digits, which most
+# solvers are asked for at least. Chosen.
+STOPPING = 2.0**-26
+# What one more round of such a loop moves its result by, times this, is what it is exact to: rounds
+# move less and less, and the derivative by more than the value. Chosen.
+ROUNDS = 16
+# The largest jump between neighbouring points, as a share of the values, that is taken for noise.
+# Chosen: one larger is what the function does.
+MOST_NOISE = 1e-4
+# A gradient has no correct digit where rounding moves it by more than it is and by so many times
+# what half a unit of the function's values makes of a slope. Chosen.
+AMPLIFIED = 2.0**13
+
 # Differences, `_differences.py`, `_truth.py` and `_kinks.py`
 
 # A slope is off by at most this many times what its extrapolations disagree by. Chosen: the
@@ -69,6 +82,10 @@ CANCELLATION = 1000.0
 # times their error; of a gradient's element, than so many times ERRORS such errors. Chosen.
 KINK = 4.0
 KINK_OF_GRADIENT = 2.0
+# How far points are from the first that see the sides of its kinks, as a share of its size, and how
+# many they are; of a large function a quarter. Chosen: near enough that nothing else changes.
+NEARBY = 2.0**-30
+NEARBY_POINTS = 16
 
 # Random numbers, `_derivatives.py`
 
@@ -78,6 +95,9 @@ SMALLEST_COTANGENT = 8
 LARGEST_COTANGENT = 40
 # The second point's distance from the first, as a share of the point's size. Chosen.
 SECOND_POINT = 0.2
+# How often it is brought nearer, each time by STEP_FACTOR, where the function doesn't exist at it;
+# then the first is used again. Chosen.
+SHRINKINGS = 6
 
 # Sizes, which bound the time that a check takes
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import _constants, _modes
-from ._problem import Leaf, Problem, split, typed
+from ._problem import Problem, split, typed
 from ._rounding import Measured, Measurement
 from ._truth import Primal, is_large
 
@@ -34,7 +34,11 @@ class Derivatives:
             self._trace("true_reverse", lambda xs, ws: _modes.reverse(f, xs, ws), xs, ws)
             self._trace("true_forward", lambda xs, vs: _modes.forward(f, xs, vs), xs, vs)
         samples = _constants.FEW_SAMPLES if is_large(problem) else _constants.SAMPLES
-        self._measurement = Measurement(self.traces, primal.coarsest, seed, samples)
+        # What the function computes has its own constants. Those of another formula are rounded.
+        exact = None if model is primal else ""
+        pairs = {"reverse": "true_reverse", "forward": "true_forward", "value": None,
+                 "true_reverse": exact, "true_forward": exact}  # fmt: skip
+        self._measurement = Measurement(self.traces, primal.arithmetic, seed, samples, pairs)
 
     def _trace(self, name, function, *args):
         try:
@@ -54,25 +58,42 @@ class Derivatives:
     ) -> dict[str, Measured]:
         """Derivatives at a flat point for flat cotangents: all, or `only` those.
 
-        Their rounding is that of float64 or, if `is_own`, of the function's dtypes, from `more`
+        Their rounding is that of formulas or, if `is_own`, of the function's dtypes, from `more`
         perturbed evaluations than usual if that is not zero.
         """
-        return self._measurement(self._arguments(point, ws, only), not is_own, more)
+        return self._measurement(self._arguments(point, ws, only), is_own, more)
 
     def true_reverse(self, point: np.ndarray, ws: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """The true gradient of the first cotangent, flat, without its rounding."""
         arguments = self._arguments(point, ws, ["true_reverse"])
         return self._measurement.values(arguments)["true_reverse"][: self.problem.size]
 
-    def _arguments(self, point, ws, only):
+    def reverse(self, point: np.ndarray, ws: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """What the rule's formula makes of three cotangents, a row for each."""
+        found = self._measurement.values(self._arguments(point, ws, ["reverse"]))["reverse"]
+        return found.reshape(len(ws), -1)
+
+    def forward(self, point: np.ndarray, vs: np.ndarray) -> np.ndarray:
+        """What the forward rule's formula makes of as many directions as were drawn, flat."""
+        arguments = self._arguments(point, self.draws.cotangents, ["forward"], vs)
+        return self._measurement.values(arguments)["forward"]
+
+    def true(self, point: np.ndarray, name: str) -> np.ndarray:
+        """All true gradients (`"reverse"`) or tangents (`"forward"`) at a point, a row each."""
+        draws = self.draws
+        arguments = self._arguments(point, draws.cotangents, [f"true_{name}"])
+        found = self._measurement.values(arguments)[f"true_{name}"]
+        return found.reshape(len(draws.directions if name == "forward" else draws.cotangents), -1)
+
+    def _arguments(self, point, ws, only, vs=None):
         leaves, outputs = self.problem.leaves, self.problem.outputs
         xs = split(leaves, point)
         flat_ws = [part for w in ws for part in split(outputs, np.asarray(w))]
-        flat_vs = [part for v in self.draws.directions for part in split(leaves, v)]
+        vs = self.draws.directions if vs is None else vs
+        flat_vs = [part for v in vs for part in split(leaves, v)]
         args = {"reverse": [*xs, *flat_ws], "forward": [*xs, *flat_vs], "value": xs}
         args |= {f"true_{name}": args[name] for name in ("reverse", "forward")}
-        # The value is there for its constants, which its derivatives share.
-        return {name: args[name] for name in only or self.traces if name != "value"}
+        return {n: args[n] for n in only or self.traces if n != "value" or n in only}
 
 
 class Draws:
@@ -90,8 +111,7 @@ class Draws:
         a, b = (self._cotangent() for _ in range(2))
         self.cotangents = np.stack([a, b, a + b])
         self.directions = np.stack([self.direction() for _ in range(count)])
-        second_point = point + _constants.SECOND_POINT * self.direction()
-        self.second_point = _flat(typed(problem.leaves, second_point))
+        self.second_point = self._second_point(point)
         self.xs = problem.point
         self.ws = [typed(problem.outputs, w) for w in self.cotangents]
         self.vs = [typed(problem.leaves, v) for v in self.directions]
@@ -101,6 +121,21 @@ class Draws:
         least, most = _constants.SMALLEST_COTANGENT, _constants.LARGEST_COTANGENT
         sixteenths = self._rng.integers(least, most, size, endpoint=True)
         return sixteenths * self._rng.choice([-1.0, 1.0], size) / 16
+
+    def _second_point(self, point):
+        """Another point at which the function exists, as far as it does at the first."""
+        step = _constants.SECOND_POINT * self.direction()
+        exists = self._exists(point)
+        for _ in range(_constants.SHRINKINGS):
+            second = _flat(typed(self.problem.leaves, point + step))
+            if np.all(self._exists(second) >= exists):
+                return second
+            step = step / _constants.STEP_FACTOR
+        return point
+
+    def _exists(self, point):
+        values = self.problem.function(*typed(self.problem.leaves, point))
+        return np.isfinite(_flat(values))
 
     def direction(self) -> np.ndarray:
         """A random direction of the size of the point, of numbers that the dtypes have."""
@@ -114,8 +149,3 @@ def _flat(arrays: Sequence[Any]) -> np.ndarray:
 
 def _wide(tree):
     return jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), tree)
-
-
-def leaf_rows(leaf: Leaf, rows: np.ndarray) -> np.ndarray:
-    """The columns of a leaf's elements."""
-    return rows[:, leaf.elements]

@@ -3,6 +3,7 @@
 import numpy as np
 
 from . import _constants
+from ._cancellation import NOTE as CANCELLED
 from ._evidence import Evidence
 from ._findings import Finding
 from ._kinks import Kinks, misfit
@@ -20,6 +21,16 @@ def diagnose(finding: Finding, evidence: Evidence, ties: Kinks | None) -> tuple[
       ties: The argument's kinks, if its elements' gradients don't fit together there.
     """
     reported, true = finding.reported, finding.true
+    if finding.note == CANCELLED:
+        worst = int(np.where(finding.is_wrong, finding.bound, 0).argmax())
+        return CANCELLED, (
+            f"rounding moves an element of {true[worst]:.3g} by about {finding.bound[worst]:.3g}: "
+            "terms that cancel are larger than the result"
+        )
+    if finding.mode == "primal_value":
+        said = _by_a_factor(reported, true, _constants.CLOSE_IN_SOME, finding, evidence)
+        evidence_of_it = said[1].replace("gradient", "value") if said else _sizes(reported, true)
+        return f"{finding.note} returns another value than the function", evidence_of_it
     bad = ~np.isfinite(reported) & finding.is_wrong
     if bad.any():
         kind = "NaN" if np.isnan(reported[bad]).any() else "inf"

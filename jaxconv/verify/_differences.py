@@ -70,53 +70,72 @@ def slopes(
     point: np.ndarray,
     direction: np.ndarray,
     steps: tuple[float, ...],
+    unit: float = _EPS,
 ) -> Slopes:
-    """Slopes of `function` at `point` along `direction`, in float64."""
+    """Slopes of `function` at `point` along `direction`, its values exact to `unit`."""
     start = function(point)
     ahead = np.stack([function(point + t * direction) for t in steps])
     behind = np.stack([function(point - t * direction) for t in steps])
-    return slopes_of(start, ahead, behind, steps)
+    return slopes_of(start, ahead, behind, steps, unit)
 
 
 def slopes_of(
-    start: np.ndarray, ahead: np.ndarray, behind: np.ndarray, steps: tuple[float, ...]
+    start: np.ndarray,
+    ahead: np.ndarray,
+    behind: np.ndarray,
+    steps: tuple[float, ...],
+    unit: float = _EPS,
 ) -> Slopes:
-    """The slopes from values of the function, one row for each step."""
+    """The slopes from values of the function, one row for each step, exact to `unit`."""
     shape, rows = start.shape, len(steps)
     y, y_ahead, y_behind = start.reshape(-1), ahead.reshape(rows, -1), behind.reshape(rows, -1)
     typical = float(np.median(np.abs(start))) if start.size else 0.0
     # A block at a time, whose many intermediate arrays stay in the caches.
     firsts = range(0, max(start.size, 1), _BLOCK)
     here = [slice(first, first + _BLOCK) for first in firsts]
-    blocks = [_slopes_of_block(y[i], y_ahead[:, i], y_behind[:, i], steps, typical) for i in here]
+    blocks = [
+        _slopes_of_block(y[i], y_ahead[:, i], y_behind[:, i], steps, typical, unit) for i in here
+    ]
     central, error, left, right, side_error, is_kink = (
         np.concatenate(parts).reshape(shape) for parts in zip(*blocks, strict=True)
     )
     return Slopes(central, error, left, right, side_error, is_kink, start, ahead, steps)
 
 
-def _slopes_of_block(start, ahead, behind, steps, typical):
+def _slopes_of_block(start, ahead, behind, steps, typical, unit):
     t = np.asarray(steps)[:, None]
     with np.errstate(invalid="ignore", over="ignore"):
-        sizes = np.abs(ahead) + np.abs(behind) + _size(start, ahead, t, typical)
-        noise = _constants.UNITS_OF_VALUES * _EPS * sizes / t
+        sizes = 2 * np.fmax(np.abs(ahead), np.abs(behind))
+        sizes = sizes + _size(start, ahead, behind, t, typical)
+        noise = _constants.UNITS_OF_VALUES * unit * sizes / t
         factor = _constants.STEP_FACTOR
         central, error = _extrapolated((ahead - behind) / (2 * t), factor**2, noise)
         right, error_right = _extrapolated((ahead - start) / t, factor, noise)
         left, error_left = _extrapolated((start - behind) / t, factor, noise)
         side_error = error_right + error_left
         is_kink = np.abs(right - left) > _constants.KINK * side_error
+        # At the end of the domain only one side exists, and its slope is the derivative.
+        for side, side_slope, error_of_side, other in (
+            (ahead, right, error_right, behind),
+            (behind, left, error_left, ahead),
+        ):
+            alone = np.isfinite(side[-1]) & ~np.isfinite(other[-1]) & np.isfinite(start)
+            central = np.where(alone, side_slope, central)
+            error = np.where(alone, error_of_side, error)
+            right, left = np.where(alone, side_slope, right), np.where(alone, side_slope, left)
+            side_error, is_kink = np.where(alone, error_of_side, side_error), is_kink & ~alone
     return central, error, left, right, side_error, is_kink
 
 
-def _size(start, ahead, t, typical):
+def _size(start, ahead, behind, t, typical):
     """Of the terms that an element is the sum of, to tell its rounding by.
 
     They are not known: where they cancel, its own size says nothing. It is taken to be the typical
     one, as far as this is no more than CANCELLATION times what the element moves by.
     """
-    moved = (np.abs(ahead - start) / t).max(axis=0)
-    return np.maximum(np.abs(start), np.minimum(typical, _constants.CANCELLATION * moved))
+    moved = np.fmax(np.abs(ahead - start), np.abs(behind - start)) / t
+    most = np.fmax.reduce(np.where(np.isfinite(moved), moved, 0.0), axis=0)
+    return np.maximum(np.abs(start), np.minimum(typical, _constants.CANCELLATION * most))
 
 
 def _extrapolated(quotients, factor, noise):

@@ -8,9 +8,10 @@ import numpy as np
 
 from . import _constants
 from ._derivatives import Derivatives, Draws
+from ._operations import FINE
 from ._problem import Leaf, Problem, join, typed
 from ._rounding import Measured
-from ._truth import Primal, Truth
+from ._truth import Primal, Truth, is_adjoint, is_large, scales
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Evidence:
             leaf.dtype != np.float64 for leaf in (*problem.leaves, *problem.outputs)
         )
         self._own: dict[tuple, dict[str, Measured]] = {}
+        self._nearby: dict[str, np.ndarray] | None = None
 
     def rows(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """A mode's formula in float64 and its rounding, a row a cotangent or direction."""
@@ -90,6 +92,46 @@ class Evidence:
         value, rounding = self.own("reverse", point, more)
         last = np.stack([last_rounding(self.problem.leaves, row) for row in value])
         return _constants.MARGIN * rounding + last
+
+    @property
+    def unit(self) -> float:
+        """What formulas are exact to."""
+        return self.primal.arithmetic.unit or FINE
+
+    def rounding_of_value(self) -> np.ndarray:
+        """How far rounding moves the function's values, in its own dtypes."""
+        point, cotangents = self.primal.point, self.draws.cotangents
+        return self.derivatives(point, cotangents, ["value"], is_own=True)["value"].rounding
+
+    def nearby(self, name: str) -> np.ndarray | None:
+        """True gradients (or tangents, `"forward"`) at points beside this one; None if unknown.
+
+        Where the function has a kink these are the gradients to its sides, and the values between
+        them its subgradients. Indices are those of point, cotangent (or direction) and element.
+        """
+        if self._nearby is None:
+            self._nearby = self._at_nearby_points()
+        return self._nearby.get(name)
+
+    def _at_nearby_points(self):
+        known = self.derivatives.traces
+        if "true_reverse" not in known or "true_forward" not in known:
+            return {}
+        point, rng = self.primal.point, np.random.default_rng([self.seed, 4])
+        size = _constants.NEARBY * scales(self.problem.leaves, point)
+        count = _constants.NEARBY_POINTS // (4 if is_large(self.problem) else 1)
+        points = [point + size * rng.normal(size=point.size) for _ in range(count)]
+        found = {
+            name: np.stack([self.derivatives.true(one, name) for one in points])
+            for name in ("reverse", "forward")
+        }
+        # A primitive whose two derivatives disagree has none to go by.
+        draws, error = self.draws, np.sqrt(FINE)
+        reverse, forward = found["reverse"][0], found["forward"][0]
+        errors = error * np.abs(forward), error * np.abs(reverse)
+        pairs = draws.cotangents, draws.directions
+        is_known = is_adjoint(forward, errors[0], reverse, errors[1], *pairs)
+        return found if is_known else {}
 
     def reverse_at(self, point: np.ndarray, w: np.ndarray) -> np.ndarray | None:
         """The true gradient at another point or for another cotangent; None if it isn't known."""

@@ -84,7 +84,12 @@ def beyond(reported: np.ndarray, true: np.ndarray, bound: np.ndarray) -> np.ndar
 
 
 def differing(
-    leaves: Sequence[Leaf], mode: str, values: np.ndarray, expected: np.ndarray, bound: np.ndarray
+    leaves: Sequence[Leaf],
+    mode: str,
+    values: np.ndarray,
+    expected: np.ndarray,
+    bound: np.ndarray,
+    note: str = "",
 ) -> list[Finding]:
     """A finding for each leaf with values beyond the bound."""
     found = []
@@ -93,7 +98,7 @@ def differing(
         arrays = values[here], expected[here], bound[here]
         is_wrong = beyond(*arrays)
         if is_wrong.any():
-            found.append(Finding(leaf, mode, *arrays, is_wrong))
+            found.append(Finding(leaf, mode, *arrays, is_wrong, note=note))
     return found
 
 

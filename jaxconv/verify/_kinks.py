@@ -36,6 +36,7 @@ def look(
     gradient: np.ndarray,
     w: np.ndarray,
     seed: int,
+    nearby: np.ndarray | None = None,
 ) -> Kinks:
     """Compare the gradient at some elements with the slopes to either side.
 
@@ -50,6 +51,8 @@ def look(
       gradient: The reported gradient of `<w, f>`, flat over all arrays.
       w: The cotangent, flat.
       seed: Draws from more elements than can be tried.
+      nearby: True gradients of `<w, f>` at points beside this one, a row each; those to the sides
+        of the kink that single coordinates don't leave by.
     """
     elements = leaf.start + elements
     reported = gradient[elements]
@@ -67,7 +70,14 @@ def look(
         low[here], high[here], slack[here] = _between(w, found)
     with np.errstate(invalid="ignore"):
         is_kink = high - low > _constants.KINK_OF_GRADIENT * slack
-        is_subgradient = is_kink & (low - slack <= reported) & (reported <= high + slack)
+        least, most = low - slack, high + slack
+        if nearby is not None:
+            low_near, high_near, slack_near = range_of(nearby[:, elements])
+            is_kink |= high_near - low_near > slack_near
+            low, high = np.fmin(low, low_near), np.fmax(high, high_near)
+            least = np.fmin(least, low_near - slack_near)
+            most = np.fmax(most, high_near + slack_near)
+        is_subgradient = is_kink & (least <= reported) & (reported <= most)
     if is_subgradient[tried].all():  # of those that were drawn, and so of the rest
         rest = np.isnan(low)
         is_kink, is_subgradient = is_kink | rest, is_subgradient | rest
@@ -75,7 +85,7 @@ def look(
     if is_subgradient.any():
         whole = np.arange(leaf.start, leaf.start + leaf.size)
         for moved in (elements[is_subgradient], whole):
-            together.append(_together(primal, moved, gradient, w))
+            together.append(_together(primal, moved, gradient, w, nearby))
     return Kinks(is_kink, is_subgradient, low, high, tuple(together))
 
 
@@ -91,10 +101,22 @@ def _between(w, found):
     return low, high, _constants.ERRORS * (np.abs(w) * found.side_error).sum(axis=-1)
 
 
-def _together(primal, elements, gradient, w):
+def range_of(nearby: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The least and the largest of each element over the points, and what the way there changes."""
+    finite = np.where(np.isfinite(nearby), nearby, np.nan)
+    least, most = np.fmin.reduce(finite), np.fmax.reduce(finite)
+    return least, most, np.sqrt(_constants.NEARBY) * np.fmax(np.abs(least), np.abs(most))
+
+
+def _together(primal, elements, gradient, w, nearby):
     direction = np.zeros_like(primal.point)
     scale = scales(primal.problem.leaves, primal.point)[elements].max()
     direction[elements] = scale
-    found = slopes(primal, primal.point, direction, coordinate_steps(primal))
+    steps = coordinate_steps(primal)
+    found = slopes(primal, primal.point, direction, steps, primal.unit)
     low, high, slack = _between(w, found)
-    return float(gradient[elements].sum() * scale), float(low - slack), float(high + slack)
+    low, high = low - slack, high + slack
+    if nearby is not None:
+        least, most, slack = range_of(nearby[:, elements].sum(axis=1) * scale)
+        low, high = np.fmin(low, least - slack), np.fmax(high, most + slack)
+    return float(gradient[elements].sum() * scale), float(low), float(high)

@@ -15,7 +15,8 @@ from ._interpreter import equations
 ALL = (
     *("reverse", "forward", "linearize", "linear_transpose", "second_order"),
     *("vmap", "jit", "scan", "checkpoint", "zero_cotangent", "symbolic_zeros", "argnums"),
-    *("cotangent_linearity", "cotangent_dtype", "second_point", "determinism"),
+    *("primal_value", "cotangent_linearity", "tangent_linearity", "cotangent_dtype"),
+    *("second_point", "determinism"),
 )
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -37,26 +38,51 @@ def unit(dtype: Any) -> float:
     return float(jnp.finfo(dtype).eps)
 
 
-def error(
-    equation: Any, operands: Sequence, result: Any, aval: Any, is_fine: bool, coarsest: float
-) -> tuple:
+@dataclass(frozen=True)
+class Arithmetic:
+    """How operations round.
+
+    Attributes:
+      unit: Every result is exact to this share of itself; sums are those of float64. None is the
+        arithmetic that the function was traced in, each operation in its own dtype.
+      coarsest: The unit of the coarsest dtype of that, which none exceeds.
+      tolerance: A share of each result that it may be off by all the same.
+    """
+
+    unit: float | None = None
+    coarsest: float = 1.0
+    tolerance: float = 0.0
+
+    def own(self) -> "Arithmetic":
+        """The arithmetic of the traced dtypes."""
+        return replace(self, unit=None)
+
+
+def error(equation: Any, operands: Sequence, result: Any, which: int, how: Arithmetic) -> tuple:
     """(1) for one operation: a contraction's scale, factors of result and scale, and a least.
 
-    Where the scale is the result's own size, its factor is None.
+    Where the scale is the result's own size, its factor is None. `which` is the result's position
+    among those of the equation.
     """
-    if is_fine or not is_float(aval):
-        own, tiny = FINE, 0.0
+    aval = equation.outvars[which].aval
+    if how.unit is not None or not is_inexact(aval):
+        own, sums, tiny = how.unit or FINE, FINE, 0.0
     else:
         # What is smaller than the smallest normal number is flushed to zero.
-        own, tiny = min(unit(aval.dtype), coarsest), float(jnp.finfo(aval.dtype).tiny)
+        own, tiny = min(unit(aval.dtype), how.coarsest), float(jnp.finfo(aval.dtype).tiny)
+        sums = own
+    own = max(own, how.tolerance)
     name = equation.primitive.name
     if name == "convert_element_type":
         source = equation.invars[0].aval
-        is_rounded = not is_fine and is_float(source) and unit(source.dtype) < own
+        is_rounded = how.unit is None and is_inexact(source) and unit(source.dtype) < own
         return result, own * is_rounded, None, 0.0
     if name in _ROUNDED_ONCE:
         rounded = _is_rounded(name, operands)
         return result, own * rounded, None, tiny * rounded
+    if name in _STABLE:
+        units = _constants.UNITS_OF_FUNCTIONS * own
+        return _moved_operands(equation, operands, result, which, own) / own, units, own, tiny
     if name in _FUNCTIONS:
         return result, _constants.UNITS_OF_FUNCTIONS * own, None, tiny
     if name in _SUMS:
@@ -64,10 +90,40 @@ def error(
         terms = _on_sums(equation, operands, lambda a: (a != 0) * 1.0, result) - 1
         terms = (terms > 0) * terms
         scale = _on_sums(equation, operands, abs, result)
-        return scale, 0.0, terms * own, terms * tiny
+        return scale, 0.0, terms * sums, terms * tiny
     terms = _terms(equation)
-    inner = FINE if is_fine else _unit_of_sums(equation, own)
+    inner = FINE if how.unit is not None else _unit_of_sums(equation, own)
     return _on_sums(equation, operands, abs, result), own, terms * inner, terms * tiny
+
+
+def _moved_operands(equation, operands, result, which, own):
+    """How far the result moves as the operands do by their own rounding.
+
+    A backward stable algorithm returns the exact result of operands that are off by a few units:
+    of each element for a function of numbers, of the largest of a matrix or of what is transformed.
+    """
+    elementwise, found = equation.primitive.name in _ILL_CONDITIONED, 0.0
+    for seed in range(2):
+        rng, moved = np.random.default_rng(seed), []
+        for operand in operands:
+            if not jnp.issubdtype(operand.dtype, jnp.inexact):
+                moved.append(operand)
+                continue
+            numpy = jnp if isinstance(operand, Tracer) else np
+            size = abs(operand)
+            if not elementwise and operand.ndim:
+                axes = tuple(range(operand.ndim))[-2:]
+                size = numpy.max(size, axes, keepdims=True, initial=0.0)
+            size = numpy.where(numpy.isfinite(size), size, 0.0)
+            moved.append(operand + own * size * rng.choice([-1.0, 1.0], operand.shape))
+        try:
+            other = bind(equation, moved)[0][which]
+        except Exception:  # what is near may be outside of what it takes
+            return abs(result)
+        numpy = jnp if isinstance(other, Tracer) else np
+        gap = abs(other - result)
+        found = numpy.maximum(found, numpy.where(numpy.isfinite(gap), gap, 0.0))
+    return found
 
 
 def _is_rounded(name, operands):
@@ -114,14 +170,23 @@ _TERMS: dict[str, Callable[[Any], int]] = {
 # Primitives that round each element of their result a few times, whatever their operands are.
 _FUNCTIONS = frozenset({
     *("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "cos", "cosh"),
-    *("cumlogsumexp", "cumprod", "cummax", "cummin", "digamma", "erf", "erf_inv", "erfc"),
-    *("exp", "exp2", "expm1", "igamma", "igammac", "lgamma", "log", "log1p", "logistic"),
+    *("cumlogsumexp", "cumprod", "cummax", "cummin", "erf", "erfc"),
+    *("exp", "exp2", "expm1", "log", "log1p", "logistic"),
     *("pow", "rem", "rsqrt", "sin", "sinh", "tan", "tanh", "reduce_prod", "nextafter"),
-    *("complex", "random_bits", "integer_pow", "pure_callback", "io_callback", "polygamma"),
-    *("reciprocal", "psum", "all_gather", "all_to_all", "ppermute", "cholesky", "eig"),
-    *("eigh", "lu", "qr", "svd", "triangular_solve", "fft", "tridiagonal_solve", "schur"),
-    *("householder_product"),
+    *("complex", "random_bits", "integer_pow", "pure_callback", "io_callback"),
+    *("reciprocal", "psum", "all_gather", "all_to_all", "ppermute", "approx_top_k"),
+    *("custom_linear_solve", "while", "scan", "cond"),
 })  # fmt: skip
+# Functions that are small between larger values, near a zero of theirs, where those tell the error.
+_ILL_CONDITIONED = frozenset({
+    *("lgamma", "digamma", "polygamma", "zeta", "igamma", "igammac", "igamma_grad_a"),
+    *("random_gamma_grad", "regularized_incomplete_beta", "bessel_i0e", "bessel_i1e", "erf_inv"),
+})  # fmt: skip
+# Primitives that are known to be backward stable.
+_STABLE = _ILL_CONDITIONED | {
+    *("fft", "triangular_solve", "tridiagonal_solve", "cholesky", "cholesky_update", "eig", "eigh"),
+    *("lu", "qr", "geqrf", "svd", "schur", "householder_product", "tridiagonal", "hessenberg"),
+}
 
 
 def _terms(equation):
@@ -164,6 +229,11 @@ def _unit_of_sums(equation, own):
     if own == single and platform != "cpu" and "HIGHEST" not in precision:
         return 2.0**-7 if platform == "tpu" else 2.0**-10  # bfloat16, TF32
     return own
+
+
+def is_inexact(aval: Any) -> bool:
+    """Whether an array is of real or complex floating-point numbers."""
+    return jnp.issubdtype(getattr(aval, "dtype", np.dtype(bool)), jnp.inexact)
 
 
 def is_float(aval: Any) -> bool:

@@ -17,7 +17,7 @@ doi:10.1016/0378-4754(93)90003-D.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +29,7 @@ from jax.core import Tracer
 
 from . import _constants
 from ._interpreter import equations, evaluate, has_loops
-from ._operations import EXACT, FINE, error, is_float, unit
+from ._operations import EXACT, FINE, Arithmetic, error, is_float, unit
 
 # Numbers above which evaluations run beside each other, and how many of them.
 _LARGE, _THREADS = 1 << 17, min(4, os.cpu_count() or 1)
@@ -50,13 +50,21 @@ class Measurement:
 
     Args:
       traces: Names, and what `jax.make_jaxpr` returns for each.
-      coarsest: The unit of the coarsest dtype that the arithmetic may have; where a function rounds
-        more than that, it is judged as if it didn't.
+      formulas: The arithmetic that formulas are judged by, in float64.
       seed: Of the signs of the perturbations.
       samples: How often to perturb.
+      pairs: Names, and with each that of the trace that it is compared with. Constants that both
+        have move together; None is a trace whose constants are exact.
     """
 
-    def __init__(self, traces: Mapping[str, Any], coarsest: float, seed: int, samples: int):
+    def __init__(
+        self,
+        traces: Mapping[str, Any],
+        formulas: Arithmetic,
+        seed: int,
+        samples: int,
+        pairs: Mapping[str, str | None],
+    ):
         longest = max(
             (
                 v.aval.size
@@ -71,45 +79,41 @@ class Measurement:
         self._rng = np.random.default_rng([seed, 1])
 
         self._traces = traces
-        # A function may be called with numbers that its derivative has, too: those are exact.
-        known = {key for name in ("value",) if name in traces for key in _literals(traces[name])}
-        self._constants = {
-            name: [key for key in _literals(trace) if key not in known]
-            for name, trace in traces.items()
-        }
-        self._programs = {name: _program(trace, coarsest) for name, trace in traces.items()}
+        self._pairs, self._formulas = pairs, formulas
+        self._constants: dict[float, float] = {}
+        for trace in traces.values():
+            self._constants |= _literals(trace)
+        self._programs = {name: _program(trace) for name, trace in traces.items()}
 
     def values(self, args: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The flat results in float64 of the functions that arguments are given for."""
-        return self._run(args, None, True)
+        return self._run(args, None, None)
 
     def __call__(
-        self, args: Mapping[str, Any], fine: bool = True, more: int = 0
+        self, args: Mapping[str, Any], is_own: bool = False, more: int = 0
     ) -> dict[str, Measured]:
-        """The results with the rounding of float64, or (`fine=False`) of the traced dtypes.
+        """The results with the rounding of formulas or, if `is_own`, of the traced dtypes.
 
-        In float64 the constants keep the rounding of the dtype that they are written in.
+        In formulas the constants keep the rounding of the dtype that they are written in.
 
         `more` asks for so many perturbed evaluations in place of the usual.
         """
         values = self.values(args)
-        samples = self._perturbed(args, fine, more or self._samples)
-        found = {}
-        for name, value in values.items():
-            rounding = _root_mean_square([s[name] - value for s in samples])
-            if fine and self._constants[name]:
-                moved = self._of_constants(name, args[name], value)
-                rounding = rounding + moved / _constants.MARGIN
-            found[name] = Measured(value, rounding)
-        return found
+        how = self._formulas.own() if is_own else self._formulas
+        samples = self._perturbed(args, how, more or self._samples)
+        rounding = {n: _root_mean_square([s[n] - v for s in samples]) for n, v in values.items()}
+        if not is_own and self._constants:
+            for name, moved in self._of_constants(args, values).items():
+                rounding[name] = rounding[name] + moved / _constants.MARGIN
+        return {name: Measured(value, rounding[name]) for name, value in values.items()}
 
-    def _perturbed(self, args, fine, count):
+    def _perturbed(self, args, how, count):
         """The results with each operation moved, `count` times."""
         sizes: dict[str, list] = {name: [] for name in args}
 
         def run(signs):
             with np.errstate(all="ignore"):
-                return self._run(args, signs, fine, sizes)
+                return self._run(args, signs, how, sizes)
 
         draws = (self._draw() for _ in range(count))
         samples = [run(next(draws))]  # the first finds the sizes
@@ -118,54 +122,61 @@ class Measurement:
         with ThreadPoolExecutor(_THREADS) as pool:  # NumPy works on one core at a time
             return samples + list(pool.map(run, draws))
 
-    def _of_constants(self, name, args, value):
+    def _of_constants(self, args, values):
         """What half a unit in each of the constants moves, at most."""
-        trace, constants = self._traces[name], self._constants[name]
-        most = np.zeros_like(value)
-        with jax.enable_x64(True):
+        most = {name: np.zeros_like(value) for name, value in values.items()}
+        with jax.enable_x64(True), np.errstate(all="ignore"):
             for _ in range(self._samples):
-                signs = dict(zip(constants, np.sign(self._draw()), strict=False))
+                signs = dict(zip(self._constants, np.sign(self._draw()), strict=False))
 
                 def moved(atom, literal, signs=signs):
-                    return literal * (1 + signs.get(_key(atom), 0) * unit(atom.aval.dtype) / 2)
+                    key = abs(float(atom.val))
+                    return literal * (1 + signs.get(key, 0) * self._constants.get(key, 0) / 2)
 
-                with np.errstate(invalid="ignore"):
-                    gap = np.abs(_flat(evaluate(trace, list(args), None, moved)) - value)
-                most = np.fmax(most, gap)
-        return _constants.ROUNDED_CONSTANTS * most
+                gaps = {
+                    name: _flat(evaluate(self._traces[name], list(given), None, moved))
+                    - values[name]
+                    for name, given in args.items()
+                }
+                for name, gap in gaps.items():
+                    pair = self._pairs.get(name, "")
+                    if pair is not None:
+                        gap = np.abs(gap - gaps[pair] if pair in gaps else gap)
+                        most[name] = np.fmax(most[name], gap)
+        return {name: _constants.ROUNDED_CONSTANTS * moved for name, moved in most.items()}
 
     def _draw(self):
         """Random signs, times sizes about 1: two errors of one size would cancel in every other."""
         signs = self._rng.integers(0, 2, self._length, dtype=np.int8) * np.int8(2) - np.int8(1)
         return signs * self._rng.integers(32, 97, self._length, dtype=np.int8)
 
-    def _run(self, args, signs, is_fine, sizes=None):
+    def _run(self, args, signs, how, sizes=None):
         with jax.enable_x64(True):
             return {
-                name: _flat(self._programs[name](given, signs, is_fine, sizes and sizes[name]))
+                name: _flat(self._programs[name](given, signs, how, sizes and sizes[name]))
                 for name, given in args.items()
             }
 
 
-def _program(trace, coarsest):
+def _program(trace):
     """Evaluates a jaxpr, its operations perturbed if signs are given."""
 
     def plain(args):
         return evaluate(trace, args)
 
-    def perturbed(args, signs, is_fine, sizes=None):
-        return evaluate(trace, args, _Perturbation(signs, is_fine, coarsest, sizes))
+    def perturbed(args, signs, how, sizes=None):
+        return evaluate(trace, args, _Perturbation(signs, how, sizes))
 
     if not has_loops(trace):
-        return lambda args, signs, is_fine, sizes: (
-            plain(list(args)) if signs is None else perturbed(list(args), signs, is_fine, sizes)
+        return lambda args, signs, how, sizes: (
+            plain(list(args)) if signs is None else perturbed(list(args), signs, how, sizes)
         )
     # Compiled to be run a few times: quickly rather than well. It has nowhere to keep sizes.
     hurry = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     plain_compiled = jax.jit(plain, compiler_options=hurry)
     compiled = jax.jit(perturbed, static_argnums=2, compiler_options=hurry)
-    return lambda args, signs, is_fine, sizes: (
-        plain_compiled(list(args)) if signs is None else compiled(list(args), signs, is_fine)
+    return lambda args, signs, how, sizes: (
+        plain_compiled(list(args)) if signs is None else compiled(list(args), signs, how)
     )
 
 
@@ -174,7 +185,7 @@ def _flat(results):
 
 
 def _literals(trace):
-    """The constants of a program, written in less than float64, that rounding may have moved."""
+    """The constants that rounding may have moved, written in less than float64, and their units."""
     found = {}
     for equation in equations(trace):
         for atom in equation.invars:
@@ -182,12 +193,8 @@ def _literals(trace):
                 value = abs(float(atom.val))
                 # Whole numbers and powers of two are what they look like.
                 if np.isfinite(value) and value != round(value) and np.frexp(value)[0] != 0.5:
-                    found[_key(atom)] = None
-    return list(found)
-
-
-def _key(atom):
-    return abs(float(atom.val)), str(atom.aval.dtype)
+                    found[value] = unit(atom.aval.dtype)
+    return found
 
 
 def _root_mean_square(deviations):
@@ -204,16 +211,9 @@ def _root_mean_square(deviations):
         return np.where(count > 0, np.sqrt(squares / np.maximum(count, 1)), np.inf)
 
 
-def of_comparison(expected: np.ndarray) -> np.ndarray:
-    """What float64 rounds off the numbers that others are compared with."""
-    return _constants.UNITS_OF_COMPARISON * FINE * np.abs(expected)
-
-
-def coarsest_unit(traced: Any, leaves: Sequence[Any]) -> float:
-    """The unit of the coarsest dtype in which a function computes."""
-    dtypes = [leaf.dtype for leaf in leaves]
-    dtypes += [v.aval.dtype for e in equations(traced) for v in e.outvars if is_float(v.aval)]
-    return max(unit(dtype) for dtype in dtypes)
+def of_comparison(expected: np.ndarray, unit: float = FINE) -> np.ndarray:
+    """What is rounded off the numbers that others are compared with."""
+    return _constants.UNITS_OF_COMPARISON * unit * np.abs(expected)
 
 
 class _Perturbation:
@@ -225,33 +225,38 @@ class _Perturbation:
 
     OFFSETS = 4096  # each equation starts elsewhere in the signs, so that none has another's
 
-    def __init__(self, signs: Any, is_fine: Any, coarsest: float, sizes: list | None):
-        self.signs, self.is_fine, self.coarsest = signs, is_fine, coarsest
+    def __init__(self, signs: Any, how: Arithmetic, sizes: list | None):
+        self.signs, self.how = signs, how
         self.sizes, self.count = sizes if sizes is not None else [], 0
 
     def __call__(self, equation, operands, results, is_narrow):
         if equation.primitive.name in EXACT:
             return results
-        is_fine = self.is_fine and not is_narrow
+        how = self.how.own() if is_narrow else self.how
         moved = []
-        for result, variable in zip(results, equation.outvars, strict=True):
+        for which, result in enumerate(results):
             if not jnp.issubdtype(result.dtype, jnp.inexact):
                 moved.append(result)
                 continue
             if self.count == len(self.sizes):
-                found = error(equation, operands, result, variable.aval, is_fine, self.coarsest)
+                found = error(equation, operands, result, which, how)
                 self.sizes.append(_size(result, *found))
             moved.append(self._moved(result, self.sizes[self.count]))
             self.count += 1
         return moved
 
     def _moved(self, result, size):
-        start = (1499 * self.count) % self.OFFSETS
-        signs = self.signs[start : start + result.size].reshape(result.shape)
+        signs = self._signs(1499 * self.count, result)
+        if jnp.issubdtype(result.dtype, jnp.complexfloating):
+            signs = signs + 1j * self._signs(1499 * self.count + 750, result)
         # NumPy takes a tenth of the time for arrays as small as these usually are.
         if not isinstance(result, Tracer):
             result = np.asarray(result)
         return result + size * signs
+
+    def _signs(self, offset, result):
+        start = offset % self.OFFSETS
+        return self.signs[start : start + result.size].reshape(result.shape)
 
 
 def _size(result, scale, of_result, of_scale, least):

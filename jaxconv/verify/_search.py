@@ -29,7 +29,7 @@ def worst_by_halves(
     def off(elements):
         direction = np.zeros_like(primal.point)
         direction[elements] = scale[elements] * rng.choice([-1.0, 1.0], len(elements))
-        line = slopes(primal, primal.point, direction, steps)
+        line = slopes(primal, primal.point, direction, steps, primal.unit)
         gap = abs(w @ np.nan_to_num(line.central) - reported @ direction)
         return gap, line, direction
 

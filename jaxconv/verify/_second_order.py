@@ -1,5 +1,7 @@
 """The second derivative of `<w, f>` along a direction, by each composition of the modes."""
 
+from contextlib import suppress
+
 import jax
 import numpy as np
 
@@ -23,10 +25,18 @@ def judge_second_order(evidence: Evidence, findings: Findings) -> None:
     traces = _traces(problem.function, point, findings)
     if not traces or findings.wrong:
         return
-    traces = {"value": primal.traced, **traces}
-    measurement = Measurement(traces, primal.coarsest, evidence.seed, _constants.FEW_SAMPLES)
     flat = jax.tree.leaves(point)
-    found = measurement({name: flat for name in _modes.SECOND_ORDER if name in traces})
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda a: a.astype(np.float64), point)
+        f, mode = primal.function64, _modes.forward_over_reverse
+        with suppress(_modes.Absent):  # then a reference has it instead
+            traces["true"] = _modes.trace(lambda xs, w, v: mode(f, xs, w, v), *wide)
+    pairs = {name: "true" for name in traces if name != "forward over forward"} | {"true": None}
+    measurement = Measurement(
+        traces, primal.arithmetic, evidence.seed, _constants.FEW_SAMPLES, pairs
+    )
+    found = measurement(dict.fromkeys(traces, flat))
+    found.pop("true", None)
     true, error = _curvature(evidence)
     for name, result in found.items():
         expected, slack, leaves = true, error, problem.leaves
@@ -35,7 +45,7 @@ def judge_second_order(evidence: Evidence, findings: Findings) -> None:
             expected, slack = np.array([true @ v]), np.array([error @ np.abs(v)])
             leaves = [Leaf("v H v", -1, (), np.float64, 0)]
         rounding = _constants.TWO_ROUNDINGS * _constants.MARGIN * result.rounding
-        bound = rounding + slack + of_comparison(expected)
+        bound = rounding + slack + of_comparison(expected, evidence.unit)
         before = len(findings.wrong)
         findings.wrong += differing(leaves, name, result.value, expected, bound)
         findings.settle(name, before)
@@ -73,7 +83,7 @@ def _curvature(evidence):
     def gradient(point):
         return evidence.derivatives.true_reverse(point, draws.cotangents)
 
-    line = slopes(gradient, primal.point, v, step_sizes(primal))
+    line = slopes(gradient, primal.point, v, step_sizes(primal), primal.unit)
     # Where the gradient itself has a kink, any curvature between those of its sides will do.
     sides = np.abs(line.right - line.left) / 2 + _constants.ERRORS * line.side_error
     return line.central, _constants.ERRORS * line.error + np.where(line.is_kink, sides, 0)

@@ -20,13 +20,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from . import _constants
 from ._differences import Slopes, all_steps, few_steps, slopes, slopes_of
 from ._interpreter import computations, equations, evaluate, has_loops, straight_equations
-from ._operations import FINE, is_smooth
+from ._operations import FINE, Arithmetic, is_smooth
 from ._problem import Leaf, Problem, split
-from ._rounding import Measured, coarsest_unit, of_comparison
+from ._rounding import Measured, of_comparison
 
 # Coordinates are tried in batches of as many as make this many numbers.
 BATCH = 1 << 22
@@ -65,7 +66,8 @@ class Primal:
     def __init__(self, problem: Problem):
         self.problem = problem
         self.traced = jax.make_jaxpr(problem.function)(*problem.point)
-        self.coarsest = coarsest_unit(self.traced, problem.point)
+        # How exact values are, and the arithmetic that formulas are judged by, see `_precision.py`.
+        self.unit, self.arithmetic = FINE, Arithmetic()
         self.point = np.concatenate(
             [np.asarray(a).astype(np.float64).ravel() for a in problem.point]
         )
@@ -112,6 +114,21 @@ class Primal:
         """The function on float64 leaves, without custom rules; can be differentiated."""
         return tuple(evaluate(self.traced, leaves, visit))
 
+    def largest(self) -> float:
+        """The largest number that occurs as the function is computed, constants left out."""
+        found = [0.0]
+
+        def visit(equation, operands, results, is_narrow):
+            for result in results:
+                if not isinstance(result, Tracer) and jnp.issubdtype(result.dtype, jnp.inexact):
+                    sizes = np.abs(np.asarray(result))
+                    found.append(sizes.max(initial=0.0, where=np.isfinite(sizes)))
+            return results
+
+        with jax.enable_x64(True):
+            self.function64(*split(self.problem.leaves, self.point), visit=visit)
+        return float(max(found))
+
     def hold(self) -> None:
         """From now on hold constant what stands behind `stop_gradient`."""
         held, values = self._functions
@@ -147,12 +164,20 @@ def _stops(found):
 
 
 def scales(leaves: Sequence[Leaf], point: np.ndarray) -> np.ndarray:
-    """A step's natural size for each element: its magnitude, or the typical one of its array."""
+    """A step's natural size for each element, between its magnitude and that of its array.
+
+    It is the geometric mean of both where the element is the smaller one. So the finest steps are
+    small enough for a function that changes as fast as `sqrt` does near zero, and the widest are
+    large enough to be seen where the element is small by chance.
+    """
     found = np.ones_like(point)
     for leaf in leaves:
         values = np.abs(point[leaf.elements])
-        typical = np.sqrt(np.mean(values**2)) if leaf.size else 0.0
-        found[leaf.elements] = np.maximum(values, typical) if typical else 1.0
+        largest = values.max(initial=0.0)
+        if largest:
+            typical = largest * np.sqrt(np.mean((values / largest) ** 2))
+            means = np.sqrt(values) * np.sqrt(typical)  # the product may be too large
+            found[leaf.elements] = np.where(values > 0, np.maximum(values, means), typical)
     return found
 
 
@@ -168,6 +193,8 @@ def is_large(problem: Problem) -> bool:
 
 def coordinate_steps(primal: Primal) -> tuple[float, ...]:
     """The steps along single coordinates, which are many."""
+    if primal.unit > FINE:  # noise hides small steps
+        return step_sizes(primal)
     return step_sizes(primal)[_constants.SKIPPED_OF_COORDINATES :]
 
 
@@ -218,14 +245,14 @@ def settle(
 def _confirmed(primal, autodiff, cotangents, directions, source):
     """Autodiff where differences confirm it, else what differences say along the directions."""
     steps = step_sizes(primal)
-    lines = tuple(slopes(primal, primal.point, v, steps) for v in directions)
+    lines = tuple(slopes(primal, primal.point, v, steps, primal.unit) for v in directions)
     by_differences = np.stack([line.central for line in lines])
     errors = _constants.ERRORS * np.stack([line.error for line in lines])
     reverse, forward = autodiff
     if forward is not None and reverse is not None:
         rows = forward.value.reshape(len(directions), -1)
         rounding = _constants.MARGIN * forward.rounding.reshape(rows.shape)
-        agree = [_agrees(*row) for row in zip(rows, rounding, lines, strict=True)]
+        agree = [_agrees(*row, primal.unit) for row in zip(rows, rounding, lines, strict=True)]
         back = reverse.value.reshape(len(cotangents), -1)
         back_rounding = _constants.MARGIN * reverse.rounding.reshape(back.shape)
         if all(agree) and is_adjoint(rows, rounding, back, back_rounding, cotangents, directions):
@@ -238,9 +265,9 @@ def _confirmed(primal, autodiff, cotangents, directions, source):
     return Truth(None, None, by_differences, errors, lines, "differences, random directions", False)
 
 
-def _agrees(row, rounding, line):
+def _agrees(row, rounding, line, unit):
     """Whether autodiff's `J v` is the slope, or between the two slopes of a kink."""
-    slack = _constants.ERRORS * line.error + rounding + of_comparison(row)
+    slack = _constants.ERRORS * line.error + rounding + of_comparison(row, unit)
     low, high = np.minimum(line.left, line.right), np.maximum(line.left, line.right)
     is_slope = np.abs(row - line.central) <= slack
     between = line.is_kink & (low - slack <= row) & (row <= high + slack)
@@ -282,7 +309,7 @@ def coordinate_slopes(primal: Primal, coordinates: np.ndarray, steps: tuple[floa
             row[np.arange(len(coordinates)), coordinates] += sign * t * scale[coordinates]
         rows.append(primal.many(points).reshape(len(steps), len(coordinates), -1))
     start = np.broadcast_to(primal(point), rows[0].shape[1:])
-    found = slopes_of(start, rows[0], rows[1], steps)
+    found = slopes_of(start, rows[0], rows[1], steps, primal.unit)
     size = scale[coordinates][:, None]
     return replace(
         found,

@@ -1,0 +1,41 @@
+"""The value that each mode returns beside the derivative, which must be the function's."""
+
+import jax
+import numpy as np
+
+from . import _constants, _modes
+from ._evidence import Evidence, last_rounding
+from ._findings import Findings, differing
+from ._problem import join
+
+MODE = "primal_value"
+
+_WAYS = {
+    "vjp": lambda f, xs, vs: jax.vjp(f, *xs)[0],
+    "jvp": lambda f, xs, vs: jax.jvp(f, xs, tuple(vs[0]))[0],
+    "linearize": lambda f, xs, vs: jax.linearize(f, *xs)[0],
+}
+
+
+def judge_primal_values(evidence: Evidence, findings: Findings) -> None:
+    """Compare the values of `vjp`, `jvp` and `linearize` with `f(x)`."""
+    problem, draws = evidence.problem, evidence.draws
+    expected = join(problem.function(*draws.xs))
+    bound, before = None, len(findings.wrong)
+    for way, call in _WAYS.items():
+        try:
+            values = join(_modes.call(call, problem.function, draws.xs, draws.vs))
+        except Exception:  # the mode itself is reported absent or crashed
+            continue
+        if np.array_equal(values, expected, equal_nan=True):
+            continue
+        if bound is None:
+            rounding = evidence.rounding_of_value()
+            last = last_rounding(problem.outputs, expected)
+            # Both are rounded, and need not be computed alike.
+            bound = _constants.TWO_ROUNDINGS * (_constants.MARGIN * rounding + last)
+        found = differing(problem.outputs, MODE, values, expected, bound, f"jax.{way}")
+        findings.wrong += found
+        if found:
+            break
+    findings.settle(MODE, before)
