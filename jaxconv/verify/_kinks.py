@@ -117,6 +117,6 @@ def _together(primal, elements, gradient, w, nearby):
     low, high, slack = _between(w, found)
     low, high = low - slack, high + slack
     if nearby is not None:
-        least, most, slack = range_of(nearby[:, elements].sum(axis=1) * scale)
-        low, high = np.fmin(low, least - slack), np.fmax(high, most + slack)
+        least, most, slack = range_of(nearby[:, elements].sum(axis=1, keepdims=True) * scale)
+        low, high = np.fmin(low, (least - slack)[0]), np.fmax(high, (most + slack)[0])
     return float(gradient[elements].sum() * scale), float(low), float(high)
