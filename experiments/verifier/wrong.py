@@ -9,6 +9,8 @@ from jax.interpreters import ad, batching, mlir
 from . import functions as F
 from .cases import Case, with_vjp
 from .wrong_convolutions import CONVOLUTION, FORWARD, TRANSPOSED
+from .wrong_geometry import GEOMETRY
+from .wrong_slips import SLIPS
 
 
 def _equal_to_maximum(true, args, y_bar):
@@ -42,7 +44,9 @@ POOLING = [
     Case("maxima of equals counted twice", "pooling", _tied, diagnosis="ties counted twice"),
     with_vjp("pooling", F.max_pool, ("x",), "gradient to the first of a window", _to_first),
     with_vjp("pooling", F.avg_pool, ("x",), "divided twice", lambda t, a, w: (t[0] / 4,), "0.25"),
-    with_vjp("pooling", _same_pool, ("x",), "border divided by 9", _ninths),
+    with_vjp(
+        "pooling", _same_pool, ("x",), "border divided by 9", _ninths, "padding counted in the mean"
+    ),
     with_vjp(
         "pooling",
         F.max_pool,
@@ -124,7 +128,14 @@ def _softmax_diagonal(true, args, y_bar):
 HEADS = ("q", "q", "q")
 ATTENTION = [
     with_vjp("attention", F.attention, HEADS, "scale forgotten", _unscaled, "factor of 2.44949"),
-    with_vjp("attention", F.softmax, ("logits",), "diagonal of softmax alone", _softmax_diagonal),
+    with_vjp(
+        "attention",
+        F.softmax,
+        ("logits",),
+        "diagonal of softmax alone",
+        _softmax_diagonal,
+        "a term is missing",
+    ),
     with_vjp(
         "attention",
         F.attention,
@@ -271,10 +282,12 @@ OTHERS = [
         ("vector",),
         "cotangent in another order",
         lambda t, a, w: (t[0][::-1],),
+        "gradient flipped",
     ),
 ]
 
 WRONG = [
-    *(*CONVOLUTION, *FORWARD, *TRANSPOSED, *POOLING, *NORMALISATION, *ATTENTION, *LOSSES, *OTHERS)
+    *(*CONVOLUTION, *FORWARD, *TRANSPOSED, *POOLING, *NORMALISATION, *ATTENTION, *LOSSES, *OTHERS),
+    *(*SLIPS, *GEOMETRY),
 ]
 assert len({(case.family, case.name) for case in WRONG}) == len(WRONG)

@@ -119,8 +119,19 @@ KINK_ELEMENTS = 512
 CLOSE = 1e-8
 CLOSE_IN_SOME = 1e-6
 CLOSE_UNITS = 32
-# Convolutions and numbers of a program that is tried with other options of its convolutions.
+# Convolutions and pools, or results, of a program that is tried with others.
 SLIP_CONVOLUTIONS = 12
+# Numbers of an operand, and products, of a convolution that is tried with other options.
 SLIP_NUMBERS = 1 << 18
+SLIP_PRODUCTS = 1 << 22
+# Numbers of a Jacobian, and of each intermediate array for all its rows.
+SLIP_JACOBIAN = 1 << 21
+# Positions of a result, one of which may be written over the other.
+SLIP_POSITIONS = 1024
+# Programs that are run for changed arguments, and for changed cotangents, where there is no
+# Jacobian; the same, and arrays that are changed, of a large function; numbers in all such arrays.
+SLIP_FEW = 24
+SLIP_FEWEST = 8
+SLIP_ELEMENTS = 1 << 24
 # A remainder is seen where it is larger than so many times its rounding. Chosen.
 SEEN_REMAINDER = 64

@@ -11,6 +11,7 @@ from ._findings import Finding, Findings
 from ._places import where
 from ._problem import split
 from ._report import Element, Failure, Gradient
+from ._slips import Slips
 
 # The worst elements that a failure lists.
 WORST = 5
@@ -22,8 +23,9 @@ def failures(evidence: Evidence, findings: Findings) -> Iterator[Failure]:
     by_leaf: dict[str, list[Finding]] = {}
     for finding in findings.wrong:
         by_leaf.setdefault(finding.leaf.name, []).append(finding)
+    slips = Slips(evidence, sum(found[0].mode == "reverse" for found in by_leaf.values()) > 1)
     for first, *others in by_leaf.values():
-        diagnosis, said = diagnose(first, evidence, findings.ties.get(first.leaf))
+        diagnosis, said = diagnose(first, evidence, findings.ties.get(first.leaf), slips)
         with np.errstate(invalid="ignore", divide="ignore"):
             size = np.linalg.norm(first.true)
             relative = float(np.linalg.norm(first.reported - first.true) / size)

@@ -41,6 +41,11 @@ def _broadcast(x: _Array, params: Mapping[str, Any]) -> _Array:
     return np.broadcast_to(x.reshape(shape), params["shape"])
 
 
+def _reshape(x: _Array, params: Mapping[str, Any]) -> _Array:
+    order = params["dimensions"]  # None is the order that there is, which NumPy means otherwise
+    return (x if order is None else x.transpose(order)).reshape(params["new_sizes"])
+
+
 def _product(a: _Array, b: _Array, params: Mapping[str, Any]) -> _Array:
     (over_a, over_b), (batch_a, batch_b) = params["dimension_numbers"]
     free_a, free_b = _others(a, over_a, batch_a), _others(b, over_b, batch_b)
@@ -65,7 +70,7 @@ _WITH_PARAMETERS: dict[str, Callable[..., Any]] = {
     "reduce_max": lambda x, params: x.max(params["axes"]),
     "reduce_min": lambda x, params: x.min(params["axes"]),
     "reduce_sum": lambda x, params: x.sum(params["axes"]),
-    "reshape": lambda x, params: x.reshape(params["new_sizes"]),
+    "reshape": _reshape,
     "squeeze": lambda x, params: np.squeeze(x, params["dimensions"]),
     "transpose": lambda x, params: x.transpose(params["permutation"]),
 }

@@ -1,252 +1,234 @@
 """Wrong gradients that known slips produce, made from the true one.
 
 Each slip is tried: the true gradient is transformed, or taken again at other arguments, for another
-cotangent or with a convolution's options changed. A slip explains a gradient that equals one of
-these.
+cotangent or with the geometry of a convolution changed. A slip explains a gradient that equals one
+of these.
 """
 
 from collections.abc import Iterator
-from itertools import combinations
-from typing import Any
+from itertools import combinations, islice
 
-import jax
 import numpy as np
 
 from . import _constants
+from ._arrays import Change, changes, moved, spatial_axes, without_border
 from ._evidence import Evidence
-from ._interpreter import equations, evaluate
-from ._places import batch_size
+from ._factors import factors, products
+from ._geometry_slips import geometry_slips
+from ._jacobian_slips import jacobian_slips
+from ._places import batch_size, has_taps
 from ._problem import Leaf, split
-
-# A slip's name, what the gradient then equals, and that gradient.
-Slip = tuple[str, str, np.ndarray]
-
-
-def slips(evidence: Evidence, leaf: Leaf, true: np.ndarray, row: int) -> Iterator[Slip]:
-    """Every slip that applies to the gradient of an array, the plainer ones first."""
-    w = evidence.draws.cotangents[row]
-    yield from _rearranged(leaf, true)
-    yield from _exchanged(evidence, leaf, row)
-    yield from _other_arguments(evidence, leaf, w)
-    yield from _other_cotangents(evidence, leaf, w)
-    yield from _other_options(evidence, leaf, w)
+from ._program import Program
+from ._truth import is_large
 
 
-def _rearranged(leaf, true):
-    """The true gradient with its elements elsewhere."""
-    array = true.reshape(leaf.shape)
-    for slip, what, changed in (*rearrangements(array), *shifts(array)):
-        yield slip, f"the true one {what}", changed.ravel()
+class Slips:
+    """The slips of one check; what they share is computed once.
 
+    Args:
+      evidence: What is known of the function.
+      are_several: Whether the gradients of several arguments are wrong.
+    """
 
-def rearrangements(array: np.ndarray) -> Iterator[Slip]:
-    """An array rotated, and with two axes of one size exchanged."""
-    rank = array.ndim
-    if rank >= 3:
-        for first, last in ((0, rank - 2), (1, rank - 1)):
-            axes = [axis for axis in range(first, last) if array.shape[axis] > 1]
-            if not axes:
-                continue
-            turned = np.flip(array, tuple(axes))
-            rotation = "rotated by 180°" if len(axes) > 1 else f"reversed along axis {axes[0]}"
-            yield "kernel not rotated", rotation, turned
-            if array.shape[-1] == array.shape[-2]:
+    def __init__(self, evidence: Evidence, are_several: bool):
+        self.evidence, self.problem = evidence, evidence.problem
+        # What is wrong with all gradients is rather wrong with what all are computed from.
+        self._are_several = are_several
+        self._programs: dict[int, Program | None] = {}
+        self._geometry: dict[int, list[Change]] = {}
+
+    def __call__(
+        self, leaf: Leaf, reported: np.ndarray, true: np.ndarray, row: int
+    ) -> Iterator[Change]:
+        """Every slip that applies to the gradient of an array, the plainer ones first.
+
+        Args:
+          leaf: The array.
+          reported, true: Its gradients, flat.
+          row: Of which cotangent.
+
+        Yields:
+          A slip's name, what the gradient then equals, and that gradient, flat.
+        """
+        # Of a large array only the plainer ones are tried.
+        some = max(_constants.SLIP_FEWEST, _constants.SLIP_ELEMENTS // max(1, leaf.size))
+        cotangents = self._some_cotangents(leaf, row)
+        if self._are_several:
+            yield from cotangents
+        kernel = has_taps(leaf, self.problem)
+        for slip, what, changed in islice(
+            changes(true.reshape(leaf.shape), "gradient", kernel), some
+        ):
+            yield slip, f"the true one {what}", changed.ravel()
+        yield from self._other_arrays(leaf, true, row)
+        yield from islice(factors(self.evidence, leaf, reported, true, row), some)
+        program = self._program(row)
+        if program is None:
+            return
+        for slip, what, gradient in islice(self._arguments(program, leaf), self._each(program)):
+            yield slip, what, gradient[leaf.elements]
+        if not self._are_several:
+            yield from cotangents
+        if is_large(self.problem):
+            return
+        yield from jacobian_slips(program, leaf, self.problem)
+        for slip, what, gradient in self._borders(program, leaf):
+            yield slip, what, gradient[leaf.elements]
+        if row not in self._geometry:
+            self._geometry[row] = list(geometry_slips(program))
+        for slip, what, gradient in self._geometry[row]:
+            yield slip, f"the true one with {what}", gradient[leaf.elements]
+        yield from products(self.evidence, leaf, reported, row)
+
+    def _some_cotangents(self, leaf, row):
+        program = self._program(row)
+        if program is not None:
+            found = self._cotangents(program, leaf)
+            for slip, what, gradient in islice(found, self._each(program)):
+                yield slip, what, gradient[leaf.elements]
+
+    def _each(self, program):
+        """How many changes of arguments, and of cotangents, are tried; None is all."""
+        if is_large(self.problem):
+            return _constants.SLIP_FEWEST
+        return None if program.jacobian is not None else _constants.SLIP_FEW
+
+    def _program(self, row):
+        if row not in self._programs:
+            evidence = self.evidence
+            known = evidence.truth.is_autodiff and "true_reverse" in evidence.derivatives.traces
+            self._programs[row] = Program(evidence, row) if known else None
+        return self._programs[row]
+
+    def _other_arrays(self, leaf, true, row):
+        """The true gradient of another array, or added to this one's."""
+        if self.evidence.truth.reverse is None:
+            return
+        for other in self.problem.leaves:
+            if other != leaf and other.shape == leaf.shape:
+                theirs = self.evidence.truth.reverse[row][other.elements]
                 yield (
-                    "kernel not rotated, channel axes not exchanged",
-                    f"{rotation}, with its channel axes exchanged",
-                    np.swapaxes(turned, -1, -2),
+                    "cotangents of two arguments exchanged",
+                    f"the true one of {other.name}",
+                    theirs,
                 )
-    if rank >= 2 and array.shape[-1] == array.shape[-2]:
-        slip = "channel axes not exchanged" if rank > 2 else "matrix not transposed"
-        yield slip, "with its last two axes exchanged", np.swapaxes(array, -1, -2)
-    for a, b in combinations(range(rank - 1), 2):
-        if array.shape[a] == array.shape[b] > 1 and b - a == 1 and rank >= 3:
-            yield (
-                "spatial axes transposed",
-                f"with axes {a} and {b} exchanged",
-                np.swapaxes(array, a, b),
-            )
+                slip = "gradients of two arguments added"
+                yield slip, f"the sum of the true one and that of {other.name}", true + theirs
+                yield (
+                    slip,
+                    f"the mean of the true one and that of {other.name}",
+                    (true + theirs) / 2,
+                )
 
-
-def _exchanged(evidence, leaf, row):
-    """The true gradient of another array."""
-    if evidence.truth.reverse is None:
-        return
-    for other in evidence.problem.leaves:
-        if other != leaf and other.shape == leaf.shape:
-            yield (
-                "cotangents of two arguments exchanged",
-                f"the true one of {other.name}",
-                evidence.truth.reverse[row][other.elements],
-            )
-
-
-def _other_arguments(evidence, leaf, w):
-    """The true gradient where another argument is rotated, transposed or shifted."""
-    point = evidence.primal.point
-    for other in evidence.problem.leaves:
-        if other == leaf and len(evidence.problem.leaves) > 1:
-            continue
-        array = point[other.elements].reshape(other.shape)
-        for slip, what, changed in [*rearrangements(array), *shifts(array)]:
-            if np.array_equal(changed, array):
+    def _arguments(self, program, leaf):
+        """The true gradient where an argument is rotated, transposed, shifted or another's."""
+        leaves = self.problem.leaves
+        arrays = split(leaves, self.evidence.primal.point)
+        for other, array, variable in zip(leaves, arrays, program.inputs, strict=True):
+            if other == leaf and len(leaves) > 1:
                 continue
-            moved = point.copy()
-            moved[other.elements] = changed.ravel()
-            found = evidence.reverse_at(moved, w)
-            if found is not None:
-                yield slip, f"the true one for {other.name} {what}", found[leaf.elements]
+            kernel = has_taps(other, self.problem)
+            for slip, what, changed in moved(array, "argument", kernel):
+                if not np.array_equal(changed, array):
+                    yield (
+                        slip,
+                        f"the true one for {other.name} {what}",
+                        program({variable: changed}),
+                    )
+        for a, b in combinations(range(len(leaves)), 2):
+            if leaves[a].shape == leaves[b].shape:
+                swapped = {program.inputs[a]: arrays[b], program.inputs[b]: arrays[a]}
+                what = f"the true one with {leaves[a].name} and {leaves[b].name} exchanged"
+                yield "residuals of two arguments exchanged", what, program(swapped)
+        results = split(self.problem.outputs, self.evidence.primal(self.evidence.primal.point))
+        for other, variable in zip(leaves, program.inputs, strict=True):
+            for output, result in zip(self.problem.outputs, results, strict=True):
+                if output.shape == other.shape and np.isfinite(result).all():
+                    what = f"the true one where {other.name} is the result {output.name}"
+                    yield "result taken for the argument", what, program({variable: result})
 
+    def _borders(self, program, leaf):
+        """The true gradient where an argument's border is left out."""
+        leaves = self.problem.leaves
+        arrays = split(leaves, self.evidence.primal.point)
+        for other, array, variable in zip(leaves, arrays, program.inputs, strict=True):
+            if other == leaf and len(leaves) > 1:
+                continue
+            axes = spatial_axes(array, has_taps(other, self.problem))
+            for what, cut in without_border(array, axes):
+                what = f"the true one for {other.name} {what}"
+                yield "border of an argument ignored", what, program({variable: cut})
 
-def _other_cotangents(evidence, leaf, w):
-    """The true gradient for a part of the cotangent only, or for another one."""
-    problem = evidence.problem
-    batch = batch_size(problem)
-    arrays = split(problem.outputs, w)
-    # What has a row for each example is no sum over them.
-    sums = batch > 1 and (not leaf.shape or leaf.shape[0] != batch)
-    for kept in {0, batch - 1} if sums else ():
-        if all(array.ndim and array.shape[0] == batch for array in arrays):
-            masked = [np.where(_row(array, kept), array, 0) for array in arrays]
-            found = evidence.reverse_at(evidence.primal.point, _flat(masked))
-            if found is not None:
+    def _cotangents(self, program, leaf):
+        """The true gradient for a part of the cotangent only, or for another one."""
+        arrays = split(self.problem.outputs, program.w)
+        batch = batch_size(self.problem)
+        # What has a row for each example is no sum over them.
+        sums = batch > 1 and (not leaf.shape or leaf.shape[0] != batch)
+        for kept in (0, batch - 1) if sums else ():
+            if all(array.ndim and array.shape[0] == batch for array in arrays):
+                masked = [np.where(_row(array, kept), array, 0) for array in arrays]
                 what = f"the true one of example {kept} of the batch alone"
-                yield "missing sum over the batch", what, found[leaf.elements]
-    ones = evidence.reverse_at(evidence.primal.point, np.ones_like(w))
-    if ones is not None:
-        yield "cotangent ignored", "the true one for a cotangent of ones", ones[leaf.elements]
-    changes = [(rearrangements, 8), (shifts, 8)]
-    for change, limit in changes:
-        for slip, what, changed in list(change(arrays[0]))[:limit]:
-            found = evidence.reverse_at(evidence.primal.point, _flat([changed, *arrays[1:]]))
-            if found is not None:
-                yield slip, f"the true one for a cotangent {what}", found[leaf.elements]
-
-
-def shifts(array: np.ndarray) -> Iterator[Slip]:
-    """A feature map moved by one along its spatial axes, zeros following."""
-    rank = array.ndim
-    if rank < 3:
-        return
-    spatial = tuple(range(1, rank - 1))
-    for axes in ((axis,) for axis in spatial):
-        yield from _shifted(array, axes)
-    if len(spatial) > 1:
-        yield from _shifted(array, spatial)
-
-
-def _shifted(array, axes):
-    for step in (1, -1):
-        moved = array
-        for axis in axes:
-            moved = np.roll(moved, step, axis)
-            edge = [slice(None)] * array.ndim
-            edge[axis] = slice(0, 1) if step > 0 else slice(-1, None)
-            moved[tuple(edge)] = 0
-        named = "axis" if len(axes) == 1 else "axes"
-        what = f"shifted by {step:+d} along {named} {', '.join(map(str, axes))}"
-        yield "padding off by one", what, moved
-
-
-def _other_options(evidence, leaf, w):
-    """The true gradient's convolutions with strides for dilation, or the padding moved by one."""
-    trace = evidence.derivatives.traces.get("true_reverse")
-    problem = evidence.problem
-    if trace is None or problem.size + problem.output_size > _constants.SLIP_NUMBERS:
-        return
-    found = [e for e in equations(trace) if e.primitive.name == "conv_general_dilated"]
-    args = [
-        *split(problem.leaves, evidence.primal.point),
-        *(
-            part
-            for other in (w, *evidence.draws.cotangents[1:])
-            for part in split(problem.outputs, other)
-        ),
-    ]
-    for chosen in found if len(found) <= _constants.SLIP_CONVOLUTIONS else ():
-        for slip, what, params in _options(chosen):
-            with jax.enable_x64(True):
-                try:
-                    results = evaluate(trace, args, _Replace(chosen, params))
-                except (TypeError, ValueError):  # such a convolution doesn't exist
-                    continue
-                flat = _flat([np.asarray(result) for result in results])
-            yield slip, f"the true one with {what}", flat[leaf.elements]
-
-
-class _Replace:
-    """Computes one convolution with other options."""
-
-    def __init__(self, equation: Any, params: dict):
-        self.equation, self.params = equation, params
-
-    def __call__(self, equation, operands, results, is_narrow):
-        if equation is not self.equation:
-            return results
-        params = {**equation.params, **self.params}
-        params["preferred_element_type"] = None
-        changed = equation.primitive.bind(*operands, **params)
-        if changed.shape != results[0].shape:
-            raise ValueError("the options change the shape")
-        return [changed]
-
-
-def _options(equation) -> Iterator[tuple[str, str, dict]]:
-    """A convolution's options after a slip, its output of the same size."""
-    params = equation.params
-    strides, high = params["window_strides"], params["rhs_dilation"]
-    low = params["lhs_dilation"]
-    ones = (1,) * len(strides)
-    changes = [
-        ("stride and kernel dilation exchanged", {"window_strides": high, "rhs_dilation": strides}),
-        ("input dilation in place of kernel dilation", {"lhs_dilation": high, "rhs_dilation": low}),
-        ("stride in place of input dilation", {"lhs_dilation": strides, "window_strides": low}),
-        ("no kernel dilation", {"rhs_dilation": ones}),
-        ("no input dilation", {"lhs_dilation": ones}),
-    ]
-    for what, change in changes:
-        if all(params[key] == value for key, value in change.items()):
-            continue
-        changed = {**params, **change}
-        yield "stride taken for dilation", what, {**change, "padding": _fitting(equation, changed)}
-    for axes in _axis_sets(len(strides)):
-        for step in (1, -1):
-            padding = [
-                (lo + step, hi - step) if axis in axes else (lo, hi)
-                for axis, (lo, hi) in enumerate(params["padding"])
-            ]
-            what = f"the padding of a convolution moved by {step:+d}"
-            yield "padding off by one", what, {"padding": tuple(padding)}
-
-
-def _axis_sets(rank):
-    return [(axis,) for axis in range(rank)] + ([tuple(range(rank))] if rank > 1 else [])
-
-
-def _fitting(equation, params):
-    """The padding with the same low side that keeps the size of the output."""
-    numbers = params["dimension_numbers"]
-    x, k, y = (
-        [v.aval.shape[axis] for axis in spec[2:]]
-        for v, spec in zip(
-            (*equation.invars, *equation.outvars),
-            (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec),
-            strict=True,
+                yield "missing sum over the batch", what, program.at(masked)
+        ones = [np.ones_like(array) for array in arrays]
+        yield (
+            "cotangent ignored",
+            "the true one for a cotangent of ones",
+            program.at(ones),
         )
-    )
-    padding = []
-    for axis, (lo, _) in enumerate(params["padding"]):
-        window = (k[axis] - 1) * params["rhs_dilation"][axis] + 1
-        inputs = (x[axis] - 1) * params["lhs_dilation"][axis] + 1
-        needed = (y[axis] - 1) * params["window_strides"][axis] + window
-        padding.append((lo, needed - inputs - lo))
-    return tuple(padding)
+        yield from self._of_results(program, arrays)
+        results = split(self.problem.outputs, self.evidence.primal(self.evidence.primal.point))
+        for j, (array, result) in enumerate(zip(arrays, results, strict=True)):
+            if j < _constants.SLIP_CONVOLUTIONS:
+                name = "" if len(arrays) == 1 else f" {self.problem.outputs[j].name}"
+                for slip, what, changed in _of_cotangent(array, result):
+                    others = [*arrays[:j], changed, *arrays[j + 1 :]]
+                    what = f"the true one for a cotangent{name} {what}"
+                    yield slip, what, program.at(others)
+
+    def _of_results(self, program, arrays):
+        """The cotangents of several results taken for one another."""
+        outputs = self.problem.outputs
+        for a, b in islice(combinations(range(len(outputs)), 2), _constants.SLIP_CONVOLUTIONS):
+            if outputs[a].shape != outputs[b].shape:
+                continue
+            names = f"{outputs[a].name} and {outputs[b].name}"
+            first, second = arrays[a], arrays[b]
+            for slip, what, pair in (
+                ("cotangents of two results exchanged", "exchanged", (second, first)),
+                ("cotangent of one result used twice", "both the first's", (first, first)),
+                ("cotangent of one result used twice", "both the second's", (second, second)),
+                ("cotangents of the results added", "both the sum", (first + second,) * 2),
+                ("cotangents of the results added", "both the mean", ((first + second) / 2,) * 2),
+            ):
+                changed = list(arrays)
+                changed[a], changed[b] = pair
+                yield (
+                    slip,
+                    f"the true one with the cotangents of {names} {what}",
+                    program.at(changed),
+                )
+        for j, output in enumerate(outputs if 1 < len(outputs) <= _constants.SLIP_FEW else ()):
+            changed = [np.where(i == j, 0, array) for i, array in enumerate(arrays)]
+            what = f"the true one for a cotangent {output.name} of zeros"
+            yield "cotangent of a result ignored", what, program.at(changed)
+
+
+def _of_cotangent(array, result):
+    """One result's cotangent after each slip."""
+    yield from changes(array, "cotangent", False)
+    for what, cut in without_border(array, spatial_axes(array, False)):
+        yield "border of the cotangent ignored, as by a wrong output padding", what, cut
+    yield "cotangent squared", "squared", array**2
+    yield "absolute value of the cotangent", "without its signs", np.abs(array)
+    yield "sign of the cotangent", "of its signs alone", np.sign(array)
+    yield "cotangent clipped", "clipped to [-1, 1]", np.clip(array, -1, 1)
+    if np.isfinite(result).all():
+        yield "cotangent multiplied by the result", "multiplied by the result", array * result
+        if result.all():
+            yield "cotangent divided by the result", "divided by the result", array / result
 
 
 def _row(array, kept):
     index = np.arange(len(array)) == kept
     return index.reshape(-1, *(1 for _ in array.shape[1:]))
-
-
-def _flat(arrays):
-    return np.concatenate([np.asarray(a).ravel() for a in arrays])

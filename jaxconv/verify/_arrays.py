@@ -1,0 +1,175 @@
+"""What slips do to one array: its elements elsewhere, added up, or counted in another order."""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations, permutations
+
+import numpy as np
+
+# A slip's name, what becomes of the array, and the array that comes of it.
+Change = tuple[str, str, np.ndarray]
+
+# Numbers of channel groups that are tried.
+_GROUPS = 8
+# Axes of an array whose order is tried in every way.
+_PERMUTED = 4
+
+
+def changes(array: np.ndarray, label: str, is_kernel: bool) -> Iterator[Change]:
+    """Every slip with one array, the plainer ones first.
+
+    Args:
+      array: The array, `(n, *spatial, c)` or a kernel `(*window, c, o)`.
+      label: What a slip calls it, "gradient" or "cotangent".
+      is_kernel: Which of the two it is.
+    """
+    yield from moved(array, label, is_kernel)
+    yield from _summed(array, label)
+    yield from _reshaped(array, label)
+
+
+def moved(array: np.ndarray, label: str, is_kernel: bool) -> Iterator[Change]:
+    """The slips that lose no element but at a border."""
+    if is_kernel:
+        yield from _rotated(array)
+    yield from _exchanged(array)
+    yield from _shifted(array, label, is_kernel)
+    yield from _flipped(array, label, is_kernel)
+    yield from _rolled(array, label)
+    yield from _grouped(array)
+
+
+def without_border(array: np.ndarray, axes: Sequence[int]) -> Iterator[tuple[str, np.ndarray]]:
+    """The array with the first or the last of an axis, or of all of them, set to zero."""
+    sets = [(axis,) for axis in axes] + ([tuple(axes)] if len(axes) > 1 else [])
+    for chosen in sets:
+        for side, index in (("last", -1), ("first", 0)):
+            cut = array.copy()
+            for axis in chosen:
+                np.moveaxis(cut, axis, 0)[index] = 0
+            yield f"with its {side} row along {_named(chosen)} set to zero", cut
+
+
+def spatial_axes(array: np.ndarray, is_kernel: bool) -> tuple[int, ...]:
+    """The axes of an array of rank 3 or more that are neither batch nor channels."""
+    if array.ndim < 3:
+        return ()
+    return tuple(range(array.ndim - 2) if is_kernel else range(1, array.ndim - 1))
+
+
+def _rotated(array):
+    axes = tuple(a for a in spatial_axes(array, True) if array.shape[a] > 1)
+    if not axes:
+        return
+    turned = np.flip(array, axes)
+    rotation = "rotated by 180°" if len(axes) > 1 else f"reversed along {_named(axes)}"
+    yield "kernel not rotated", rotation, turned
+    if array.shape[-2:-1] == array.shape[-1:]:
+        yield (
+            "kernel not rotated, channel axes not exchanged",
+            f"{rotation}, with its channel axes exchanged",
+            np.swapaxes(turned, -1, -2),
+        )
+
+
+def _exchanged(array):
+    """Two axes of one size exchanged."""
+    rank = array.ndim
+    for a, b in combinations(reversed(range(rank)), 2):
+        if array.shape[a] != array.shape[b] or array.shape[a] < 2:
+            continue
+        if a == rank - 1 and b == rank - 2:
+            slip = "channel axes not exchanged" if rank > 2 else "matrix not transposed"
+            yield slip, "with its last two axes exchanged", np.swapaxes(array, a, b)
+        else:
+            slip = "axes transposed" if a == rank - 1 else "spatial axes transposed"
+            yield slip, f"with axes {b} and {a} exchanged", np.swapaxes(array, a, b)
+
+
+def _shifted(array, label, is_kernel):
+    """Moved by one, zeros following; along the spatial axes that is a padding."""
+    spatial = spatial_axes(array, is_kernel)
+    sets = [(axis,) for axis in spatial] + ([spatial] if len(spatial) > 1 else [])
+    others = [(axis,) for axis in range(array.ndim) if axis not in spatial]
+    for axes in sets + others:
+        slip = "padding off by one" if axes in sets else f"{label} shifted by one"
+        for step in (1, -1):
+            if all(array.shape[axis] > 1 for axis in axes):
+                what = f"shifted by {step:+d} along {_named(axes)}"
+                yield slip, what, _shift(array, axes, step)
+
+
+def _shift(array, axes, step):
+    for axis in axes:
+        array = np.roll(array, step, axis)
+        np.moveaxis(array, axis, 0)[0 if step > 0 else -1] = 0
+    return array
+
+
+def _flipped(array, label, is_kernel):
+    sets: list[tuple[int, ...]] = [(axis,) for axis in range(array.ndim)]
+    spatial = spatial_axes(array, is_kernel)
+    if len(spatial) > 1:
+        sets.append(spatial)
+    for axes in sets:
+        if all(array.shape[axis] > 1 for axis in axes):
+            yield f"{label} flipped", f"flipped along {_named(axes)}", np.flip(array, axes)
+
+
+def _rolled(array, label):
+    for axis in range(array.ndim):
+        for step in (1, -1):
+            if array.shape[axis] > 2:
+                what = f"rolled by {step:+d} along axis {axis}"
+                yield f"{label} shifted by one", what, np.roll(array, step, axis)
+
+
+def _grouped(array):
+    """Groups of channels in another order, or counted the wrong way round."""
+    if not array.ndim:
+        return
+    channels = array.shape[-1]
+    for count in range(2, min(channels, _GROUPS + 1)):
+        if channels % count:
+            continue
+        groups = array.reshape(*array.shape[:-1], count, channels // count)
+        yield (
+            "channel groups interleaved",
+            f"with the channels of its {count} groups interleaved",
+            np.swapaxes(groups, -1, -2).reshape(array.shape),
+        )
+        yield (
+            "channel groups exchanged",
+            f"with its {count} groups of channels in reverse order",
+            groups[..., ::-1, :].reshape(array.shape),
+        )
+
+
+def _summed(array, label):
+    """Every element replaced by a sum, or by a mean, over some axes."""
+    rank = array.ndim
+    sets: list[tuple[int, ...]] = [(axis,) for axis in range(rank)]
+    for axes in (tuple(range(1, rank - 1)), tuple(range(rank - 1)), tuple(range(rank))):
+        if len(axes) > 1:
+            sets.append(axes)
+    for axes in sets:
+        count = int(np.prod([array.shape[axis] for axis in axes]))
+        if count > 1:
+            total = np.broadcast_to(array.sum(axes, keepdims=True), array.shape)
+            yield f"{label} summed", f"summed over {_named(axes)}", total
+            yield f"{label} averaged", f"averaged over {_named(axes)}", total / count
+
+
+def _reshaped(array, label):
+    """Axes put in another order by `reshape`, which leaves the elements where they are."""
+    rank = array.ndim
+    if not 2 <= rank <= _PERMUTED:
+        return
+    for order in permutations(range(rank)):
+        if order != tuple(range(rank)):
+            # Laid out with its axes in that order, and read as if it was not; and the reverse.
+            read = np.transpose(array, order).reshape(array.shape)
+            yield f"{label} reshaped in place of transposed", f"read in order {order}", read
+
+
+def _named(axes):
+    return f"ax{'i' if len(axes) == 1 else 'e'}s {', '.join(map(str, axes))}"

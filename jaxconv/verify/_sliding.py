@@ -1,0 +1,258 @@
+"""What slides over what: the convolutions and window sums of a program, whoever wrote them.
+
+A convolution of lax's, one of jaxconv's and each of their transposes is a kernel that slides over a
+feature map, and so is the sum over windows, whose kernel is ones. Here each is brought to one form,
+
+    y[n,p,o] = Σ_{r,c} x[n, (s·p + d·r - lo) / e, c] k[r,c,o]                              (1)
+
+with a `Geometry` that can be changed, and computed in NumPy: a changed convolution is no program
+that must be compiled.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .._geometry import Geometry
+
+
+@dataclass(frozen=True)
+class Slide:
+    """An equation in the form (1).
+
+    Attributes:
+      equation: The last equation of it.
+      sources: The variables that it is computed from, the feature map's first.
+      geometry: Sizes, strides, padding, dilations and groups.
+      batch_groups: Groups of examples, each with its own outputs.
+      is_pool: Whether the kernel is ones.
+      operands: From the sources' values to x and k.
+      result: From y to the equation's result.
+    """
+
+    equation: Any
+    sources: tuple[Any, ...]
+    geometry: Geometry
+    batch_groups: int
+    is_pool: bool
+    operands: Callable[..., tuple[np.ndarray, np.ndarray]]
+    result: Callable[[np.ndarray], np.ndarray]
+
+
+def slide_of(equation: Any, producers: dict) -> Slide | None:
+    """An equation in the form (1), if it has that form.
+
+    Args:
+      equation: Any equation.
+      producers: The equation that each variable comes from.
+    """
+    name = equation.primitive.name
+    if name == "conv_general_dilated":
+        return _of_lax(equation, producers)
+    if name in _OURS:
+        return _OURS[name](equation)
+    if name in ("reduce_window_sum", "jaxconv_window_sum_out", "jaxconv_window_sum_in"):
+        return _of_windows(equation, producers)
+    return None
+
+
+def compute(
+    x: np.ndarray, kernel: np.ndarray, geometry: Geometry, batch_groups: int = 1
+) -> np.ndarray:
+    """(1) in NumPy, the high padding being whatever the sizes need."""
+    windows = _windows(x, geometry)
+    groups = geometry.groups * batch_groups
+    kernels = np.split(kernel, groups, axis=-1)
+    axis = 0 if batch_groups > 1 else -1
+    parts = np.split(windows, groups, axis=axis) if groups > 1 else [windows]
+    rank = geometry.rank
+    taps = list(range(1 + rank, 1 + 2 * rank))
+    pairs = zip(parts, kernels, strict=True)
+    return np.concatenate(
+        [
+            np.tensordot(part, k, ([*taps, part.ndim - 1], [*range(rank), rank]))
+            for part, k in pairs
+        ],
+        axis=-1,
+    )
+
+
+def _windows(x, geometry):
+    """`(n, *p, *r, c)`: what each window sees."""
+    rank = geometry.rank
+    line, here, there = [len(x)], [slice(None)], [slice(None)]
+    for i, r, p, s, lo, e, d in geometry.axes():
+        length = s * (p - 1) + d * (r - 1) + 1
+        # Pixel j lies at e·j + lo, of which the line has those from 0 on.
+        first = max(0, -(lo // e))
+        last = min(i, (length - 1 - lo) // e + 1)
+        line.append(length)
+        here.append(slice(first, max(last, first)))
+        start = e * first + lo
+        there.append(slice(start, start + e * (max(last, first) - first), e))
+    padded = np.zeros((*line, x.shape[-1]), x.dtype)
+    padded[tuple(there)] = x[tuple(here)]
+    strides = padded.strides
+    axes = list(geometry.axes())
+    view = np.lib.stride_tricks.as_strided(
+        padded,
+        (len(x), *(a.p for a in axes), *(a.r for a in axes), x.shape[-1]),
+        (
+            strides[0],
+            *(stride * a.s for stride, a in zip(strides[1:], axes, strict=False)),
+            *(stride * a.d for stride, a in zip(strides[1:], axes, strict=False)),
+            strides[-1],
+        ),
+        writeable=False,
+    )
+    assert view.ndim == 2 + 2 * rank
+    return view
+
+
+def _of_lax(equation, producers):
+    params = equation.params
+    numbers = params["dimension_numbers"]
+    x, k = equation.invars
+    (y,) = equation.outvars
+    source, padding, dilation = _unpadded(x, producers)
+    spatial = numbers.lhs_spec[2:]
+    if any(padding[axis] != (0, 0) for axis in numbers.lhs_spec[:2]) or any(
+        e != 1 for e in params["lhs_dilation"]
+    ):
+        source, padding, dilation = x, [(0, 0)] * x.aval.ndim, [1] * x.aval.ndim
+    sides = zip(params["padding"], (padding[axis] for axis in spatial), strict=True)
+    geometry = Geometry(
+        _sizes(source, spatial),
+        _sizes(k, numbers.rhs_spec[2:]),
+        _sizes(y, numbers.out_spec[2:]),
+        tuple(params["window_strides"]),
+        tuple(map(_added, *zip(*sides, strict=True))),
+        tuple(dilation[axis] * e for axis, e in zip(spatial, params["lhs_dilation"], strict=True)),
+        tuple(params["rhs_dilation"]),
+        params["feature_group_count"],
+    )
+    batch, channel, *rest = numbers.lhs_spec
+    out, into, *taps = numbers.rhs_spec
+    back = np.argsort([numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1]])
+    return Slide(
+        equation,
+        (source, k),
+        geometry,
+        params["batch_group_count"],
+        False,
+        lambda x, k: (
+            np.transpose(x, (batch, *rest, channel)),
+            np.transpose(k, (*taps, into, out)),
+        ),
+        lambda y: np.transpose(y, back),
+    )
+
+
+def _added(sides, others):
+    return int(sides[0] + others[0]), int(sides[1] + others[1])
+
+
+def _sizes(variable, axes):
+    return tuple(variable.aval.shape[axis] for axis in axes)
+
+
+def _unpadded(variable, producers):
+    """What a feature map was before zeros were put around it and between its pixels."""
+    plain = [(0, 0)] * variable.aval.ndim, [1] * variable.aval.ndim
+    producer = producers.get(variable)
+    if producer is None or producer.primitive.name != "pad":
+        return variable, *plain
+    source, value = producer.invars
+    if not hasattr(value, "val") or np.any(np.asarray(value.val)):
+        return variable, *plain
+    config = producer.params["padding_config"]
+    return source, [(lo, hi) for lo, hi, _ in config], [between + 1 for *_, between in config]
+
+
+def _ours_forward(equation):
+    return _ours(equation, equation.params["geometry"], lambda x, k: (x, k), lambda y: y)
+
+
+def _ours_input(equation):
+    geometry = equation.params["geometry"]
+
+    def operands(y, k):
+        taps = tuple(range(k.ndim - 2))
+        groups = np.split(np.flip(k, taps), geometry.groups, axis=-1)
+        return y, np.concatenate([np.swapaxes(group, -1, -2) for group in groups], axis=-1)
+
+    kernel, y = equation.invars
+    slide = _ours(equation, geometry.transposed(), operands, lambda x: x)
+    return replace(slide, sources=(y, kernel))
+
+
+def _ours_kernel(equation):
+    geometry = equation.params["geometry"]
+    return _ours(
+        equation,
+        geometry.correlated().with_groups(1),
+        lambda x, y: (np.swapaxes(x, 0, -1), np.moveaxis(y, 0, -2)),
+        lambda k: np.moveaxis(k, 0, -2),
+        geometry.groups,
+    )
+
+
+def _ours(equation, geometry, operands, result, batch_groups=1):
+    sources = tuple(equation.invars)
+    return Slide(equation, sources, geometry, batch_groups, False, operands, result)
+
+
+_OURS = {"jaxconv_y": _ours_forward, "jaxconv_x": _ours_input, "jaxconv_k": _ours_kernel}
+
+
+def _of_windows(equation, producers):
+    params = equation.params
+    (x,), (y,) = equation.invars, equation.outvars
+    if "geometry" in params:
+        rank = x.aval.ndim
+        geometry = params["geometry"]
+        if equation.primitive.name.endswith("_in"):
+            geometry = geometry.transposed()
+        return _pool(equation, x, range(1, rank - 1), geometry)
+    source, padding, dilation = _unpadded(x, producers)
+    if any(e != 1 for e in params["base_dilation"]):
+        source, padding, dilation = x, [(0, 0)] * x.aval.ndim, [1] * x.aval.ndim
+    sides = list(map(_added, params["padding"], padding))
+    grids = [e * d for e, d in zip(params["base_dilation"], dilation, strict=True)]
+    windows, strides = params["window_dimensions"], params["window_strides"]
+    alone = [(1, 1, (0, 0), 1)] * x.aval.ndim
+    given = list(zip(windows, strides, sides, grids, strict=True))
+    spatial = [a for a in range(x.aval.ndim) if tuple(given[a]) != alone[a]]
+    if not spatial:
+        return None
+    geometry = Geometry(
+        _sizes(source, spatial),
+        tuple(windows[a] for a in spatial),
+        _sizes(y, spatial),
+        tuple(strides[a] for a in spatial),
+        tuple(sides[a] for a in spatial),
+        tuple(grids[a] for a in spatial),
+        tuple(params["window_dilation"][a] for a in spatial),
+    )
+    return _pool(equation, source, spatial, geometry)
+
+
+def _pool(equation, source, spatial: Sequence[int], geometry):
+    """A window sum as (1), all other axes being examples."""
+    shape = equation.outvars[0].aval.shape
+    outer = [axis for axis in range(len(shape)) if axis not in spatial]
+    order = [*outer, *spatial]
+
+    def operands(x):
+        moved = np.transpose(x, order)
+        examples = math.prod(moved.shape[: len(outer)])
+        x = moved.reshape(examples, *moved.shape[len(outer) :], 1)
+        return x, np.ones((*geometry.window, 1, 1))
+
+    def result(y):
+        return np.transpose(y.reshape([shape[axis] for axis in order]), np.argsort(order))
+
+    return Slide(equation, (source,), geometry, 1, True, operands, result)
