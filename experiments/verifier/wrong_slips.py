@@ -81,7 +81,7 @@ GRADIENTS = [
         ("flipped along the batch", lambda g: g[::-1], "gradient flipped"),
         ("moved on by an example", lambda g: jnp.roll(g, 1, 2), "gradient shifted by one"),
         ("axes in another order", _reordered, "gradient reshaped"),
-        ("without its sign", jnp.abs, "absolute value of the gradient"),
+        ("without its sign", jnp.abs, "wrong sign in some elements"),
         ("squared", jnp.square, "gradient squared"),
     ]
 ]

@@ -1,42 +1,48 @@
 """Check the gradient of a function that a module holds.
 
     python -m jaxconv.verify package.module:function --arg "f32[2,8,8,3]" --arg "f32[3,3,3,4]"
+    python -m jaxconv.verify jaxconv:max_pool --arg "f32[1,6,6,2]" --arg 2 --option padding=SAME
 
-Arguments are drawn at random: f64, f32, f16 and bf16 from a normal distribution, i32 from 0 to 9. A
-plain number stands for itself. The exit status is 0 for a right gradient, 1 for a wrong one, and 2
-if the check can't be made.
+An argument, --arg VALUE, and a keyword argument, --option name=VALUE, is one of
+
+    f32[2,3]        random numbers of that dtype and shape: f64, f32, f16 and bf16 from a normal
+                    distribution, i8 to i64 and u8 to u64 from 0 to 9, bool
+    f32[2,3]:0.1..2 the same, uniform from 0.1 to 2; integers with both ends
+    2  2.0  (2, 2)  a Python literal; an int is a constant, a float is differentiated by
+    true none SAME  True, False, None, and other words as strings; '"2"' is a string, too
+
+A keyword argument is a constant. The exit status is 0 for a right gradient, 1 for a wrong one, and
+2 if the check can't be made.
 """
 
 import argparse
 import importlib
 import os
-import re
 import sys
+import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
 
+from ._arguments import Misuse, argument, is_wide, keyword
 from ._modes import ALL
-
-_DTYPES = {"f64": "float64", "f32": "float32", "f16": "float16", "bf16": "bfloat16", "i32": "int32"}
-_SHAPED = re.compile(r"(\w+)\[([\d,\s]*)\]")
-
-
-class _Misuse(Exception):
-    """A sentence for the person at the keyboard."""
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise _Misuse(message)
+        raise Misuse(message)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     try:
-        return _run(arguments)
-    except _Misuse as misuse:
+        with warnings.catch_warnings():
+            # NumPy's, of overflow and the like; the report says what came of it.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return _run(arguments)
+    except Misuse as misuse:
         print(f"jaxconv.verify: error: {misuse}", file=sys.stderr)
         return 2
 
@@ -48,23 +54,28 @@ def _run(arguments):
 
     from . import check_gradients
 
-    if any(text.strip().startswith("f64") for text in options.arg):
+    values = [text.partition("=")[2] for text in options.option]
+    if any(map(is_wide, [*options.arg, *values])):
         jax.config.update("jax_enable_x64", True)
     rng = np.random.default_rng(options.seed)
-    args = tuple(_argument(text, rng) for text in options.arg)
+    args = tuple(argument(text, rng) for text in options.arg)
+    keywords = dict(keyword(text, rng) for text in options.option)
+    reference = _function(options.reference) if options.reference else None
+    given = {} if options.tolerance is None else {"tolerance": options.tolerance}
     try:
         report = check_gradients(
-            f,
+            partial(f, **keywords),
             args,
             argnums=_positions("--argnums", options.argnums),
             linear_in=_positions("--linear-in", options.linear_in),
-            reference=_function(options.reference) if options.reference else None,
+            reference=None if reference is None else partial(reference, **keywords),
             modes=options.modes.split(",") if options.modes else "all",
             order=options.order,
             seed=options.seed,
+            **given,
         )
     except (TypeError, ValueError) as error:
-        raise _Misuse(str(error)) from error
+        raise Misuse(str(error)) from error
     if options.plot:
         _save(report, options.plot)
     if options.json:
@@ -85,8 +96,15 @@ def _parser():
         "--arg",
         action="append",
         default=[],
-        metavar="f32[2,8,8,3]",
-        help="dtype and shape, or a number",
+        metavar="VALUE",
+        help="dtype and shape, a Python literal or a word, see above",
+    )
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="name=VALUE",
+        help="a keyword argument of the function, and of --reference",
     )
     parser.add_argument(
         "--argnums", metavar="0,1", help="arguments to differentiate by; default: all"
@@ -97,6 +115,9 @@ def _parser():
     )
     parser.add_argument("--modes", metavar="A,B", help=f"some of {', '.join(ALL)}")
     parser.add_argument("--order", type=int, default=2, help="1 leaves out second derivatives")
+    parser.add_argument(
+        "--tolerance", type=float, metavar="T", help="relative error of the function's own values"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of arguments and directions")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--plot", metavar="out.png", help="draw true and reported gradient")
@@ -106,43 +127,18 @@ def _parser():
 def _function(name: str) -> Any:
     module, colon, path = name.partition(":")
     if not (module and colon and path):
-        raise _Misuse(f"the function must be given as package.module:function, got {name!r}.")
+        raise Misuse(f"the function must be given as package.module:function, got {name!r}.")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         found: Any = importlib.import_module(module)
     except Exception as error:  # a user's module runs when imported, and may raise anything
-        raise _Misuse(f"cannot import {module}: {type(error).__name__}: {error}.") from error
+        raise Misuse(f"cannot import {module}: {type(error).__name__}: {error}.") from error
     for part in path.split("."):
         if not hasattr(found, part):
-            raise _Misuse(f"{module} has no {path!r}.")
+            raise Misuse(f"{module} has no {path!r}.")
         found = getattr(found, part)
     return found
-
-
-def _argument(text: str, rng: np.random.Generator) -> Any:
-    import jax.numpy as jnp
-
-    shaped = _SHAPED.fullmatch(text.strip())
-    if shaped is None:
-        try:
-            return float(text)
-        except ValueError:
-            raise _Misuse(
-                f'--arg must be a number or dtype and shape, as in "f32[2,8,8,3]"; got {text!r}.'
-            ) from None
-    dtype, sizes = shaped.groups()
-    if dtype not in _DTYPES:
-        raise _Misuse(
-            f"--arg {text!r}: the dtype must be one of {', '.join(_DTYPES)}, got {dtype}."
-        )
-    try:
-        shape = tuple(int(size) for size in sizes.split(",") if size.strip())
-    except ValueError:
-        raise _Misuse(f"--arg {text!r}: the sizes must be whole numbers.") from None
-    if dtype == "i32":
-        return jnp.asarray(rng.integers(0, 10, shape), "int32")
-    return jnp.asarray(rng.normal(size=shape), _DTYPES[dtype])
 
 
 def _positions(option: str, text: str | None) -> tuple[int, ...] | None:
@@ -151,18 +147,18 @@ def _positions(option: str, text: str | None) -> tuple[int, ...] | None:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise _Misuse(f'{option} must be positions such as "0,1", got {text!r}.') from None
+        raise Misuse(f'{option} must be positions such as "0,1", got {text!r}.') from None
 
 
 def _save(report, path):
     try:
         figure = report.plot()
     except ModuleNotFoundError as error:
-        raise _Misuse(f"--plot: {error}.") from None
+        raise Misuse(f"--plot: {error}.") from None
     try:
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:
-        raise _Misuse(f"cannot write --plot {path}: {error}.") from error
+        raise Misuse(f"cannot write --plot {path}: {error}.") from error
 
 
 def _print(report):

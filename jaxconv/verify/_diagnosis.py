@@ -85,7 +85,7 @@ def _by_a_factor(reported, true, close, finding, evidence):
         return "the gradient is zero", f"the true one's norm is {np.linalg.norm(true):.4g}"
     factor = float(reported @ true / (true @ true))
     error = _relative(reported, factor * true)
-    if error > close or (reported.size == 1 and not factor):
+    if not error <= close or (reported.size == 1 and not factor):  # NaN is nowhere near
         return None
     said = (
         f"the reported gradient equals {factor:.6g} times the true one, relative error {error:.0e}"
@@ -128,9 +128,11 @@ def _some_by_a_factor(finding, close):
     error = _relative(wrong, factor * true)
     if len(wrong) == 1:  # for which there always is a factor
         return "a single element is off", f"it is {factor:.6g} times the true one"
-    if error > max(close, _constants.CLOSE_IN_SOME):
+    if not error <= max(close, _constants.CLOSE_IN_SOME):
         return None
     said = f"they equal {factor:.6g} times the true ones, relative error {error:.0e}"
+    if abs(factor + 1) <= close:
+        return "wrong sign in some elements", said
     return f"a constant factor of {factor:.6g} in some elements", said
 
 
@@ -152,7 +154,7 @@ def _ignored(finding, evidence):
     rows, _ = evidence.rows("reverse")
     a, b = (row[finding.leaf.elements] for row in rows[:2])
     error = _relative(a, b)
-    if error > _constants.CLOSE or not np.linalg.norm(a):
+    if not error <= _constants.CLOSE or not np.linalg.norm(a):
         return None
     said = f"the reported gradient is the same for two cotangents, relative difference {error:.0e}"
     return "cotangent ignored", said

@@ -19,7 +19,6 @@ def factors(
 
     Args, yields: As `Slips`.
     """
-    yield "absolute value of the gradient", "the true one without its signs", np.abs(true)
     yield "gradient squared", "the square of the true one", true**2
     parts = _of_this_shape(evidence, leaf, row)
     for name, part in parts:
