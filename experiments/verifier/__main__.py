@@ -3,6 +3,7 @@
     python -m experiments.verifier
     python -m experiments.verifier --seeds 1 --cases "*tie*" --modes all
     python -m experiments.verifier --sensitivity --seeds 2
+    python -m experiments.verifier --world --cases "jax.nn.*"
 
 The cases are those of experiments/verifier/wrong.py and correct.py. Each seed draws other
 arguments, and other directions for ours; every verifier gets the same arguments and is asked for
@@ -11,6 +12,10 @@ wrong gradient nor called a right one wrong.
 
 With `--sensitivity` ours alone is asked, again and again, with one constant of
 jaxconv/verify/_constants.py four times as large or a quarter as large as it is.
+
+With `--world` the functions are those of JAX, Optax and Flax, see experiments/verifier/world, each
+with its right gradient and with slips. What is asked is written down answer by answer, and a run
+that was interrupted goes on with `--resume`.
 """
 
 import fnmatch
@@ -32,7 +37,8 @@ class Config:
     All verifiers get the same arguments and are asked for the same order of derivative.
     """
 
-    seeds: int = 20  # how often each gradient is checked, with other arguments each time
+    # how often each gradient is checked, with other arguments each time; 20, and 1 with --world
+    seeds: int | None = None
     cases: tuple[str, ...] = ("*",)  # names or shell patterns, see verifier/wrong.py, correct.py
     verifiers: tuple[str, ...] = ("*",)  # names or shell patterns, of those that are installed
     # what jaxconv.verify checks; quick leaves out what compiles the function as a whole
@@ -40,7 +46,9 @@ class Config:
     # instead: ask jaxconv.verify alone, with each of its constants times 4 and divided by 4
     sensitivity: bool = False
     constants: tuple[str, ...] = ("*",)  # which constants, names or shell patterns
-    output_dir: Path = Path("results")  # for verifier.json or verifier_sensitivity.json
+    world: bool = False  # instead: the functions of JAX, Optax and Flax
+    resume: bool = False  # of --world: keep the answers that are there, and ask for the others
+    output_dir: Path = Path("results")  # for verifier.json, verifier_sensitivity.json, ...
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -51,10 +59,13 @@ def main(config: Config) -> dict[str, Any]:
     """
     from . import correct, peers, sensitivity, wrong
 
-    require(config.seeds >= 1, f"--seeds must be at least 1, got {config.seeds}.")
+    seeds = config.seeds if config.seeds is not None else 1 if config.world else 20
+    require(seeds >= 1, f"--seeds must be at least 1, got {seeds}.")
     available = peers.available()
     asked = {name: available[name] for name in _matching(available, config.verifiers)}
     require(bool(asked), f"--verifiers {' '.join(config.verifiers)} fits none.")
+    if config.world:
+        return _world(config, asked, seeds)
     chosen = [
         (case, is_right)
         for cases, is_right in ((wrong.WRONG, False), (correct.CORRECT, True))
@@ -66,12 +77,12 @@ def main(config: Config) -> dict[str, Any]:
     require(bool(constants), f"--constants {' '.join(config.constants)} fits none.")
     make_output_dir(config.output_dir)
     if config.sensitivity:
-        record = sensitivity.measure(chosen, range(config.seeds), constants, config.modes)
+        record = sensitivity.measure(chosen, range(seeds), constants, config.modes)
         return _write(record, config.output_dir / "verifier_sensitivity.json")
     answers = []
     with progress("verifiers", len(chosen)) as report:
         for case, is_right in chosen:
-            for seed in range(config.seeds):
+            for seed in range(seeds):
                 said = {
                     name: peers.ask(verifier, case, seed, config.modes)._asdict()
                     for name, verifier in asked.items()
@@ -79,10 +90,31 @@ def main(config: Config) -> dict[str, Any]:
                 answers.append({"case": case.name, "family": case.family, "order": case.order,
                                 "seed": seed, "is_right": is_right, "said": said})  # fmt: skip
             report(f"{case.family}: {case.name}")
-    record = {"seeds": config.seeds, "modes": config.modes, "versions": _versions(),
+    record = {"seeds": seeds, "modes": config.modes, "versions": _versions(),
               "answers": answers}  # fmt: skip
     _write(record, config.output_dir / "verifier.json")
     _print(answers, asked)
+    return record
+
+
+def _world(config, asked, seeds):
+    """The same for the functions of the world; writes `verifier_world.json`."""
+    from .world import measure, table
+
+    # Those that take the functions as they are; torch would compile each of them once more.
+    asked = {name: v for name, v in asked.items() if name in measure.ASKED}
+    require(bool(asked), f"--verifiers must fit some of {', '.join(measure.ASKED)}.")
+    chosen = [e for e in measure.entries() if _matching([str(e)], config.cases)]
+    require(bool(chosen), f"--cases {' '.join(config.cases)} fits no function.")
+    make_output_dir(config.output_dir)
+    path = config.output_dir / "verifier_world.jsonl"
+    if not config.resume:
+        path.unlink(missing_ok=True)
+    with progress("functions", len(chosen)) as report:
+        rows = measure.measure(asked, chosen, range(seeds), path, report)
+    record = {"seeds": seeds, "versions": _versions(), "answers": rows}
+    _write(record, config.output_dir / "verifier_world.json")
+    table.print_answers(rows, asked)
     return record
 
 

@@ -1,0 +1,4 @@
+"""A catalogue from the world: the differentiable functions of JAX, Optax and Flax.
+
+python -m experiments.verifier --world
+"""

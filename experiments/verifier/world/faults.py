@@ -1,0 +1,51 @@
+"""Gradients of JAX that are wrong, found by the catalogue and each verified in another way.
+
+A verifier is right to call them wrong. Versions 0.10.2 and 0.12 have all of them.
+"""
+
+from fnmatch import fnmatch
+
+# Patterns of the function, of the point and of the dtype, and what is wrong.
+FAULTS: tuple[tuple[str, str, str, str], ...] = (
+    (
+        "jax.scipy.special.spence",
+        "*",
+        "*",
+        "NaN for every x in (1, 2], by the logarithm of 1 - x in a branch that isn't taken, and 0 "
+        "instead of -1 at x = 1; the derivative is log(x) / (1 - x).",
+    ),
+    (
+        "jax.scipy.stats.gumbel_?.*pdf",
+        "*",
+        "*",
+        "By the location and by the scale it raises a TypeError, where xlogy meets the integer -1.",
+    ),
+    (
+        "jax.scipy.stats.gumbel_?.ppf",
+        "*",
+        "*",
+        "It raises a TypeError, where xlogy meets the integer -1.",
+    ),
+    (
+        "jax.numpy.vander",
+        "zeros",
+        "*",
+        "NaN at zeros, where the rule of pow divides 0 by 0; the derivative of x**2 there is 0.",
+    ),
+    (
+        "jax.scipy.linalg.eigh_tridiagonal",
+        "*",
+        "*",
+        "Forward mode differentiates the interval in which bisection starts, and reverse mode "
+        "raises; the derivative of an eigenvalue by the diagonal is the square of its vector.",
+    ),
+)
+
+
+def fault(function: str, point: str, dtype: str) -> str:
+    """What is wrong with JAX's gradient of a function at a point; empty if nothing is known."""
+    for *patterns, sentence in FAULTS:
+        given = (function, point, dtype)
+        if all(fnmatch(a, pattern) for a, pattern in zip(given, patterns, strict=True)):
+            return sentence
+    return ""
