@@ -53,7 +53,8 @@ Verifier = Callable[[Callable[..., Any], tuple, Question], Answer]
 # What needs no function to be compiled as a whole, and finds what the rest would find.
 QUICK = (
     *("reverse", "forward", "second_point", "zero_cotangent", "symbolic_zeros", "argnums"),
-    *("cotangent_linearity", "cotangent_dtype", "determinism", "linearize", "linear_transpose"),
+    *("primal_value", "cotangent_linearity", "tangent_linearity", "cotangent_dtype"),
+    *("determinism", "linearize", "linear_transpose"),
 )
 
 

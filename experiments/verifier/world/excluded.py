@@ -72,7 +72,7 @@ EXCLUDED: dict[str, dict[str, str]] = {
     },
     "jax.scipy.stats": {INTEGERS: "mode rankdata"},
     "jax.scipy.stats.bernoulli": {INTEGERS: "cdf ppf"},
-    "jax.numpy.linalg": {INTEGERS: "matrix_rank"},
+    "jax.numpy.linalg": {INTEGERS: "matrix_rank", NO_RULE: "eig"},
     "jax.numpy.fft": {CONSTANTS: "fftfreq rfftfreq"},
     "flax.nnx": {
         CONSTANTS: "combine_masks make_attention_mask make_causal_mask one_hot",

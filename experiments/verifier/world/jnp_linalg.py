@@ -20,7 +20,6 @@ _lin("slogdet", "normal:3,3", lambda a: _L.slogdet(a)[1], forms="huge", at=[(jnp
 _lin("cond", "regular:3,3", forms="")
 _lin("eigh", "symmetric:3,3", lambda a: (lambda r: (r[0], r[1] ** 2))(_L.eigh(a)), forms="")
 _lin("eigvalsh", "symmetric:3,3", forms="", at=[([[2.0, 0], [0, 1]],)])
-_lin("eig", "normal:3,3", lambda a: parts(_L.eig(a)[0]), forms="", order=1)
 _lin("eigvals", "normal:3,3", lambda a: parts(_L.eigvals(a)), forms="", order=1)
 _lin("lstsq", "normal:4,2 normal:4", lambda a, b: _L.lstsq(a, b)[0], forms="")
 _lin("matrix_norm", "regular:3,3", forms="")

@@ -40,8 +40,8 @@ TABLES = (
 )
 DTYPES = ("float32", "float64")
 ASKED = ("jaxconv.verify", "jax.test_util.check_grads", "chex.assert_numerical_grads")
-# What finds a slip in a backward rule: the modes of ours that look at its values and its scales.
-SLIP_MODES = ("reverse", "cotangent_linearity")
+# The modes of ours that look at a backward rule, at the value that it returns and at its scales.
+SLIP_MODES = ("reverse", "primal_value", "cotangent_linearity")
 # Of one function in so many ours is asked as it is by default, which takes some seconds.
 FULL = 4
 # Programs that JAX keeps are dropped after so many functions.
