@@ -64,6 +64,12 @@ AMPLIFIED = 2.0**13
 ERRORS = 16.0
 # The widest step, as a share of the point's size. Chosen: no more than that is called near.
 FIRST_STEP = 2.0**-3
+# The most by which a small element's steps are wider than its size, in an array of larger ones. The
+# finest steps must stay small beside it. Chosen.
+WIDER = 1024.0
+# Values are rougher than the finest step can see where they move along it by more than this share
+# of what they move along any. Chosen: a slope moves them by less than a thousandth.
+ROUGH = 0.25
 # Each step is so many times smaller than the one before; a power of two, so that steps are exact.
 STEP_FACTOR = 4.0
 # How many steps: down to 1e-7, below which rounding is all that is seen of a function in float64.

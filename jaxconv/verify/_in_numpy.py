@@ -1,93 +1,320 @@
 """Primitives of small arrays in NumPy, which takes a tenth of JAX's time to call them.
 
 A function is evaluated some hundred times, one primitive after the other. Of a few hundred numbers
-each, nearly all of that time goes into handing them over. In float64 both round alike, or within
-the few units that `_operations.py` allows a function.
+each, nearly all of that time goes into handing them over, and the first call of each primitive with
+each shape has to be compiled besides. In float64 both round alike, or within the few units that
+`_operations.py` allows a function.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.core import Tracer
+from scipy import special
 
-# Above that JAX's several threads are worth the call.
-_MOST_NUMBERS = 1 << 14
+from ._numpy_moves import MOVES
+from ._numpy_sums import SUMS
 
-_Array = np.ndarray
+# Numbers up to which an array is small: above that JAX's several threads are worth the call.
+SMALL = 1 << 14
 
 
-def _rsqrt(x: _Array) -> _Array:
+def _rsqrt(x):
     return 1 / np.sqrt(x)
 
 
-# Of floating arrays alone: some mean something else for integers.
-_ELEMENTWISE: dict[str, Callable[..., Any]] = {
+def _one_minus_square(x):
+    return (1 + x) * (1 - x)
+
+
+def _identity(x):
+    return x
+
+
+def _complex(real, imag):
+    found = np.empty(np.broadcast_shapes(np.shape(real), np.shape(imag)), np.complex128)
+    found.real, found.imag = real, imag
+    return found
+
+
+def _conj(x):
+    return np.conj(x).astype(np.complex128)
+
+
+def _clamp(low, x, high):
+    return np.minimum(np.maximum(x, low), high)
+
+
+def _digamma(x):
+    # At its poles below zero it is no number, not an infinity of one of the two signs.
+    return np.where((x < 0) & (x == np.floor(x)), np.nan, special.psi(x))
+
+
+def _polynomial(x, *coefficients):
+    total = coefficients[-1]
+    for c in coefficients[-2::-1]:
+        total = total * x + c
+    return total
+
+
+# Of floating and complex arrays.
+_ANY: dict[str, Callable[..., Any]] = {
     **{"add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply},
-    **{"div": np.divide, "max": np.maximum, "min": np.minimum, "pow": np.power},
-    **{"neg": np.negative, "abs": np.abs, "sign": np.sign, "square": np.square},
-    **{"sqrt": np.sqrt, "rsqrt": _rsqrt, "exp": np.exp, "expm1": np.expm1, "log": np.log},
-    **{"log1p": np.log1p, "tanh": np.tanh, "sin": np.sin, "cos": np.cos, "floor": np.floor},
-    **{"ceil": np.ceil, "is_finite": np.isfinite, "eq": np.equal, "ne": np.not_equal},
+    **{"div": np.divide, "neg": np.negative, "abs": np.abs, "square": np.square},
+    **{"eq": np.equal, "ne": np.not_equal, "one_minus_square": _one_minus_square},
+    **{"polynomial": _polynomial, "real": np.real, "imag": np.imag, "conj": _conj},
+    **{"exp": np.exp, "cos": np.cos, "sin": np.sin},
+}
+# Of floating arrays alone.
+_FLOATING: dict[str, Callable[..., Any]] = {
+    **{"max": np.maximum, "min": np.minimum, "pow": np.power, "sign": np.sign},
+    **{"sqrt": np.sqrt, "rsqrt": _rsqrt, "cbrt": np.cbrt, "exp2": np.exp2, "expm1": np.expm1},
+    **{"log": np.log, "log1p": np.log1p, "log2": np.log2, "logistic": special.expit},
+    **{"tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan},
+    **{"sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh, "asinh": np.arcsinh},
+    **{"acosh": np.arccosh, "atanh": np.arctanh, "atan2": np.arctan2, "rem": np.fmod},
+    **{"floor": np.floor, "ceil": np.ceil, "is_finite": np.isfinite, "clamp": _clamp},
     **{"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal},
+    **{"complex": _complex, "erf": special.erf, "erfc": special.erfc},
+    **{"erf_inv": special.erfinv, "bessel_i0e": special.i0e, "bessel_i1e": special.i1e},
+    **{
+        "lgamma": special.gammaln,
+        "digamma": _digamma,
+        "zeta": special.zeta,
+        "igamma": special.gammainc,
+    },
+    **{"igammac": special.gammaincc, "regularized_incomplete_beta": special.betainc},
 }
 
 
-def _broadcast(x: _Array, params: Mapping[str, Any]) -> _Array:
-    shape = [1] * len(params["shape"])
-    for axis, size in zip(params["broadcast_dimensions"], x.shape, strict=True):
-        shape[axis] = size
-    return np.broadcast_to(x.reshape(shape), params["shape"])
+def _int_div(a, b):
+    # Towards zero; by zero, all bits set.
+    quotient = np.floor_divide(a, b)
+    quotient = quotient + ((np.remainder(a, b) != 0) & ((a < 0) != (b < 0))).astype(a.dtype)
+    return np.where(b == 0, np.invert(np.zeros_like(quotient)), quotient)
 
 
-def _reshape(x: _Array, params: Mapping[str, Any]) -> _Array:
-    order = params["dimensions"]  # None is the order that there is, which NumPy means otherwise
-    return (x if order is None else x.transpose(order)).reshape(params["new_sizes"])
+def _int_rem(a, b):
+    return np.where(b == 0, a, np.fmod(a, b))
 
 
-def _product(a: _Array, b: _Array, params: Mapping[str, Any]) -> _Array:
-    (over_a, over_b), (batch_a, batch_b) = params["dimension_numbers"]
-    free_a, free_b = _others(a, over_a, batch_a), _others(b, over_b, batch_b)
-    sizes = [a.shape[axis] for axis in batch_a]
-    inner = math.prod(a.shape[axis] for axis in over_a)
-    rows = [a.shape[axis] for axis in free_a]
-    columns = [b.shape[axis] for axis in free_b]
-    left = a.transpose(*batch_a, *free_a, *over_a).reshape(*sizes, math.prod(rows), inner)
-    right = b.transpose(*batch_b, *over_b, *free_b).reshape(*sizes, inner, math.prod(columns))
-    return (left @ right).reshape([*sizes, *rows, *columns])
+def _shift(function):
+    def shifted(x, by):
+        bits = np.iinfo(x.dtype).bits
+        is_out = (by < 0) | (by >= bits)
+        found = function(x, np.where(is_out, by.dtype.type(0), by))
+        return np.where(is_out, x.dtype.type(0), found)
+
+    return shifted
 
 
-def _others(x: _Array, *taken: Sequence[int]) -> list[int]:
-    return [axis for axis in range(x.ndim) if not any(axis in axes for axes in taken)]
+def _shift_right_logical(x, by):
+    unsigned = np.dtype(f"u{x.dtype.itemsize}")
+    found = _shift(np.right_shift)(x.astype(unsigned), by.astype(unsigned))
+    return found.astype(x.dtype)
 
 
-# Of floating arrays and the parameters of the equation.
-_WITH_PARAMETERS: dict[str, Callable[..., Any]] = {
-    "broadcast_in_dim": _broadcast,
-    "dot_general": _product,
-    "integer_pow": lambda x, params: np.power(x, float(params["y"])),
-    "reduce_max": lambda x, params: x.max(params["axes"]),
-    "reduce_min": lambda x, params: x.min(params["axes"]),
-    "reduce_sum": lambda x, params: x.sum(params["axes"]),
-    "reshape": _reshape,
-    "squeeze": lambda x, params: np.squeeze(x, params["dimensions"]),
-    "transpose": lambda x, params: x.transpose(params["permutation"]),
+def _shift_right_arithmetic(x, by):
+    bits, signed = np.iinfo(x.dtype).bits, np.dtype(f"i{x.dtype.itemsize}")
+    by = np.where((by < 0) | (by >= bits), bits - 1, by).astype(signed)
+    return np.right_shift(x.astype(signed), by).astype(x.dtype)
+
+
+def _population_count(x):
+    return np.bitwise_count(x if x.dtype.kind == "u" else x.astype(f"u{x.dtype.itemsize}")).astype(
+        x.dtype
+    )
+
+
+# Of integers and of bools.
+_INTEGERS: dict[str, Callable[..., Any]] = {
+    **{"add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply},
+    **{"div": _int_div, "rem": _int_rem, "neg": np.negative, "abs": np.abs, "sign": np.sign},
+    **{"max": np.maximum, "min": np.minimum, "eq": np.equal, "ne": np.not_equal},
+    **{"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal},
+    **{"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert},
+    **{"clamp": _clamp, "square": np.square, "shift_left": _shift(np.left_shift)},
+    **{"shift_right_logical": _shift_right_logical, "population_count": _population_count},
+    **{"shift_right_arithmetic": _shift_right_arithmetic},
 }
+# Of anything.
+_IDENTITIES = {
+    *("copy", "copy_p", "stop_gradient", "name", "pvary", "sharding_constraint", "reshard"),
+    *("layout_constraint", "pbroadcast", "reduced_vary_cast", "vary_unreduced_cast"),
+}
+_IDENTITIES_OF_MANY = {"optimization_barrier", "device_put"}
+
+# What NumPy's operators know; there are others, such as int4.
+_DTYPES = frozenset("?bhilqBHILQdD")
 
 
-def in_numpy(equation: Any, operands: Sequence[Any]) -> _Array | None:
-    """The result of an equation on wide operands, None where it is left to JAX."""
-    name, params = equation.primitive.name, equation.params
-    function = _ELEMENTWISE.get(name) or _WITH_PARAMETERS.get(name)
+def _integer_pow(equation):
+    y = equation.params["y"]
+    kind = _kind(equation.invars[0])
+    if kind == "f":
+        return lambda x: np.power(x, float(y))
+    if kind == "i" and y >= 0:
+        return lambda x: np.power(x, np.asarray(y, x.dtype))
+    return None
+
+
+def _round(equation):
+    if int(equation.params["rounding_method"]) == int(lax.RoundingMethod.TO_NEAREST_EVEN):
+        return np.rint
+
+    def away(x):
+        whole = np.trunc(x)
+        return np.where(np.abs(x - whole) >= 0.5, whole + np.copysign(1.0, x), whole)
+
+    return away
+
+
+def _select(equation):
+    count = len(equation.invars) - 1
+    if count == 2:
+        return lambda which, a, b: np.where(which, b, a)
+
+    def select(which, *cases):
+        index = np.broadcast_to(np.clip(which, 0, count - 1), np.shape(cases[0]))
+        stacked = np.stack(cases)
+        return np.take_along_axis(stacked, index[None].astype(np.int64), axis=0)[0]
+
+    return select
+
+
+def _convert(equation):
+    source, target = (np.dtype(a.aval.dtype) for a in (equation.invars[0], equation.outvars[0]))
+    source_kind = _kind(equation.invars[0])
+    if jnp.issubdtype(target, jnp.floating):
+        if source_kind == "c":
+            return lambda x: np.real(x)
+        return _identity if source_kind == "f" else lambda x: np.asarray(x, np.float64)
+    if jnp.issubdtype(target, jnp.complexfloating):
+        return _identity if source_kind == "c" else lambda x: np.asarray(x, np.complex128)
+    if target.char not in _DTYPES or source_kind == "c":
+        return None
+    if target.kind == "b":
+        return lambda x: np.asarray(x != 0)
+    if source_kind == "i":
+        return lambda x: np.asarray(x).astype(target)
+    info = np.iinfo(target)
+    # XLA's conversion stops at the ends, and makes 0 of NaN. The largest may not be a float.
+    least, most = float(info.min), float(info.max)
+
+    def convert(x):
+        x = np.where(np.isnan(x), 0.0, np.trunc(x))
+        inside = np.where((x > least) & (x < most), x, 0.0).astype(target)
+        found = np.where(x >= most, target.type(info.max), inside)
+        return np.where(x <= least, target.type(info.min), found)
+
+    return convert
+
+
+def _iota(equation):
+    params = equation.params
+    shape, axis, dtype = params["shape"], params["dimension"], equation.outvars[0].aval.dtype
+    along = [-1 if i == axis else 1 for i in range(len(shape))]
+    dtype = np.float64 if jnp.issubdtype(dtype, jnp.floating) else dtype
+    found = np.broadcast_to(np.arange(shape[axis]).astype(dtype).reshape(along), shape)
+    return lambda: found
+
+
+def _empty(equation):
+    aval = equation.outvars[0].aval
+    kind = _kind(equation.outvars[0])
+    if kind == "":
+        return None
+    dtype = {"f": np.float64, "c": np.complex128}.get(kind, aval.dtype)
+    found = np.zeros(aval.shape, dtype)
+    return lambda: found
+
+
+def _power(equation):
+    kinds = [_kind(a) for a in equation.invars]
+    return np.power if kinds in (["f", "f"], ["f", "i"]) else None
+
+
+# Makers: from the equation to its function, or to None where NumPy has none.
+_MADE: dict[str, Callable[[Any], Any]] = {
+    "integer_pow": _integer_pow,
+    "pow": _power,
+    "round": _round,
+    "select_n": _select,
+    "convert_element_type": _convert,
+    "iota": _iota,
+    "empty": _empty,
+    "empty2": _empty,
+    **MOVES,
+    **SUMS,
+}
+# Those that return a list.
+_OF_MANY = {"split", "sort", "top_k", "unstack", "lu"}
+
+
+NAMES = frozenset(
+    {
+        *_ANY,
+        *_FLOATING,
+        *_INTEGERS,
+        *_IDENTITIES,
+        *_IDENTITIES_OF_MANY,
+        *_MADE,
+    }
+)
+
+
+def _kind(atom: Any) -> str:
+    """The kind of numbers: "f" floating, "c" complex, "i" integers and bools, "" others."""
+    dtype = getattr(atom.aval, "dtype", None)
+    if dtype is None or jnp.issubdtype(dtype, jnp.floating):
+        return "" if dtype is None else "f"
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return "c"
+    return "i" if getattr(dtype, "char", "") in _DTYPES else ""
+
+
+def quick_function(equation: Any) -> tuple[Callable[..., Any] | None, bool]:
+    """The function of NumPy's arrays that an equation computes, or None; and if it returns a list.
+
+    The function returns None where it can't tell.
+    """
+    name = equation.primitive.name
+    kinds = {_kind(atom) for atom in (*equation.invars, *equation.outvars)}
+    if "" in kinds:
+        return None, False
+    if name in _MADE:
+        return _MADE[name](equation), name in _OF_MANY
+    if name in _IDENTITIES:
+        return _identity, False
+    if name in _IDENTITIES_OF_MANY:
+        return lambda *xs: list(xs), True
+    kinds = {_kind(atom) for atom in equation.invars}
+    if kinds == {"i"}:
+        is_bool = any(np.dtype(a.aval.dtype) == bool for a in equation.invars)
+        if is_bool and name in ("sub", "neg", "abs", "sign", "square"):
+            return None, False
+        return _INTEGERS.get(name), False
+    if kinds == {"f"}:
+        return _FLOATING.get(name) or _ANY.get(name), False
+    return (_ANY.get(name) if kinds == {"c"} else None), False
+
+
+def in_numpy(equation: Any, operands: Sequence[Any]) -> list | None:
+    """The results of an equation on wide operands, None where it is left to JAX."""
+    for value in operands:
+        if isinstance(value, Tracer) or getattr(value, "size", SMALL) > SMALL:
+            return None
+    atoms = (*equation.invars, *equation.outvars)
+    if any(getattr(atom.aval, "size", 0) > SMALL for atom in atoms):
+        return None
+    function, has_many = quick_function(equation)
     if function is None:
         return None
-    for value in operands:
-        if isinstance(value, Tracer) or value.dtype != np.float64:
-            return None
-        if not 0 < value.size <= _MOST_NUMBERS:  # of nothing NumPy knows no largest
-            return None
-    arrays = [np.asarray(value) for value in operands]
-    options = (params,) if name in _WITH_PARAMETERS else ()
     with np.errstate(all="ignore"):
-        return np.asarray(function(*arrays, *options))
+        found = function(*(np.asarray(value) for value in operands))
+    if found is None:
+        return None
+    return [np.asarray(value) for value in found] if has_many else [np.asarray(found)]

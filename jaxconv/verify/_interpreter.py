@@ -5,55 +5,81 @@ numbers are float64 whatever their dtype was, so that the *formula* which a rule
 without the rounding of its dtype; a rule's branch for bfloat16 stays the branch for bfloat16. Calls
 are inlined: `jit`, `checkpoint`, and what `custom_jvp` and `custom_vjp` compute, without the rules
 attached to them. Differentiating such an evaluation gives the derivative of what is computed.
+
+On numbers, loops and branches run in Python and small arrays in NumPy: nothing is compiled, which
+takes seconds for a loop. A long loop is compiled instead, see `Program`. On what JAX traces, loops
+and branches become those of `jax.lax` again.
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
-from ._in_numpy import in_numpy
+from . import _loops
+from ._in_numpy import SMALL
+from ._loops import stops_when_close
+from ._plan import CALLS, Plan, called, is_concrete, plan_of
+from ._wide import bind, equations, widen
 
-# Primitives that only call what they hold.
-_CALLS = {"jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "core_closed_call"} | {
-    *("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"),
-}
-# Primitives that look at bits, which float64 has others of.
-_BITS = {"bitcast_convert_type", "random_bits", "random_wrap", "random_unwrap", "nextafter"}
-
-_LOOPS = {"scan", "while", "cond"}
+__all__ = ["bind", "stops_when_close"]
 
 # What is done to the results of an equation: `visit(equation, operands, results, is_narrow)`, the
 # last if they were not computed in float64, returns what takes their place.
 Visit = Callable[[Any, list, list, bool], list]
+# `literal(atom, value)` takes the place of a floating constant.
+Literal = Callable[[Any, Any], Any]
+
+# A program is compiled when its loops have evaluated so many equations in Python: so many for each
+# that it has, and some more. Compiling takes about as long.
+_FOR_EACH, _MORE = 500, 20_000
 
 
-def wide(dtype: Any) -> Any:
-    """The dtype of float64 arithmetic that stands for `dtype`; integers, keys and bools stay."""
-    if jnp.issubdtype(dtype, jnp.complexfloating):
-        return np.dtype(np.complex128)
-    return np.dtype(np.float64) if jnp.issubdtype(dtype, jnp.floating) else dtype
+class TooLong(Exception):
+    """Loops have taken as long in Python as compiling them takes."""
 
 
-def widen(value: Any) -> Any:
-    """The same numbers in float64."""
-    if not hasattr(value, "dtype"):
-        value = np.asarray(value, jax.dtypes.result_type(value))
-    if value.dtype == np.float64 or not jnp.issubdtype(value.dtype, jnp.inexact):
-        return value
-    if isinstance(value, np.ndarray):
-        return value.astype(wide(value.dtype))
-    return jnp.asarray(value, wide(value.dtype))
+class Context:
+    """What the evaluation of a program carries along.
+
+    Attributes:
+      visit, literal: See `evaluate`.
+      is_traced: Whether JAX traces some of the arguments.
+      limit: Equations that loops may evaluate in Python.
+      spent: Those that they have evaluated.
+      quiet: The same without `visit`.
+    """
+
+    def __init__(
+        self,
+        visit: Visit | None,
+        literal: Literal | None,
+        is_traced: bool,
+        limit: float = np.inf,
+    ):
+        self.visit, self.literal, self.is_traced = visit, literal, is_traced
+        self.limit, self.spent = limit, 0.0
+        self.quiet = Context(None, literal, is_traced, limit) if visit else self
+
+    def spend_on(self, traced: Any) -> None:
+        """Count the equations of an iteration.
+
+        Raises:
+          TooLong: There have been too many.
+        """
+        self.spent += plan_of(traced).cost
+        if self.spent > self.limit:
+            raise TooLong
 
 
 def evaluate(
     traced: Any,
     args: Sequence[Any],
     visit: Visit | None = None,
-    literal: Callable[[Any, Any], Any] | None = None,
+    literal: Literal | None = None,
 ) -> list:
     """Evaluate a jaxpr on wide arguments.
 
@@ -66,203 +92,142 @@ def evaluate(
     Returns:
       The flat results, floating ones in float64.
     """
-    jaxpr, consts = getattr(traced, "jaxpr", traced), getattr(traced, "consts", ())
-    values: dict[Any, Any] = {}
-
-    def read(atom):
-        if not hasattr(atom, "val"):  # which only literals have
-            return values[atom]
-        value = np.asarray(atom.val, wide(atom.aval.dtype))
-        return literal(atom, value) if literal and value.dtype == np.float64 else value
-
-    for variable, value in zip(jaxpr.constvars, consts, strict=True):
-        values[variable] = widen(value)
-    for variable, value in zip(jaxpr.invars, args, strict=True):
-        values[variable] = widen(value)
-    for equation in jaxpr.eqns:
-        operands = [read(atom) for atom in equation.invars]
-        results = _apply(equation, operands, visit, literal)
-        for variable, value in zip(equation.outvars, results, strict=True):
-            values[variable] = value
-    return [read(atom) for atom in jaxpr.outvars]
+    args = [widen(arg) for arg in args]
+    return _evaluate(traced, args, Context(visit, literal, _any_traced(args)))
 
 
-def equations(traced: Any):
-    """Every equation of a jaxpr, those of the jaxprs inside it included."""
-    for equation in getattr(traced, "jaxpr", traced).eqns:
-        yield equation
-        for inner in _inner(equation.params):
-            yield from equations(inner)
+def _any_traced(args):
+    return any(isinstance(arg, Tracer) for arg in args)
+
+
+def _evaluate(traced, args, context):
+    with np.errstate(all="ignore"):
+        return _run(plan_of(traced), args, context)
+
+
+class Program:
+    """A traced function that runs in Python as long as that takes less time than to compile it.
+
+    Straight programs always do: JAX compiles each primitive that NumPy doesn't have on its own and
+    remembers it by its shapes, from one function to the next, where a whole program is new each
+    time. Loops do until they have taken as long as compiling takes, over all calls. So they take at
+    most about twice as long as they had to.
+
+    Args:
+      traced: What `jax.make_jaxpr` returns.
+    """
+
+    def __init__(self, traced: Any):
+        self.traced, self.is_compiled = traced, False
+        found = [equation.primitive.name for equation in equations(traced)]
+        self.has_loops = any(name in _loops.LOOPS for name in found)
+        self._left = float(_MORE + _FOR_EACH * len(found)) if self.has_loops else np.inf
+        self._functions: dict[Any, Any] = {}
+
+    def __call__(
+        self,
+        args: Sequence[Any],
+        changes: Callable[..., tuple[Visit | None, Literal | None]] | None = None,
+        key: Any = None,
+        options: Any = None,
+    ) -> list:
+        """The flat results.
+
+        Args:
+          args: The flat arguments.
+          changes: `changes(options)` returns `visit` and `literal` of `evaluate`.
+          key: What tells `changes` apart from others; the same is compiled once.
+          options: Arrays, in any pytree, which are traced where the program is compiled.
+        """
+        if not self.is_compiled:
+            wide = [widen(arg) for arg in args]
+            visit, literal = changes(options) if changes else (None, None)
+            limit = self._left if not _any_traced(wide) else np.inf
+            context = Context(visit, literal, _any_traced(wide), limit)
+            try:
+                results = _evaluate(self.traced, wide, context)
+                self._left -= context.spent
+                return results
+            except TooLong:
+                self.is_compiled = True
+        if key not in self._functions:
+
+            def function(args, options):
+                wide = [widen(arg) for arg in args]
+                visit, literal = changes(options) if changes else (None, None)
+                return _evaluate(self.traced, wide, Context(visit, literal, True))
+
+            self._functions[key] = compiled(function)
+        return self._functions[key](list(args), options)
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function compiled to be run a few times: quickly rather than well."""
+    hurry = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.jit(function, compiler_options=hurry)
+
+
+def _run(plan: Plan, args: Sequence[Any], context: Context) -> list:
+    """Evaluate a planned program on wide arguments."""
+    values = list(plan.constants)
+    values[: len(args)] = args
+    if context.literal:
+        for slot, atom in plan.literals:
+            values[slot] = context.literal(atom, values[slot])
+    visit = context.visit
+    for step in plan.steps:
+        operands = [values[slot] for slot in step.operands]
+        if step.quick is not None and is_concrete(operands):
+            results, is_narrow = step.quick(*operands), False
+            if results is None:
+                results, is_narrow = _bound(step, operands)
+            elif not step.has_many:
+                results = [results]
+        elif step.program is not None:
+            results = step.program(step.equation, operands, context, _run_inner)
+            for slot, value in zip(step.results, results, strict=True):
+                values[slot] = value
+            continue
+        else:
+            results, is_narrow = _bound(step, operands)
+        if visit is not None:
+            results = [_array(result) for result in results]
+            results = visit(step.equation, operands, results, is_narrow)
+        for slot, value in zip(step.results, results, strict=True):
+            values[slot] = value
+        for slot in step.last:
+            values[slot] = None
+    return [values[slot] for slot in plan.results]
+
+
+def _run_inner(traced, args, context):
+    """Evaluate a program that a loop or a branch holds."""
+    return _run(plan_of(traced), args, context)
+
+
+def _bound(step, operands):
+    results, is_narrow = bind(step.equation, operands)
+    return [_array(r) for r in results] if step.is_small else results, is_narrow
+
+
+def _array(value):
+    """JAX's arrays and NumPy's numbers as NumPy's arrays, which are handed on in less time."""
+    if isinstance(value, np.generic):
+        return np.asarray(value)
+    if isinstance(value, Tracer | np.ndarray) or not isinstance(value, jax.Array):
+        return value
+    is_key = jnp.issubdtype(value.dtype, jax.dtypes.extended)
+    return value if is_key or value.size > SMALL else np.asarray(value)
 
 
 def computations(traced: Any):
     """The equations that compute, without those that only call others."""
-    return (e for e in equations(traced) if e.primitive.name not in _CALLS)
+    return (e for e in equations(traced) if e.primitive.name not in CALLS)
 
 
 def straight_equations(traced: Any):
     """The equations that run once: those of inlined calls, but of no loop or branch."""
     for equation in getattr(traced, "jaxpr", traced).eqns:
         yield equation
-        if equation.primitive.name in _CALLS:
-            yield from straight_equations(_called(equation))
-
-
-def _called(equation):
-    return equation.params.get("call_jaxpr", equation.params.get("jaxpr"))
-
-
-def has_loops(traced: Any) -> bool:
-    """Whether a jaxpr must be compiled as a whole.
-
-    Others are evaluated one primitive after the other: JAX compiles each on its own and remembers
-    it by its shapes, from one function to the next, where a whole program is new each time.
-    """
-    return any(e.primitive.name in _LOOPS for e in equations(traced))
-
-
-def bind(equation: Any, operands: Sequence[Any]) -> tuple[list, bool]:
-    """Evaluate one primitive in float64, if it can be.
-
-    Returns:
-      The results, and whether they had to be computed in the dtypes that they were traced in.
-    """
-    name, params = equation.primitive.name, equation.params
-    if name == "reduce_precision":
-        return list(operands), False
-    quick = in_numpy(equation, operands)
-    if quick is not None:
-        return [quick], False
-    if name in _BITS:
-        return _bind_as_traced(equation, operands), False
-    if name.startswith("scatter"):
-        params = _wide_scatter(params)
-    elif _inner(params):  # such as a custom linear solve
-        return _bind_as_traced(equation, operands), True
-    params = {key: _wide_parameter(key, value) for key, value in params.items()}
-    try:
-        results = _listed(equation, equation.primitive.bind(*operands, **params))
-    except (TypeError, ValueError, NotImplementedError, KeyError):
-        # A primitive of somebody's own, made for some dtypes only.
-        return _bind_as_traced(equation, operands), True
-    return [widen(result) for result in results], False
-
-
-def _wide_scatter(params):
-    """A scatter's parameters with the function that combines two numbers in float64."""
-    combine = params.get("update_jaxpr")
-    return params if combine is None else params | {"update_jaxpr": _wide_combination(combine)}
-
-
-@lru_cache(maxsize=256)  # a new jaxpr each time would be compiled each time
-def _wide_combination(combine):
-    number = jax.ShapeDtypeStruct((), np.float64)
-    return jax.make_jaxpr(lambda a, b: evaluate(combine, [a, b])[0])(number, number).jaxpr
-
-
-def _bind_as_traced(equation, operands):
-    narrow = [
-        jnp.asarray(value, atom.aval.dtype) if jnp.issubdtype(value.dtype, jnp.inexact) else value
-        for value, atom in zip(operands, equation.invars, strict=True)
-    ]
-    bound = equation.primitive.bind(*narrow, **equation.params)
-    return [widen(result) for result in _listed(equation, bound)]
-
-
-def _apply(equation, operands, visit, literal):
-    name, params = equation.primitive.name, equation.params
-    if name in _CALLS:
-        return evaluate(_called(equation), operands, visit, literal)
-    if name == "scan":
-        return _scan(params, operands, visit)
-    if name == "while":
-        if not visit or not stops_when_close(equation):
-            return _while(params, operands, visit)
-        extra_rounds = getattr(visit, "extra_rounds", 0)
-        if extra_rounds:
-            return _while(params, operands, None, extra_rounds)
-        # Errors of another size in every round could keep it from ever being close enough.
-        return visit(equation, operands, _while(params, operands, None), False)
-    if name == "cond":
-        index, *rest = operands
-        branches = [_function(branch, visit) for branch in params["branches"]]
-        return list(jax.lax.switch(index, branches, *rest))
-    results, is_narrow = bind(equation, operands)
-    return visit(equation, operands, results, is_narrow) if visit else results
-
-
-def stops_when_close(equation: Any) -> bool:
-    """Whether a `while` goes on until floating-point numbers say that it is done."""
-    inner = equations(equation.params["cond_jaxpr"])
-    return any(
-        jnp.issubdtype(getattr(v.aval, "dtype", bool), jnp.inexact) for e in inner for v in e.invars
-    )
-
-
-def _scan(params, operands, visit):
-    if "ft_in" in params:  # JAX 0.12
-        num_consts, num_carry, _ = (len(list(part)) for part in params["ft_in"].unpack())
-    else:
-        num_consts, num_carry = params["num_consts"], params["num_carry"]
-    consts, carry = operands[:num_consts], operands[num_consts : num_consts + num_carry]
-
-    def body(carry, xs):
-        results = evaluate(params["jaxpr"], [*consts, *carry, *xs], visit)
-        return results[:num_carry], results[num_carry:]
-
-    xs = operands[num_consts + num_carry :]
-    carry, ys = jax.lax.scan(body, carry, xs, params["length"], params["reverse"], params["unroll"])
-    return [*carry, *ys]
-
-
-def _while(params, operands, visit, extra_rounds=0):
-    split = params["cond_nconsts"], params["cond_nconsts"] + params["body_nconsts"]
-    cond_consts, body_consts, init = (
-        operands[: split[0]],
-        operands[split[0] : split[1]],
-        operands[split[1] :],
-    )
-
-    def body(carry):
-        return evaluate(params["body_jaxpr"], [*body_consts, *carry], visit)
-
-    done = jax.lax.while_loop(
-        lambda carry: evaluate(params["cond_jaxpr"], [*cond_consts, *carry])[0], body, init
-    )
-    for _ in range(extra_rounds):
-        done = body(done)
-    return done
-
-
-def _function(traced, visit):
-    return lambda *args: evaluate(traced, args, visit)
-
-
-def _listed(equation, bound):
-    return list(bound) if equation.primitive.multiple_results else [bound]
-
-
-def _wide_parameter(key: str, value: Any) -> Any:
-    if isinstance(value, np.dtype):
-        return wide(value)
-    if "dtype" in key and isinstance(value, tuple):
-        return tuple(_wide_name(element) for element in value)
-    return value
-
-
-def _wide_name(element):
-    try:
-        widened = wide(jnp.dtype(element))
-    except TypeError:
-        return element
-    return widened.name if isinstance(element, str) else widened
-
-
-def _inner(params) -> list:
-    """The jaxprs among the parameters of an equation."""
-    found = []
-    for value in params.values():
-        for inner in value if isinstance(value, tuple | list) else (value,):
-            if hasattr(getattr(inner, "jaxpr", inner), "eqns"):
-                found.append(inner)
-    return found
+        if equation.primitive.name in CALLS:
+            yield from straight_equations(called(equation))

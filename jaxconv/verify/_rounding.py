@@ -28,7 +28,7 @@ import numpy as np
 from jax.core import Tracer
 
 from . import _constants
-from ._interpreter import equations, evaluate, has_loops
+from ._interpreter import Program, equations
 from ._operations import EXACT, FINE, Arithmetic, error, is_float, unit
 
 # Numbers above which evaluations run beside each other, and how many of them.
@@ -78,12 +78,11 @@ class Measurement:
         self._length, self._samples = longest + _Perturbation.OFFSETS, samples
         self._rng = np.random.default_rng([seed, 1])
 
-        self._traces = traces
         self._pairs, self._formulas = pairs, formulas
         self._constants: dict[float, float] = {}
         for trace in traces.values():
             self._constants |= _literals(trace)
-        self._programs = {name: _program(trace) for name, trace in traces.items()}
+        self._programs = {name: Program(trace) for name, trace in traces.items()}
 
     def values(self, args: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """The flat results in float64 of the functions that arguments are given for."""
@@ -109,7 +108,7 @@ class Measurement:
 
     def _perturbed(self, args, how, count):
         """The results with each operation moved, `count` times."""
-        sizes: dict[str, list] = {name: [] for name in args}
+        sizes: dict[str, dict] = {name: {} for name in args}
 
         def run(signs):
             with np.errstate(all="ignore"):
@@ -127,14 +126,9 @@ class Measurement:
         most = {name: np.zeros_like(value) for name, value in values.items()}
         with jax.enable_x64(True), np.errstate(all="ignore"):
             for _ in range(self._samples):
-                signs = dict(zip(self._constants, np.sign(self._draw()), strict=False))
-
-                def moved(atom, literal, signs=signs):
-                    key = abs(float(atom.val))
-                    return literal * (1 + signs.get(key, 0) * self._constants.get(key, 0) / 2)
-
+                signs = np.sign(self._draw()).astype(np.float64)
                 gaps = {
-                    name: _flat(evaluate(self._traces[name], list(given), None, moved))
+                    name: _flat(self._programs[name](given, self._moved, "constants", signs))
                     - values[name]
                     for name, given in args.items()
                 }
@@ -145,6 +139,18 @@ class Measurement:
                         most[name] = np.fmax(most[name], gap)
         return {name: _constants.ROUNDED_CONSTANTS * moved for name, moved in most.items()}
 
+    def _moved(self, signs):
+        """Changes that move each constant by half a unit, in the direction of its sign."""
+        places = {key: place for place, key in enumerate(self._constants)}
+
+        def moved(atom, literal):
+            key = abs(float(atom.val))
+            if places.get(key, len(signs)) >= len(signs):
+                return literal
+            return literal * (1 + signs[places[key]] * self._constants[key] / 2)
+
+        return None, moved
+
     def _draw(self):
         """Random signs, times sizes about 1: two errors of one size would cancel in every other."""
         signs = self._rng.integers(0, 2, self._length, dtype=np.int8) * np.int8(2) - np.int8(1)
@@ -153,31 +159,21 @@ class Measurement:
     def _run(self, args, signs, how, sizes=None):
         with jax.enable_x64(True):
             return {
-                name: _flat(self._programs[name](given, signs, how, sizes and sizes[name]))
+                name: _flat(self._evaluated(name, given, signs, how, sizes and sizes[name]))
                 for name, given in args.items()
             }
 
+    def _evaluated(self, name, args, signs, how, sizes):
+        """A program's results, its operations perturbed if signs are given."""
+        if signs is None:
+            return self._programs[name](args)
 
-def _program(trace):
-    """Evaluates a jaxpr, its operations perturbed if signs are given."""
+        def changes(signs):
+            # A compiled program has nowhere to keep sizes.
+            kept = None if isinstance(signs, Tracer) else sizes
+            return _Perturbation(signs, how, kept), None
 
-    def plain(args):
-        return evaluate(trace, args)
-
-    def perturbed(args, signs, how, sizes=None):
-        return evaluate(trace, args, _Perturbation(signs, how, sizes))
-
-    if not has_loops(trace):
-        return lambda args, signs, how, sizes: (
-            plain(list(args)) if signs is None else perturbed(list(args), signs, how, sizes)
-        )
-    # Compiled to be run a few times: quickly rather than well. It has nowhere to keep sizes.
-    hurry = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    plain_compiled = jax.jit(plain, compiler_options=hurry)
-    compiled = jax.jit(perturbed, static_argnums=2, compiler_options=hurry)
-    return lambda args, signs, how, sizes: (
-        plain_compiled(list(args)) if signs is None else compiled(list(args), signs, how)
-    )
+        return self._programs[name](args, changes, how, signs)
 
 
 def _flat(results):
@@ -220,32 +216,39 @@ class _Perturbation:
     """Moves the results of each equation by (1), with signs drawn beforehand.
 
     How large (1) is hardly differs from one sample to the next, and takes longer than all else: the
-    first sample leaves it in `sizes`, one array for each result, where the others find it.
+    first sample leaves it in `sizes`, by equation and how often that came before, where the others
+    find it.
     """
 
     OFFSETS = 4096  # each equation starts elsewhere in the signs, so that none has another's
 
-    def __init__(self, signs: Any, how: Arithmetic, sizes: list | None):
+    def __init__(self, signs: Any, how: Arithmetic, sizes: dict | None):
         self.signs, self.how = signs, how
-        self.sizes, self.count = sizes if sizes is not None else [], 0
+        self.sizes, self.count = sizes if sizes is not None else {}, 0
+        self.came: dict[int, int] = {}
 
     def __call__(self, equation, operands, results, is_narrow):
         if equation.primitive.name in EXACT:
             return results
-        how = self.how.own() if is_narrow else self.how
-        moved = []
-        for which, result in enumerate(results):
-            if not jnp.issubdtype(result.dtype, jnp.inexact):
-                moved.append(result)
-                continue
-            if self.count == len(self.sizes):
-                found = error(equation, operands, result, which, how)
-                self.sizes.append(_size(result, *found))
-            moved.append(self._moved(result, self.sizes[self.count]))
-            self.count += 1
-        return moved
+        key = id(equation)
+        self.came[key] = came = self.came.get(key, 0) + 1
+        sizes = self.sizes.get((key, came))
+        if sizes is None:
+            how = self.how.own() if is_narrow else self.how
+            sizes = [
+                _size(result, *error(equation, operands, result, which, how))
+                if jnp.issubdtype(result.dtype, jnp.inexact)
+                else None
+                for which, result in enumerate(results)
+            ]
+            self.sizes[key, came] = sizes
+        return [
+            result if size is None else self._moved(result, size)
+            for result, size in zip(results, sizes, strict=True)
+        ]
 
     def _moved(self, result, size):
+        self.count += 1
         signs = self._signs(1499 * self.count, result)
         if jnp.issubdtype(result.dtype, jnp.complexfloating):
             signs = signs + 1j * self._signs(1499 * self.count + 750, result)

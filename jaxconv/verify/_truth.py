@@ -15,22 +15,15 @@ differences along every coordinate are, or along random directions if the coordi
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from . import _constants
 from ._differences import Slopes, all_steps, few_steps, slopes, slopes_of
-from ._interpreter import computations, equations, evaluate, has_loops, straight_equations
-from ._operations import FINE, Arithmetic, is_smooth
-from ._problem import Leaf, Problem, split
+from ._operations import FINE
+from ._primal import BATCH, Primal
+from ._problem import Leaf, Problem
 from ._rounding import Measured, of_comparison
-
-# Coordinates are tried in batches of as many as make this many numbers.
-BATCH = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -54,130 +47,22 @@ class Truth:
     is_autodiff: bool
 
 
-class Primal:
-    """The values of a function in float64, at any point.
-
-    What stands behind `stop_gradient` can be held constant: that its derivative is zero may be what
-    the author asks for, as in straight-through rounding, and then differences must not see it
-    move. Or it is an implementation's way to keep JAX out of what it differentiates by a rule, as
-    in the solution of linear equations; `settle` finds out which.
-    """
-
-    def __init__(self, problem: Problem):
-        self.problem = problem
-        self.traced = jax.make_jaxpr(problem.function)(*problem.point)
-        # How exact values are, and the arithmetic that formulas are judged by, see `_precision.py`.
-        self.unit, self.arithmetic = FINE, Arithmetic()
-        self.point = np.concatenate(
-            [np.asarray(a).astype(np.float64).ravel() for a in problem.point]
-        )
-
-        def held(flat):
-            found: list[Any] = []
-
-            def visit(equation, _, results, is_narrow):
-                if equation.primitive.name == "stop_gradient":
-                    found.extend(results)
-                return results
-
-            self.function64(*split(problem.leaves, flat), visit=visit)
-            return found
-
-        def values(flat, constants):
-            constants = list(constants)
-
-            def visit(equation, _, results, is_narrow):
-                if equation.primitive.name != "stop_gradient":
-                    return results
-                return [constants.pop(0) for _ in results]
-
-            results = self.function64(*split(problem.leaves, flat), visit=visit)
-            return jnp.concatenate([jnp.ravel(result) for result in results])
-
-        def plain(flat, _):
-            results = self.function64(*split(problem.leaves, flat))
-            return jnp.concatenate([jnp.ravel(result) for result in results])
-
-        # In a loop nothing can be held: what stands there has many values.
-        straight, everywhere = (
-            _stops(straight_equations(self.traced)),
-            _stops(equations(self.traced)),
-        )
-        self.stops, self.can_hold = everywhere > 0, 0 < straight == everywhere
-        self.is_smooth = is_smooth(computations(self.traced))
-        self._held, self._functions = [], (held, values)
-        self._compiled = jax.jit if has_loops(self.traced) else lambda function: function
-        self._values = self._compiled(plain)
-        self._batched: Any = None
-
-    def function64(self, *leaves: Any, visit: Any = None) -> tuple:
-        """The function on float64 leaves, without custom rules; can be differentiated."""
-        return tuple(evaluate(self.traced, leaves, visit))
-
-    def largest(self) -> float:
-        """The largest number that occurs as the function is computed, constants left out."""
-        found = [0.0]
-
-        def visit(equation, operands, results, is_narrow):
-            for result in results:
-                if not isinstance(result, Tracer) and jnp.issubdtype(result.dtype, jnp.inexact):
-                    sizes = np.abs(np.asarray(result))
-                    found.append(sizes.max(initial=0.0, where=np.isfinite(sizes)))
-            return results
-
-        with jax.enable_x64(True):
-            self.function64(*split(self.problem.leaves, self.point), visit=visit)
-        return float(max(found))
-
-    def hold(self) -> None:
-        """From now on hold constant what stands behind `stop_gradient`."""
-        held, values = self._functions
-        with jax.enable_x64(True):
-            self._held = self._compiled(held)(self.point)
-        self._values, self._batched = self._compiled(values), None
-
-    def __call__(self, flat: np.ndarray) -> np.ndarray:
-        with jax.enable_x64(True):
-            return np.asarray(self._values(flat, self._held))
-
-    def many(self, points: np.ndarray) -> np.ndarray:
-        """The values at each row of `points`."""
-        if self._batched is None:
-            self._batched = self._compiled(jax.vmap(self._values, in_axes=(0, None)))
-        most = max(1, min(256, BATCH // (points.shape[1] + self.problem.output_size)))
-        # Batches of few sizes, which JAX has compiled each primitive for.
-        size = next((size for size in (4, 16, 64) if len(points) <= size <= most), most)
-        padded = np.concatenate([points, np.repeat(points[:1], -len(points) % size, axis=0)])
-        try:
-            with jax.enable_x64(True):
-                rows = [
-                    np.asarray(self._batched(padded[i : i + size], self._held))
-                    for i in range(0, len(padded), size)
-                ]
-        except NotImplementedError:  # a primitive without a batching rule
-            return np.stack([self(point) for point in points])
-        return np.concatenate(rows)[: len(points)]
-
-
-def _stops(found):
-    return sum(equation.primitive.name == "stop_gradient" for equation in found)
-
-
 def scales(leaves: Sequence[Leaf], point: np.ndarray) -> np.ndarray:
     """A step's natural size for each element, between its magnitude and that of its array.
 
-    It is the geometric mean of both where the element is the smaller one. So the finest steps are
-    small enough for a function that changes as fast as `sqrt` does near zero, and the widest are
-    large enough to be seen where the element is small by chance.
+    It is the geometric mean of both where the element is the smaller one, up to a factor. So the
+    finest steps are small enough for a function that changes as fast as `sqrt` does near zero, and
+    the widest are large enough to be seen where the element is small by chance. Zero has no size of
+    its own: it gets that of its array, or 1, which is small beside large numbers.
     """
     found = np.ones_like(point)
     for leaf in leaves:
         values = np.abs(point[leaf.elements])
-        largest = values.max(initial=0.0)
-        if largest:
-            typical = largest * np.sqrt(np.mean((values / largest) ** 2))
+        if values.any():
+            typical = np.median(values[values > 0])
             means = np.sqrt(values) * np.sqrt(typical)  # the product may be too large
-            found[leaf.elements] = np.where(values > 0, np.maximum(values, means), typical)
+            sizes = np.clip(means, values, _constants.WIDER * values)
+            found[leaf.elements] = np.where(values > 0, sizes, min(typical, 1.0))
     return found
 
 
@@ -218,13 +103,13 @@ def settle(
     if confirmed.is_autodiff:
         return confirmed
     if primal.can_hold:
-        moving, primal_values = confirmed, (primal._held, primal._values)
+        moving = confirmed
         primal.hold()
         confirmed = _confirmed(primal, autodiff, cotangents, directions, source)
         if confirmed.is_autodiff:
             return confirmed
-        primal._held, primal._values = primal_values
-        primal._batched, confirmed = None, moving
+        primal.let_go()
+        confirmed = moving
     if primal.problem.size > _constants.COORDINATES:
         return confirmed
     steps, rows, row_errors = coordinate_steps(primal), [], []

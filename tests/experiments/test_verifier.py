@@ -127,7 +127,8 @@ def test_hints_are_true():
 
 # What bounds memory and time, or the length of a report or of a line: no verdict depends on it.
 ELSEWHERE = {
-    *("BATCH", "_LARGE", "_THREADS", "_BLOCK", "_MOST_NUMBERS", "_UNIT_SIGN"),
+    *("BATCH", "_LARGE", "_THREADS", "_BLOCK", "SMALL", "_UNIT_SIGN", "_AT_ONCE", "_ONE_BY_ONE"),
+    *("_FOR_EACH", "_MORE", "_TIMES", "_MOST"),
     *("WORST", "NAMED", "LISTED", "ROWS", "STEPS"),
 }
 
