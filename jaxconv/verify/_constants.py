@@ -125,6 +125,8 @@ KINK_ELEMENTS = 512
 CLOSE = 1e-8
 CLOSE_IN_SOME = 1e-6
 CLOSE_UNITS = 32
+# A gradient's error, as a share of it, that is called little. Chosen.
+LITTLE = 1e-6
 # Convolutions and pools, or results, of a program that is tried with others.
 SLIP_CONVOLUTIONS = 12
 # Numbers of an operand, and products, of a convolution that is tried with other options.

@@ -46,7 +46,7 @@ def diagnose(
     close = _constants.CLOSE
     if not exact:
         close = max(close, _constants.CLOSE_UNITS * unit(finding.leaf.dtype))
-    found = _by_a_factor(reported, true, close, finding, evidence)
+    found = _by_a_little(finding) or _by_a_factor(reported, true, close, finding, evidence)
     if found:
         return found
     if finding.mode == "second_point":
@@ -66,6 +66,19 @@ def diagnose(
     if finding.mode not in ("reverse", "forward"):
         return f"right in reverse mode, wrong in {finding.mode}", _sizes(reported, true)
     return "no slip that is known", _sizes(reported, true)
+
+
+def _by_a_little(finding):
+    """A gradient that is nearly right, which a constant of too few digits explains, or a solver."""
+    gap = np.abs(finding.reported - finding.true)[finding.is_wrong].max()
+    size = np.abs(finding.true)[finding.is_wrong].max()
+    if not gap < _constants.LITTLE * size:
+        return None
+    return (
+        f"off by {gap / size:.0e} of its size",
+        "more than its precision explains: a constant of too few digits, or a function that is "
+        "exact to a tolerance only, which tolerance= takes",
+    )
 
 
 def _relative(a, b):

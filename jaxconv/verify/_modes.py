@@ -182,6 +182,7 @@ _NO_RULE = (
     *("does not work for lax.while_loop", "not support reverse", "Reverse-mode differentiation"),
     *("linear_transpose", "does not support JVP", "not differentiable", "Batching rule"),
     *("Forward-mode", "Pure callbacks do not support"),
+    *("vmap is only supported for",),
 )
 
 

@@ -155,7 +155,9 @@ def test_tolerance_widens_the_bounds():
     with jax.enable_x64(True):
         f = with_rule(_exp_tenth, lambda x, y_bar: y_bar * _exp_tenth(x) * 0.1 * (1 + 1e-8))
         x = _normal(5, dtype="float64")
-        assert not verify.check_gradients(f, (x,)).ok
+        (failure,) = verify.check_gradients(f, (x,), order=1, modes="reverse").failures
+        assert failure.diagnosis == "off by 1e-08 of its size"
+        assert "tolerance=" in failure.evidence
         assert verify.check_gradients(f, (x,), tolerance=1e-8).ok
 
 
