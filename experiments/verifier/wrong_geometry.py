@@ -32,6 +32,11 @@ OPERATIONS = {
         lambda x, k: jaxconv.conv(x, k, 2, "SAME"),
         ((2, 6, 6, 4), (3, 3, 4, 6)),
     ),
+    "channels first": (
+        lambda x, k: lax.conv_general_dilated(x, k, (2, 2), "SAME"),
+        lambda x, k: jaxconv.conv(x, k, 2, "SAME", dimension_numbers=("NCHW", "OIHW", "NCHW")),
+        ((2, 4, 6, 6), (4, 4, 3, 3)),
+    ),
     "groups": (
         lambda x, k: F.conv(x, k, dilation=2, groups=2),
         lambda x, k: jaxconv.conv(x, k, 1, "SAME", kernel_dilation=2, feature_group_count=2),
@@ -214,6 +219,41 @@ def shifted(a, axis, step):
 
 # The slip, the operation that it is planted on, the rule, and the diagnosis.
 RULES = [
+    (
+        "kernel not rotated",
+        "channels first",
+        lambda t, a, w: (t[0], t[1][..., ::-1, ::-1]),
+        "kernel not rotated",
+    ),
+    (
+        "channel axes exchanged",
+        "channels first",
+        lambda t, a, w: (t[0], t[1].swapaxes(0, 1)),
+        "channel axes not exchanged",
+    ),
+    (
+        "shifted by one",
+        "channels first",
+        lambda t, a, w: (shifted(t[0], 3, 1), t[1]),
+        "padding off by one",
+    ),
+    (
+        "overlaps",
+        "channels first",
+        lambda t, a, w: (
+            jnp.moveaxis(
+                overwritten(
+                    t,
+                    (jnp.moveaxis(a[0], 1, -1), jnp.transpose(a[1], (2, 3, 1, 0))),
+                    jnp.moveaxis(w, 1, -1),
+                )[0],
+                -1,
+                1,
+            ),
+            t[1],
+        ),
+        "overlaps written over",
+    ),
     ("low padding too large", "convolution", input_bar(3, 0), "padding off by one"),
     ("low padding too small", "convolution", input_bar(1, 2), "padding off by one"),
     (

@@ -1,6 +1,7 @@
 """What slips do to one array: its elements elsewhere, added up, or counted in another order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import combinations, permutations
 
 import numpy as np
@@ -14,21 +15,61 @@ _GROUPS = 8
 _PERMUTED = 4
 
 
-def changes(array: np.ndarray, label: str, is_kernel: bool) -> Iterator[Change]:
+@dataclass(frozen=True)
+class Layout:
+    """Which axes of an array are what.
+
+    Attributes:
+      is_kernel: Whether it is a kernel, `(*window, c, o)`, or a feature map, `(n, *spatial, c)`.
+      order: The array's axes in that order; None where they are.
+    """
+
+    is_kernel: bool = False
+    order: tuple[int, ...] | None = None
+
+    def usual(self, array: np.ndarray) -> np.ndarray:
+        """The array with its axes in the usual order."""
+        return array if self.order is None else np.transpose(array, self.order)
+
+    def own(self, array: np.ndarray) -> np.ndarray:
+        """The same back."""
+        return array if self.order is None else np.transpose(array, np.argsort(self.order))
+
+
+def changes(array: np.ndarray, label: str, layout: Layout) -> Iterator[Change]:
     """Every slip with one array, the plainer ones first.
 
     Args:
-      array: The array, `(n, *spatial, c)` or a kernel `(*window, c, o)`.
+      array: The array.
       label: What a slip calls it, "gradient" or "cotangent".
-      is_kernel: Which of the two it is.
+      layout: Which axes it has.
     """
-    yield from moved(array, label, is_kernel)
-    yield from _summed(array, label)
-    yield from _reshaped(array, label)
+    yield from moved(array, label, layout)
+    yield from _each(layout, _summed(layout.usual(array), label))
+    yield from _each(layout, _reshaped(layout.usual(array), label))
 
 
-def moved(array: np.ndarray, label: str, is_kernel: bool) -> Iterator[Change]:
+def moved(array: np.ndarray, label: str, layout: Layout) -> Iterator[Change]:
     """The slips that lose no element but at a border."""
+    yield from _each(layout, _moved(layout.usual(array), label, layout.is_kernel))
+
+
+def without_border(array: np.ndarray, layout: Layout) -> Iterator[tuple[str, np.ndarray]]:
+    """The array with the first or the last of a spatial axis, or of all, set to zero."""
+    usual = layout.usual(array)
+    cut = _without_border(usual, _spatial(usual, layout.is_kernel))
+    yield from ((what, found) for _, what, found in _each(layout, cut))
+
+
+def _each(layout, found):
+    said = "" if layout.order is None else ", its axes in the order n, *spatial, c"
+    if layout.order is not None and layout.is_kernel:
+        said = ", its axes in the order *window, c, o"
+    for slip, what, array in found:
+        yield slip, what + said, layout.own(array)
+
+
+def _moved(array, label, is_kernel):
     if is_kernel:
         yield from _rotated(array)
     yield from _exchanged(array)
@@ -38,18 +79,17 @@ def moved(array: np.ndarray, label: str, is_kernel: bool) -> Iterator[Change]:
     yield from _grouped(array)
 
 
-def without_border(array: np.ndarray, axes: Sequence[int]) -> Iterator[tuple[str, np.ndarray]]:
-    """The array with the first or the last of an axis, or of all of them, set to zero."""
+def _without_border(array, axes):
     sets = [(axis,) for axis in axes] + ([tuple(axes)] if len(axes) > 1 else [])
     for chosen in sets:
         for side, index in (("last", -1), ("first", 0)):
             cut = array.copy()
             for axis in chosen:
                 np.moveaxis(cut, axis, 0)[index] = 0
-            yield f"with its {side} row along {_named(chosen)} set to zero", cut
+            yield "", f"with its {side} row along {_named(chosen)} set to zero", cut
 
 
-def spatial_axes(array: np.ndarray, is_kernel: bool) -> tuple[int, ...]:
+def _spatial(array, is_kernel):
     """The axes of an array of rank 3 or more that are neither batch nor channels."""
     if array.ndim < 3:
         return ()
@@ -57,7 +97,7 @@ def spatial_axes(array: np.ndarray, is_kernel: bool) -> tuple[int, ...]:
 
 
 def _rotated(array):
-    axes = tuple(a for a in spatial_axes(array, True) if array.shape[a] > 1)
+    axes = tuple(a for a in _spatial(array, True) if array.shape[a] > 1)
     if not axes:
         return
     turned = np.flip(array, axes)
@@ -87,7 +127,7 @@ def _exchanged(array):
 
 def _shifted(array, label, is_kernel):
     """Moved by one, zeros following; along the spatial axes that is a padding."""
-    spatial = spatial_axes(array, is_kernel)
+    spatial = _spatial(array, is_kernel)
     sets = [(axis,) for axis in spatial] + ([spatial] if len(spatial) > 1 else [])
     others = [(axis,) for axis in range(array.ndim) if axis not in spatial]
     for axes in sets + others:
@@ -107,7 +147,7 @@ def _shift(array, axes, step):
 
 def _flipped(array, label, is_kernel):
     sets: list[tuple[int, ...]] = [(axis,) for axis in range(array.ndim)]
-    spatial = spatial_axes(array, is_kernel)
+    spatial = _spatial(array, is_kernel)
     if len(spatial) > 1:
         sets.append(spatial)
     for axes in sets:

@@ -8,6 +8,7 @@ import numpy as np
 
 from . import _constants
 from ._arrays import Change
+from ._layouts import Layouts
 from ._problem import Leaf, Problem
 from ._program import Program
 
@@ -16,7 +17,9 @@ _STRIDES = range(1, 5)
 _SIDES = range(5)
 
 
-def jacobian_slips(program: Program, leaf: Leaf, problem: Problem) -> Iterator[Change]:
+def jacobian_slips(
+    program: Program, leaf: Leaf, problem: Problem, layouts: Layouts
+) -> Iterator[Change]:
     """What the gradient of an array is, flat, after each slip; none for a large function."""
     if program.jacobian is None:
         return
@@ -25,8 +28,12 @@ def jacobian_slips(program: Program, leaf: Leaf, problem: Problem) -> Iterator[C
     true = shares.sum(axis=0)
     yield from _square(rows, program, true, leaf)
     for output in problem.outputs:
-        part = shares[output.elements]
-        yield from _positions(part, output, true - part.sum(axis=0), leaf)
+        part, own = shares[output.elements], layouts.of_result(output)
+        rest = true - part.sum(axis=0)
+        # The results in their usual order, and so are the elements where they are counted.
+        numbers = own.usual(np.arange(output.size).reshape(output.shape))
+        elements = layouts.of(leaf).usual(np.arange(leaf.size).reshape(leaf.shape))
+        yield from _positions(part[numbers.ravel()], numbers.shape, rest, elements)
 
 
 def _square(rows, program, true, leaf):
@@ -44,9 +51,8 @@ def _square(rows, program, true, leaf):
     yield "derivative applied twice", "the true one for itself as cotangent", true @ rows
 
 
-def _positions(shares, output, rest, leaf):
+def _positions(shares, shape, rest, elements):
     """The shares of the positions of a result, one written over the other."""
-    shape = output.shape
     if not shape or max(shape) < 2:
         return
     spatial = shape[1:-1] if len(shape) > 2 else shape[-1:]
@@ -55,13 +61,13 @@ def _positions(shares, output, rest, leaf):
         return
     # (examples, positions, channels, elements), with no channels for two axes or one.
     channels = shape[-1] if len(shape) > 2 else 1
-    by_position = shares.reshape(-1, count, channels, leaf.size).sum(axis=(0, 2))
+    by_position = shares.reshape(-1, count, channels, elements.size).sum(axis=(0, 2))
     # What an algorithm leaves of a zero is none.
     is_there = np.abs(by_position) > _constants.CLOSE * np.abs(by_position).max(initial=0)
     many = is_there.sum(axis=0) > 1
     if not many.any():
         return
-    columns = np.arange(leaf.size)
+    columns = np.arange(elements.size)
     first = is_there.argmax(axis=0)
     last = count - 1 - is_there[::-1].argmax(axis=0)
     everywhere = (last == count - 1).all() and (first == 0).all()
@@ -74,10 +80,11 @@ def _positions(shares, output, rest, leaf):
         yield "missing sum over the positions", what, rest + by_position[position]
     averaged = by_position.sum(axis=0) / np.maximum(is_there.sum(axis=0), 1)
     yield "overlaps averaged", "the mean of the contributions to each element", rest + averaged
-    if len(leaf.shape) == len(shape) > 2:
-        sizes = list(zip(spatial, leaf.shape[1:-1], strict=True))
+    if elements.ndim == len(shape) > 2:
+        sizes = list(zip(spatial, elements.shape[1:-1], strict=True))
         for which, at in _written_last(sizes):
-            kept = np.repeat(np.tile(at.ravel(), leaf.shape[0]), leaf.shape[-1])
+            kept = np.empty(elements.size, int)
+            kept[elements] = at[None, ..., None]
             what = f"of the windows over each element the {which} one's contribution alone"
             yield "overlaps written over", what, rest + by_position[kept, columns]
 

@@ -65,16 +65,6 @@ def is_kernel(leaf: Leaf, problem: Problem) -> bool:
     return len(leaf.shape) >= 2 and leaf.shape[0] != batch_size(problem)
 
 
-def has_taps(leaf: Leaf, problem: Problem) -> bool:
-    """The same, where a kernel has as many taps as there are examples: a map comes before it."""
-    if is_kernel(leaf, problem):
-        return True
-    earlier = problem.leaves[: problem.leaves.index(leaf)]
-    return len(leaf.shape) > 2 and any(
-        len(other.shape) == len(leaf.shape) and other.shape != leaf.shape for other in earlier
-    )
-
-
 def batch_size(problem: Problem) -> int:
     """The size of the first axis that an argument and a result share; 0 if none do."""
     firsts = {leaf.shape[0] for leaf in problem.leaves if len(leaf.shape) > 1}

@@ -11,12 +11,13 @@ from itertools import combinations, islice
 import numpy as np
 
 from . import _constants
-from ._arrays import Change, changes, moved, spatial_axes, without_border
+from ._arrays import Change, Layout, changes, moved, without_border
 from ._evidence import Evidence
 from ._factors import factors, products
 from ._geometry_slips import geometry_slips
 from ._jacobian_slips import jacobian_slips
-from ._places import batch_size, has_taps
+from ._layouts import Layouts
+from ._places import batch_size
 from ._problem import Leaf, split
 from ._program import Program
 from ._truth import is_large
@@ -34,6 +35,7 @@ class Slips:
         self.evidence, self.problem = evidence, evidence.problem
         # What is wrong with all gradients is rather wrong with what all are computed from.
         self._are_several = are_several
+        self._layouts = Layouts(evidence)
         self._programs: dict[int, Program | None] = {}
         self._geometry: dict[int, list[Change]] = {}
 
@@ -55,10 +57,8 @@ class Slips:
         cotangents = self._some_cotangents(leaf, row)
         if self._are_several:
             yield from cotangents
-        kernel = has_taps(leaf, self.problem)
-        for slip, what, changed in islice(
-            changes(true.reshape(leaf.shape), "gradient", kernel), some
-        ):
+        found = changes(true.reshape(leaf.shape), "gradient", self._layouts.of(leaf))
+        for slip, what, changed in islice(found, some):
             yield slip, f"the true one {what}", changed.ravel()
         yield from self._other_arrays(leaf, true, row)
         yield from islice(factors(self.evidence, leaf, reported, true, row), some)
@@ -71,7 +71,7 @@ class Slips:
             yield from cotangents
         if is_large(self.problem):
             return
-        yield from jacobian_slips(program, leaf, self.problem)
+        yield from jacobian_slips(program, leaf, self.problem, self._layouts)
         for slip, what, gradient in self._borders(program, leaf):
             yield slip, what, gradient[leaf.elements]
         if row not in self._geometry:
@@ -127,8 +127,7 @@ class Slips:
         for other, array, variable in zip(leaves, arrays, program.inputs, strict=True):
             if other == leaf and len(leaves) > 1:
                 continue
-            kernel = has_taps(other, self.problem)
-            for slip, what, changed in moved(array, "argument", kernel):
+            for slip, what, changed in moved(array, "argument", self._layouts.of(other)):
                 if not np.array_equal(changed, array):
                     yield (
                         slip,
@@ -154,8 +153,7 @@ class Slips:
         for other, array, variable in zip(leaves, arrays, program.inputs, strict=True):
             if other == leaf and len(leaves) > 1:
                 continue
-            axes = spatial_axes(array, has_taps(other, self.problem))
-            for what, cut in without_border(array, axes):
+            for what, cut in without_border(array, self._layouts.of(other)):
                 what = f"the true one for {other.name} {what}"
                 yield "border of an argument ignored", what, program({variable: cut})
 
@@ -181,7 +179,8 @@ class Slips:
         for j, (array, result) in enumerate(zip(arrays, results, strict=True)):
             if j < _constants.SLIP_CONVOLUTIONS:
                 name = "" if len(arrays) == 1 else f" {self.problem.outputs[j].name}"
-                for slip, what, changed in _of_cotangent(array, result):
+                layout = self._layouts.of_result(self.problem.outputs[j])
+                for slip, what, changed in _of_cotangent(array, result, layout):
                     others = [*arrays[:j], changed, *arrays[j + 1 :]]
                     what = f"the true one for a cotangent{name} {what}"
                     yield slip, what, program.at(others)
@@ -214,10 +213,10 @@ class Slips:
             yield "cotangent of a result ignored", what, program.at(changed)
 
 
-def _of_cotangent(array, result):
+def _of_cotangent(array: np.ndarray, result: np.ndarray, layout: Layout) -> Iterator[Change]:
     """One result's cotangent after each slip."""
-    yield from changes(array, "cotangent", False)
-    for what, cut in without_border(array, spatial_axes(array, False)):
+    yield from changes(array, "cotangent", layout)
+    for what, cut in without_border(array, layout):
         yield "border of the cotangent ignored, as by a wrong output padding", what, cut
     yield "cotangent squared", "squared", array**2
     yield "absolute value of the cotangent", "without its signs", np.abs(array)

@@ -1,4 +1,9 @@
-"""A slip has one name, whether lax computes the function or jaxconv does; noise has none."""
+"""A slip has one name, whether lax computes the function or jaxconv does; noise has none.
+
+Here is one of each diagnosis on each operation; with VERIFY_CATALOGUE=all every slip is planted.
+"""
+
+import os
 
 import numpy as np
 import pytest
@@ -16,7 +21,12 @@ def diagnoses(f, rule, args):
     return [failure.diagnosis for failure in report.failures]
 
 
-@pytest.mark.parametrize("case", RULES, ids=[f"{case[1]}: {case[0]}" for case in RULES])
+CASES = {(case[1], case[3]): case for case in reversed(RULES)}
+if os.environ.get("VERIFY_CATALOGUE") == "all":
+    CASES = {case[:2]: case for case in RULES}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=lambda case: f"{case[1]}: {case[0]}")
 def test_geometry_has_the_same_name_in_lax_and_in_jaxconv(case, normal):
     _, operation, rule, name = case
     of_lax, ours, shapes = OPERATIONS[operation]
