@@ -67,8 +67,9 @@ FIRST_STEP = 2.0**-3
 # The most by which a small element's steps are wider than its size, in an array of larger ones. The
 # finest steps must stay small beside it. Chosen.
 WIDER = 1024.0
-# Values are rougher than the finest step can see where they move along it by more than this share
-# of what they move along any. Chosen: a slope moves them by less than a thousandth.
+# Values are rougher than the finest steps can see where they move along one of these, so many, by
+# more than this share of what they move along any. Chosen: a slope moves them by less than 1/15.
+FINEST = 4
 ROUGH = 0.25
 # Each step is so many times smaller than the one before; a power of two, so that steps are exact.
 STEP_FACTOR = 4.0

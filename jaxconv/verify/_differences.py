@@ -126,7 +126,8 @@ def _slopes_of_block(start, ahead, behind, steps, typical, unit):
             side_error, is_kink = np.where(alone, error_of_side, side_error), is_kink & ~alone
         moved = np.fmin(np.abs(ahead - start), np.abs(behind - start))
         most = np.fmax.reduce(np.fmax(np.abs(ahead - start), np.abs(behind - start)))
-        rough = (moved[-1] > _constants.ROUGH * most) & (moved[-1] > t[-1] * noise[-1])
+        finest = np.fmax.reduce(moved[-_constants.FINEST :])
+        rough = (finest > _constants.ROUGH * most) & (finest > t[-1] * noise[-1])
         error, side_error = np.where(rough, np.inf, error), np.where(rough, np.inf, side_error)
     return central, error, left, right, side_error, is_kink & ~rough
 

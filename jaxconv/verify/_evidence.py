@@ -120,7 +120,10 @@ class Evidence:
         point, rng = self.primal.point, np.random.default_rng([self.seed, 4])
         size = _constants.NEARBY * scales(self.problem.leaves, point)
         count = _constants.NEARBY_POINTS // (4 if is_large(self.problem) else 1)
-        points = [point + size * rng.normal(size=point.size) for _ in range(count)]
+        # Ties are broken at random, and in the order of the elements, as a stable sort does.
+        order = np.arange(1, point.size + 1) / max(point.size, 1)
+        moves = [order, -order, *(rng.normal(size=point.size) for _ in range(count))]
+        points = [point + size * move for move in moves]
         found = {
             name: np.stack([self.derivatives.true(one, name) for one in points])
             for name in ("reverse", "forward")

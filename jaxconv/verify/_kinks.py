@@ -56,6 +56,13 @@ def look(
     """
     elements = leaf.start + elements
     reported = gradient[elements]
+    if nearby is not None:
+        low, high, slack = range_of(nearby[:, elements])
+        is_one = np.all(np.abs(nearby[:, elements] - reported) <= slack, axis=1)
+        # A gradient to one side is a subgradient, in all its elements together.
+        if is_one.any() and np.any(high - low > slack):
+            everywhere = np.ones(len(elements), bool)
+            return Kinks(everywhere, everywhere, low, high, ())
     steps = coordinate_steps(primal)
     tried = np.arange(len(elements))
     most = _constants.KINK_ELEMENTS

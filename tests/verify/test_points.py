@@ -12,6 +12,10 @@ from .test_precision import with_rule
 
 POINTS = {
     "ties of top_k": (lambda x: lax.top_k(x, 2)[0], [1.0, 1.0, 1.0, 0.0]),
+    "ties of a median": (lambda x: jnp.median(x), [0.0, 0.0, 0.0, 0.0, 1.0, -1.0]),
+    "ties of quantiles": (lambda x: jnp.quantile(x, 0.3, axis=0), [[0.0, 1.0]] * 5),
+    "sizes far apart": (jnp.sin, [0.0, 1.0, 1e-3, -1e-8, 1e-30, 20.0, 1e4]),
+    "sizes that differences can't follow": (jnp.cos, [0.5, 1e30]),
     "ties of sort": (lambda x: jnp.sort(x), [0.0, 1.0, 0.0, 0.0]),
     "end of the domain": (lambda x: x**1.5, [0.0, 1.0]),
     "sizes in an array": (jnp.sqrt, [1e-4, 1e-2, 1.0]),
