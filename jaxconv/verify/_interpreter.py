@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.extend.core import jaxpr_as_fun
 
 from . import _loops
 from ._in_numpy import SMALL
@@ -50,7 +51,9 @@ class Context:
       is_traced: Whether JAX traces some of the arguments.
       limit: Equations that loops may evaluate in Python.
       spent: Those that they have evaluated.
+      kept: What is kept from one evaluation of the same program to the next.
       quiet: The same without `visit`.
+      unit: Of the coarsest dtype that anything had to be computed in as traced; else float64's.
     """
 
     def __init__(
@@ -59,10 +62,20 @@ class Context:
         literal: Literal | None,
         is_traced: bool,
         limit: float = np.inf,
+        kept: dict | None = None,
     ):
         self.visit, self.literal, self.is_traced = visit, literal, is_traced
         self.limit, self.spent = limit, 0.0
-        self.quiet = Context(None, literal, is_traced, limit) if visit else self
+        self.kept: dict = {} if kept is None else kept
+        self.quiet = Context(None, literal, is_traced, limit, self.kept) if visit else self
+        self.unit = float(np.finfo(np.float64).eps)
+
+    def note(self, equation: Any) -> None:
+        """Remember the dtypes of an equation that was computed as it was traced."""
+        for variable in equation.outvars:
+            dtype = getattr(variable.aval, "dtype", None)
+            if dtype is not None and jnp.issubdtype(dtype, jnp.inexact):
+                self.unit = max(self.unit, float(jnp.finfo(dtype).eps))
 
     def spend_on(self, traced: Any) -> None:
         """Count the equations of an iteration.
@@ -113,16 +126,25 @@ class Program:
     time. Loops do until they have taken as long as compiling takes, over all calls. So they take at
     most about twice as long as they had to.
 
+    A program whose evaluation raises is run as it was traced, in its own dtypes.
+
     Args:
       traced: What `jax.make_jaxpr` returns.
+
+    Attributes:
+      unit: Of the coarsest dtype that something was computed in, as far as it ran; float64's where
+        all could be raised in precision.
+      is_as_traced: Whether it is run as it was traced.
     """
 
     def __init__(self, traced: Any):
-        self.traced, self.is_compiled = traced, False
+        self.traced, self.is_compiled, self.is_as_traced = traced, False, False
+        self.unit = float(np.finfo(np.float64).eps)
         found = [equation.primitive.name for equation in equations(traced)]
         self.has_loops = any(name in _loops.LOOPS for name in found)
         self._left = float(_MORE + _FOR_EACH * len(found)) if self.has_loops else np.inf
         self._functions: dict[Any, Any] = {}
+        self._kept: dict[int, Any] = {}
 
     def __call__(
         self,
@@ -139,14 +161,25 @@ class Program:
           key: What tells `changes` apart from others; the same is compiled once.
           options: Arrays, in any pytree, which are traced where the program is compiled.
         """
+        if not self.is_as_traced:
+            try:
+                return self._in_float64(args, changes, key, options)
+            except Exception:  # what isn't understood, of which there may be anything
+                if _any_traced(args):
+                    raise
+                self.is_as_traced = True
+        return self._as_traced(args, changes, options)
+
+    def _in_float64(self, args, changes, key, options):
         if not self.is_compiled:
             wide = [widen(arg) for arg in args]
             visit, literal = changes(options) if changes else (None, None)
             limit = self._left if not _any_traced(wide) else np.inf
-            context = Context(visit, literal, _any_traced(wide), limit)
+            context = Context(visit, literal, _any_traced(wide), limit, self._kept)
             try:
                 results = _evaluate(self.traced, wide, context)
                 self._left -= context.spent
+                self._note(context)
                 return results
             except TooLong:
                 self.is_compiled = True
@@ -155,10 +188,41 @@ class Program:
             def function(args, options):
                 wide = [widen(arg) for arg in args]
                 visit, literal = changes(options) if changes else (None, None)
-                return _evaluate(self.traced, wide, Context(visit, literal, True))
+                context = Context(visit, literal, True)
+                results = _evaluate(self.traced, wide, context)
+                self._note(context)
+                return results
 
             self._functions[key] = compiled(function)
         return self._functions[key](list(args), options)
+
+    def _note(self, context):
+        self.unit = max(self.unit, context.unit, context.quiet.unit)
+
+    def _as_traced(self, args, changes, options):
+        """In its own dtypes; perturbed as if arguments and results alone were rounded."""
+        jaxpr = getattr(self.traced, "jaxpr", self.traced)
+        signs = np.asarray(options, np.float64) if changes and np.ndim(options) == 1 else None
+
+        def moved(values, variables):
+            found = []
+            for value, variable in zip(values, variables, strict=True):
+                dtype, value = variable.aval.dtype, np.asarray(value)
+                if jnp.issubdtype(dtype, jnp.floating):
+                    unit = float(jnp.finfo(dtype).eps)
+                    self.unit = max(self.unit, unit)
+                    value = value.astype(np.float64)
+                    if signs is not None and value.size <= signs.size:
+                        sign = np.sign(signs[-value.size :] if value.size else signs[:0])
+                        value = value + unit * np.abs(value) * sign.reshape(value.shape)
+                found.append(value)
+            return found
+
+        if None not in self._functions or not self.is_as_traced:
+            self._functions[None] = jax.jit(jaxpr_as_fun(self.traced))
+        pairs = zip(moved(args, jaxpr.invars), jaxpr.invars, strict=True)
+        typed = [jnp.asarray(value, variable.aval.dtype) for value, variable in pairs]
+        return moved(self._functions[None](*typed), jaxpr.outvars)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -180,7 +244,7 @@ def _run(plan: Plan, args: Sequence[Any], context: Context) -> list:
         if step.quick is not None and is_concrete(operands):
             results, is_narrow = step.quick(*operands), False
             if results is None:
-                results, is_narrow = _bound(step, operands)
+                results, is_narrow = _bound(step, operands, context)
             elif not step.has_many:
                 results = [results]
         elif step.program is not None:
@@ -189,7 +253,7 @@ def _run(plan: Plan, args: Sequence[Any], context: Context) -> list:
                 values[slot] = value
             continue
         else:
-            results, is_narrow = _bound(step, operands)
+            results, is_narrow = _bound(step, operands, context)
         if visit is not None:
             results = [_array(result) for result in results]
             results = visit(step.equation, operands, results, is_narrow)
@@ -205,8 +269,10 @@ def _run_inner(traced, args, context):
     return _run(plan_of(traced), args, context)
 
 
-def _bound(step, operands):
+def _bound(step, operands, context):
     results, is_narrow = bind(step.equation, operands)
+    if is_narrow:
+        context.note(step.equation)
     return [_array(r) for r in results] if step.is_small else results, is_narrow
 
 

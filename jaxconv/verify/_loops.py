@@ -177,10 +177,34 @@ def _wider(program, context, run):
     return jax.make_jaxpr(lambda *args: run(program, args, context))(*shapes)
 
 
+def _shard_map(equation, operands, context, run):
+    """The same in float64; what is perturbed, as if no axis were divided."""
+    params = equation.params
+
+    def function(*args):
+        return tuple(run(params["jaxpr"], args, context.quiet))
+
+    sharded = jax.shard_map(
+        function,
+        mesh=params["mesh"],
+        in_specs=tuple(params["in_specs"]),
+        out_specs=tuple(params["out_specs"]),
+        axis_names=set(params["newly_manual_axes"]),
+        check_vma=params["check_vma"],
+    )
+    if _in_python(operands, context):  # compiled once, as each call of it would be otherwise
+        sharded = context.kept.setdefault(id(equation), jax.jit(sharded))
+    results = list(sharded(*operands))
+    if context.visit is None:
+        return results
+    return context.visit(equation, operands, results, False)
+
+
 HANDLERS: dict[str, Callable[..., Any]] = {
     "scan": _scan,
     "while": _while,
     "cond": _cond,
     "platform_index": _platform_index,
     "custom_linear_solve": _linear_solve,
+    "shard_map": _shard_map,
 }

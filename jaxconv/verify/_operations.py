@@ -175,7 +175,7 @@ _FUNCTIONS = frozenset({
     *("pow", "rem", "rsqrt", "sin", "sinh", "tan", "tanh", "reduce_prod", "nextafter"),
     *("complex", "random_bits", "integer_pow", "pure_callback", "io_callback"),
     *("reciprocal", "psum", "all_gather", "all_to_all", "ppermute", "approx_top_k"),
-    *("custom_linear_solve", "while", "scan", "cond"),
+    *("custom_linear_solve", "while", "scan", "cond", "shard_map"),
 })  # fmt: skip
 # Functions that are small between larger values, near a zero of theirs, where those tell the error.
 _ILL_CONDITIONED = frozenset({

@@ -1,5 +1,6 @@
 """The values of a function, at any point, without the rounding of its dtypes."""
 
+from contextlib import suppress
 from typing import Any
 
 import jax
@@ -8,9 +9,10 @@ import numpy as np
 from jax.core import Tracer
 
 from ._interpreter import Program, computations, equations, evaluate, straight_equations
-from ._operations import FINE, Arithmetic, is_smooth
+from ._modes import Absent
+from ._operations import FINE, Arithmetic, is_smooth, unit
 from ._plan import plan_of
-from ._problem import Problem, split
+from ._problem import Problem, join, split, typed
 
 # Points are evaluated in batches of as many as make this many numbers.
 BATCH = 1 << 22
@@ -26,16 +28,24 @@ class Primal:
     the author asks for, as in straight-through rounding, and then differences must not see it
     move. Or it is an implementation's way to keep JAX out of what it differentiates by a rule, as
     in the solution of linear equations; `settle` finds out which.
+
+    A function that can't be evaluated in float64 is called as it is, in its own dtypes.
+
+    Attributes:
+      point: Flat, where the gradient is checked.
+      traced: The function's jaxpr.
+      is_as_it_is: Whether the function is called as it is.
+      unit: How exact values are: float64's unit, or that of a dtype that something of the function
+        can't be raised from, or that of the noise in them, see `_precision.py`.
+      arithmetic: What formulas are judged by, see `_precision.py`.
+      differences: What to call the differences of its values.
     """
 
     def __init__(self, problem: Problem):
         self.problem = problem
         self.traced = jax.make_jaxpr(problem.function)(*problem.point)
-        # How exact values are, and the arithmetic that formulas are judged by, see `_precision.py`.
         self.unit, self.arithmetic = FINE, Arithmetic()
-        self.point = np.concatenate(
-            [np.asarray(a).astype(np.float64).ravel() for a in problem.point]
-        )
+        self.point = join(problem.point)
         # In a loop nothing can be held: what stands there has many values.
         straight, everywhere = (
             _stops(straight_equations(self.traced)),
@@ -46,9 +56,31 @@ class Primal:
         self._program = Program(self.traced)
         self._held: list | None = None
         self._batched: Any = None
+        self.is_as_it_is, self.differences = False, "differences"
+        self._find_precision()
+
+    def _find_precision(self):
+        """Whether values are those of the function, and in which precision."""
+        values = join(self.problem.function(*self.problem.point))
+        ours = self(self.point)
+        self.unit = self._program.unit
+        is_broken = np.isfinite(values) & ~np.isfinite(ours)
+        if self._program.is_as_traced or is_broken.any():
+            self.is_as_it_is = True
+            self.unit = max(
+                unit(leaf.dtype) for leaf in (*self.problem.point, *self.problem.outputs)
+            )
+            dtypes = sorted({str(leaf.dtype) for leaf in self.problem.outputs})
+            self.differences = f"differences of the function as it is, in {' and '.join(dtypes)}"
 
     def function64(self, *leaves: Any, visit: Any = None) -> tuple:
-        """The function on float64 leaves, without custom rules; can be differentiated."""
+        """The function on float64 leaves, without custom rules; can be differentiated.
+
+        Raises:
+          Absent: It can't be evaluated in float64.
+        """
+        if self.is_as_it_is:
+            raise Absent(f"{self.problem.name} can't be evaluated in float64")
         return tuple(evaluate(self.traced, leaves, visit))
 
     def largest(self) -> float:
@@ -62,7 +94,7 @@ class Primal:
                     found.append(sizes.max(initial=0.0, where=np.isfinite(sizes)))
             return results
 
-        with jax.enable_x64(True):
+        with jax.enable_x64(True), suppress(Absent):
             self.function64(*split(self.problem.leaves, self.point), visit=visit)
         return float(max(found))
 
@@ -84,18 +116,21 @@ class Primal:
         self._held = self._batched = None
 
     def _results(self, flat, held):
+        if self.is_as_it_is:
+            return self.problem.function(*typed(self.problem.leaves, flat))
         changes = None if held is None else _holding
         return self._program(split(self.problem.leaves, flat), changes, held is None, held)
 
     def __call__(self, flat: np.ndarray) -> np.ndarray:
         with jax.enable_x64(True):
             results = self._results(flat, self._held)
-        return np.concatenate([np.asarray(r, np.float64).ravel() for r in results])
+        return join(results)
 
     def many(self, points: np.ndarray) -> np.ndarray:
         """The values at each row of `points`."""
         work = len(points) * plan_of(self.traced).cost
-        if work < _ONE_BY_ONE or (self._program.has_loops and not self._program.is_compiled):
+        alone = self.is_as_it_is or (self._program.has_loops and not self._program.is_compiled)
+        if alone or work < _ONE_BY_ONE:
             return np.stack([self(point) for point in points])
         if self._batched is None:
 

@@ -227,8 +227,6 @@ def _leaves(args, names, chosen, door):
             leaves.append(leaf)
             point.append(array)
             start += leaf.size
-    if not start:
-        raise ValueError(f"{door}: the arguments have no elements, there is nothing to check.")
     return paths, leaves, point, rest
 
 
@@ -259,7 +257,7 @@ def _outputs(result, name, door):
             outputs.append(Leaf("y" + jax.tree_util.keystr(path), -1, shape, dtype, start))
             places.append(place)
             start += outputs[-1].size
-    if not start:
+    if not outputs:
         raise TypeError(
             f"{door}: {name} must return floating-point numbers to be differentiable, got "
             f"{', '.join(_kind(v) for v in jax.tree.leaves(result)) or type(result).__name__}."

@@ -123,7 +123,7 @@ def settle(
         confirmed,
         reverse=np.concatenate(rows, axis=1),
         reverse_error=np.concatenate(row_errors, axis=1),
-        source="differences, every coordinate",
+        source=f"{primal.differences}, every coordinate",
     )
 
 
@@ -147,7 +147,8 @@ def _confirmed(primal, autodiff, cotangents, directions, source):
         back_rounding = _constants.MARGIN * reverse.rounding.reshape(back.shape)
         if is_adjoint(by_differences, errors, back, back_rounding, cotangents, directions):
             return Truth(back, back_rounding, by_differences, errors, lines, source, True)
-    return Truth(None, None, by_differences, errors, lines, "differences, random directions", False)
+    source = f"{primal.differences}, random directions"
+    return Truth(None, None, by_differences, errors, lines, source, False)
 
 
 def _agrees(row, rounding, line, unit):

@@ -90,9 +90,8 @@ def bind(equation: Any, operands: Sequence[Any]) -> tuple[list, bool]:
         return bind_as_traced(equation, operands), True
     params = {key: _wide_parameter(key, value) for key, value in params.items()}
     try:
-        results = _listed(equation, equation.primitive.bind(*operands, **params))
-    except (TypeError, ValueError, NotImplementedError, KeyError):
-        # A primitive of somebody's own, made for some dtypes only.
+        results = _bound(equation, operands, params)
+    except Exception:  # a primitive of somebody's own, made for some dtypes only
         return bind_as_traced(equation, operands), True
     return [widen(result) for result in results], False
 
@@ -105,8 +104,7 @@ def bind_as_traced(equation: Any, operands: Sequence[Any]) -> list:
         else value
         for value, atom in zip(operands, equation.invars, strict=True)
     ]
-    bound = equation.primitive.bind(*narrow, **equation.params)
-    return [widen(result) for result in _listed(equation, bound)]
+    return [widen(result) for result in _bound(equation, narrow, equation.params)]
 
 
 def _wide_scatter(params):
@@ -123,8 +121,14 @@ def _wide_combination(combine):
     return jax.make_jaxpr(lambda a, b: evaluate(combine, [a, b])[0])(number, number).jaxpr
 
 
-def _listed(equation, bound):
-    return list(bound) if equation.primitive.multiple_results else [bound]
+def _bound(equation, operands, params):
+    primitive = equation.primitive
+    found = primitive.get_bind_params(params)
+    if isinstance(found, tuple):  # functions that were parameters, and the others
+        bound = primitive.bind(*found[0], *operands, **found[1])
+    else:  # JAX 0.12
+        bound = primitive.bind(*operands, **found)
+    return list(bound) if primitive.multiple_results else [bound]
 
 
 def _wide_parameter(key: str, value: Any) -> Any:
