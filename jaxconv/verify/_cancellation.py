@@ -15,20 +15,28 @@ def judge_cancellation(evidence: Evidence, findings: Findings) -> None:
     """Record elements that rounding moves by more than they are, and by far more than it should.
 
     That rounding exceeds an element is nothing by itself: a true gradient of zero has no digits. A
-    formula that computes y from x can't be blamed for an error of `eps |y| / |x|`, what half a unit
-    in the result makes of a slope. One that amplifies this is.
+    formula that computes y from x can't be blamed for an error of `eps |y|`, or `eps |y| / |x|` for
+    a small x, which is what half a unit in the result makes of a slope. One that amplifies this is.
     """
     problem, primal = evidence.problem, evidence.primal
     value, rounding = (rows[0] for rows in evidence.own("reverse", primal.point))
-    suspects = np.isfinite(value) & np.isfinite(rounding) & (rounding > np.abs(value))
-    if not suspects.any():
+    lost = np.isfinite(value) & np.isfinite(rounding) & (rounding > np.abs(value))
+    if evidence.is_narrow and evidence.called.rows is not None:
+        # What the rule returned in its own dtypes says how many digits are left.
+        lost &= np.abs(evidence.called.rows[0] - value) > np.abs(value) / 2
+    if not lost.any():
         return
     w = np.abs(evidence.draws.cotangents[0])
-    natural = w.sum() * primal.largest() / scales(problem.leaves, primal.point)
+    sizes = np.minimum(scales(problem.leaves, primal.point), 1.0)
+    units = np.concatenate(
+        [np.full(leaf.size, max(unit(leaf.dtype), FINE, primal.unit)) for leaf in problem.leaves]
+    )
+    lost &= rounding > _constants.AMPLIFIED * units * w.sum() * primal.largest() / sizes
+    if lost.any():
+        coarser = evidence.rounding_in_coarser_arithmetic()
+        lost &= coarser > _constants.IN_PROPORTION * rounding
     for leaf in problem.leaves:
         here = leaf.elements
-        own = max(unit(leaf.dtype), FINE, primal.unit)
-        lost = suspects[here] & (rounding[here] > _constants.AMPLIFIED * own * natural[here])
-        if lost.any():
-            arrays = value[here], value[here], rounding[here], lost
+        if lost[here].any():
+            arrays = value[here], value[here], rounding[here], lost[here]
             findings.wrong.append(Finding(leaf, "reverse", *arrays, note=NOTE))

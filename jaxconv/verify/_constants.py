@@ -56,6 +56,10 @@ MOST_NOISE = 1e-4
 # A gradient has no correct digit where rounding moves it by more than it is and by so many times
 # what half a unit of the function's values makes of a slope. Chosen.
 AMPLIFIED = 2.0**13
+# So many times the rounding moves it in proportion, by more than the second number times as much;
+# where a choice tips it doesn't. Chosen.
+COARSER = 16.0
+IN_PROPORTION = 4.0
 
 # Differences, `_differences.py`, `_truth.py` and `_kinks.py`
 
@@ -67,10 +71,10 @@ FIRST_STEP = 2.0**-3
 # The most by which a small element's steps are wider than its size, in an array of larger ones. The
 # finest steps must stay small beside it. Chosen.
 WIDER = 1024.0
-# Values are rougher than the finest steps can see where they move along one of these, so many, by
-# more than this share of what they move along any. Chosen: a slope moves them by less than 1/15.
-FINEST = 4
-ROUGH = 0.25
+# A step is too wide where values move by more than this share of what they move along it when they
+# move along a finer one, and by so many times their noise. Chosen: in proportion it would be 1/4.
+ROUGH = 0.5
+SEEN = 16.0
 # Each step is so many times smaller than the one before; a power of two, so that steps are exact.
 STEP_FACTOR = 4.0
 # How many steps: down to 1e-7, below which rounding is all that is seen of a function in float64.

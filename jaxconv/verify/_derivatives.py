@@ -55,13 +55,14 @@ class Derivatives:
         only: Sequence[str] = (),
         is_own: bool = False,
         more: int = 0,
+        coarser: bool = False,
     ) -> dict[str, Measured]:
         """Derivatives at a flat point for flat cotangents: all, or `only` those.
 
         Their rounding is that of formulas or, if `is_own`, of the function's dtypes, from `more`
-        perturbed evaluations than usual if that is not zero.
+        perturbed evaluations than usual if that is not zero, or of errors COARSER times as large.
         """
-        return self._measurement(self._arguments(point, ws, only), is_own, more)
+        return self._measurement(self._arguments(point, ws, only), is_own, more, coarser)
 
     def true_reverse(self, point: np.ndarray, ws: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """The true gradient of the first cotangent, flat, without its rounding."""

@@ -109,6 +109,8 @@ def _slopes_of_block(start, ahead, behind, steps, typical, unit):
         sizes = sizes + _size(start, ahead, behind, t, typical)
         noise = _constants.UNITS_OF_VALUES * unit * sizes / t
         factor = _constants.STEP_FACTOR
+        moves = np.fmax(np.abs(ahead - start), np.abs(behind - start))
+        noise = np.where(_too_wide(moves, t * noise), np.inf, noise)
         central, error = _extrapolated((ahead - behind) / (2 * t), factor**2, noise)
         right, error_right = _extrapolated((ahead - start) / t, factor, noise)
         left, error_left = _extrapolated((start - behind) / t, factor, noise)
@@ -124,12 +126,19 @@ def _slopes_of_block(start, ahead, behind, steps, typical, unit):
             error = np.where(alone, error_of_side, error)
             right, left = np.where(alone, side_slope, right), np.where(alone, side_slope, left)
             side_error, is_kink = np.where(alone, error_of_side, side_error), is_kink & ~alone
-        moved = np.fmin(np.abs(ahead - start), np.abs(behind - start))
-        most = np.fmax.reduce(np.fmax(np.abs(ahead - start), np.abs(behind - start)))
-        finest = np.fmax.reduce(moved[-_constants.FINEST :])
-        rough = (finest > _constants.ROUGH * most) & (finest > t[-1] * noise[-1])
-        error, side_error = np.where(rough, np.inf, error), np.where(rough, np.inf, side_error)
-    return central, error, left, right, side_error, is_kink & ~rough
+    return central, error, left, right, side_error, is_kink
+
+
+def _too_wide(moves, noise):
+    """The steps along which a function goes up and down: it moves as far along a finer one.
+
+    Along steps that are fine enough it moves in proportion. Where none is, nothing is known.
+    """
+    finer = np.fmax.accumulate(moves[::-1])[::-1][1:]
+    wide = (finer > _constants.ROUGH * moves[:-1]) & (finer > _constants.SEEN * noise[1:])
+    # The finest have too few finer ones to tell, and are as the last that has.
+    last = max(len(wide) - 3, 0)
+    return np.concatenate([wide[:last], np.repeat(wide[last : last + 1], len(moves) - last, 0)])
 
 
 def _size(start, ahead, behind, t, typical):
@@ -153,7 +162,7 @@ def _extrapolated(quotients, factor, noise):
     for coarse in range(len(rounding) - 2, -1, -1):
         finer_one = rounding[coarse + 1] / _constants.STEP_FACTOR
         np.fmax(rounding[coarse], finer_one, out=rounding[coarse])
-    errors = np.maximum(rounding, gaps[:-1]) + noise[2:-1]
+    errors = np.maximum(rounding, gaps[:-1]) + np.maximum(noise[2:-1], noise[1:-2])
     errors = np.where(np.isfinite(errors), errors, np.inf)
     best = errors.argmin(axis=0)[None]
     value = np.take_along_axis(finer[1:-1], best, axis=0)[0]

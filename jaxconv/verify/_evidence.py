@@ -103,6 +103,12 @@ class Evidence:
         point, cotangents = self.primal.point, self.draws.cotangents
         return self.derivatives(point, cotangents, ["value"], is_own=True)["value"].rounding
 
+    def rounding_in_coarser_arithmetic(self) -> np.ndarray:
+        """How far errors that are COARSER times as large move the first gradient."""
+        point, cotangents = self.primal.point, self.draws.cotangents
+        found = self.derivatives(point, cotangents, ["reverse"], self.is_narrow, coarser=True)
+        return found["reverse"].rounding.reshape(len(cotangents), -1)[0]
+
     def nearby(self, name: str) -> np.ndarray | None:
         """True gradients (or tangents, `"forward"`) at points beside this one; None if unknown.
 

@@ -47,11 +47,13 @@ class Arithmetic:
         arithmetic that the function was traced in, each operation in its own dtype.
       coarsest: The unit of the coarsest dtype of that, which none exceeds.
       tolerance: A share of each result that it may be off by all the same.
+      larger: How many times as large errors are as in that arithmetic.
     """
 
     unit: float | None = None
     coarsest: float = 1.0
     tolerance: float = 0.0
+    larger: float = 1.0
 
     def own(self) -> "Arithmetic":
         """The arithmetic of the traced dtypes."""

@@ -19,7 +19,7 @@ doi:10.1016/0378-4754(93)90003-D.
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -89,16 +89,19 @@ class Measurement:
         return self._run(args, None, None)
 
     def __call__(
-        self, args: Mapping[str, Any], is_own: bool = False, more: int = 0
+        self, args: Mapping[str, Any], is_own: bool = False, more: int = 0, coarser: bool = False
     ) -> dict[str, Measured]:
         """The results with the rounding of formulas or, if `is_own`, of the traced dtypes.
 
         In formulas the constants keep the rounding of the dtype that they are written in.
 
-        `more` asks for so many perturbed evaluations in place of the usual.
+        `more` asks for so many perturbed evaluations in place of the usual, `coarser` for errors that
+        are COARSER times as large.
         """
         values = self.values(args)
         how = self._formulas.own() if is_own else self._formulas
+        if coarser:
+            how = replace(how, larger=_constants.COARSER)
         samples = self._perturbed(args, how, more or self._samples)
         rounding = {n: _root_mean_square([s[n] - v for s in samples]) for n, v in values.items()}
         if not is_own and self._constants:
@@ -236,7 +239,7 @@ class _Perturbation:
         if sizes is None:
             how = self.how.own() if is_narrow else self.how
             sizes = [
-                _size(result, *error(equation, operands, result, which, how))
+                how.larger * _size(result, *error(equation, operands, result, which, how))
                 if jnp.issubdtype(result.dtype, jnp.inexact)
                 else None
                 for which, result in enumerate(results)

@@ -130,3 +130,23 @@ def test_small_gradients_of_well_computed_functions_are_right(name, dtype):
     with jax.enable_x64(True):
         report = verify.check_gradients(f, (jnp.array(x, dtype),), order=1)
     assert report.ok, str(report)
+
+
+WELL_COMPUTED = {
+    "saturated": (lambda x: jnp.tanh(x), [1e4]),
+    "a saturated one among others": (lambda x: jnp.tanh(x), [0.5, 1e4, 1e30]),
+    "pixels that are chosen": (
+        lambda x: jax.image.resize(x, (4, 6), "nearest"),
+        [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]],
+    ),
+    "a period far shorter than the argument": (lambda x: jnp.sin(x), [3e5, -1e8, 0.3]),
+}
+
+
+@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.parametrize("name", WELL_COMPUTED)
+def test_digits_are_there(name, x64):
+    f, x = WELL_COMPUTED[name]
+    with jax.enable_x64(x64):
+        report = verify.check_gradients(f, (jnp.array(x),), order=1)
+    assert report.ok, str(report)
