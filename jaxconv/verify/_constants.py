@@ -132,6 +132,8 @@ CLOSE_IN_SOME = 1e-6
 CLOSE_UNITS = 32
 # A gradient's error, as a share of it, that is called little. Chosen.
 LITTLE = 1e-6
+# The share of what a gradient is off by that a slip may leave unexplained. Chosen.
+EXPLAINED = 1 / 8
 # Convolutions and pools, or results, of a program that is tried with others.
 SLIP_CONVOLUTIONS = 12
 # Numbers of an operand, and products, of a convolution that is tried with other options.

@@ -38,7 +38,7 @@ def diagnose(
     if bad.any():
         kind = "NaN" if np.isnan(reported[bad]).any() else "inf"
         return f"{kind} in the gradient", f"{int(bad.sum())} of {bad.size} elements are {kind}"
-    if ties is not None:
+    if ties is not None and ties.is_subgradient.all():  # what is wrong elsewhere is another slip
         return _ties(ties)
     if evidence.truth.reverse is None:
         return "unlike the function", finding.note
@@ -86,6 +86,13 @@ def _relative(a, b):
     return float(np.linalg.norm(a - b) / size) if size else float("inf")
 
 
+def _explains(candidate, reported, true, close):
+    """Whether a gradient equals a slip's, and is further from the true one than from that."""
+    gap = float(np.linalg.norm(reported - candidate))
+    near = gap <= close * float(np.linalg.norm(candidate))  # which NaN never is
+    return near and gap <= _constants.EXPLAINED * float(np.linalg.norm(reported - true))
+
+
 def _sizes(reported, true):
     sizes = np.linalg.norm(reported), np.linalg.norm(true)
     return f"its norm is {sizes[0]:.4g}, the true one's {sizes[1]:.4g}"
@@ -98,8 +105,10 @@ def _by_a_factor(reported, true, close, finding, evidence):
         return "the gradient is zero", f"the true one's norm is {np.linalg.norm(true):.4g}"
     factor = float(reported @ true / (true @ true))
     error = _relative(reported, factor * true)
-    if not error <= close or (reported.size == 1 and not factor):  # NaN is nowhere near
+    if not _explains(factor * true, reported, true, close):
         return None
+    if reported.size == 1 and not _is_common(factor, finding, evidence, close):
+        return "a single element is off", f"it is {factor:.6g} times the true one"
     said = (
         f"the reported gradient equals {factor:.6g} times the true one, relative error {error:.0e}"
     )
@@ -112,6 +121,15 @@ def _by_a_factor(reported, true, close, finding, evidence):
         if count > 1 and abs(factor / count - 1) <= close:
             return f"sum for mean over {what}, a factor of {factor:.6g}", said
     return f"a constant factor of {factor:.6g}", said
+
+
+def _is_common(factor, finding, evidence, close):
+    """Whether a single element is off by the same factor for every cotangent."""
+    if finding.mode != "reverse" or evidence.truth.reverse is None:
+        return True
+    here = finding.leaf.elements
+    true = evidence.truth.reverse[:, here].ravel()
+    return _explains(factor * true, evidence.rows("reverse")[0][:, here].ravel(), true, close)
 
 
 def _counts(finding, evidence):
@@ -141,7 +159,7 @@ def _some_by_a_factor(finding, close):
     error = _relative(wrong, factor * true)
     if len(wrong) == 1:  # for which there always is a factor
         return "a single element is off", f"it is {factor:.6g} times the true one"
-    if not error <= max(close, _constants.CLOSE_IN_SOME):
+    if not _explains(factor * true, wrong, true, max(close, _constants.CLOSE_IN_SOME)):
         return None
     said = f"they equal {factor:.6g} times the true ones, relative error {error:.0e}"
     if abs(factor + 1) <= close:
@@ -154,8 +172,8 @@ def _slip(finding, close, slips):
     try:
         with np.errstate(all="ignore"):
             for slip, what, candidate in slips(finding.leaf, reported, finding.true, finding.row):
-                error = _relative(reported, candidate)
-                if error <= close:
+                if _explains(candidate, reported, finding.true, close):
+                    error = _relative(reported, candidate)
                     said = f"the reported gradient equals {what}, relative error {error:.0e}"
                     return slip, said
     except Exception:  # the user's primitives run on other numbers; the verdict doesn't need them

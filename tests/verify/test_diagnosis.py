@@ -5,6 +5,7 @@ Here is one of each diagnosis on each operation; with VERIFY_CATALOGUE=all every
 
 import os
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -47,3 +48,32 @@ def test_noise_is_no_slip(operation, normal):
         return tuple(bar * (1 + 0.01 * n) for bar, n in zip(true, noise, strict=True))
 
     assert set(diagnoses(f, rule, args)) == {"no slip that is known"}
+
+
+def _noisy(size):
+    def rule(true, args, w):
+        rng = np.random.default_rng(0)
+        return tuple(bar + size * rng.normal(size=bar.shape) for bar in true)
+
+    return rule
+
+
+def test_small_noise_is_no_constant_factor(normal):
+    x = normal((4, 5))
+    assert diagnoses(jnp.tanh, _noisy(1e-10), (x,)) == ["no slip that is known"]
+
+
+def test_noise_at_ties_is_no_slip():
+    x = jnp.zeros((2, 4, 4, 1)).at[:, 0, 0].set(1.0)
+    f = OPERATIONS["maximum"][0]
+    assert diagnoses(f, _noisy(0.1), (x,)) == ["no slip that is known"]
+
+
+def test_a_number_has_no_factor_that_changes_with_the_cotangent():
+    def squared(true, args, w):
+        return (true[0] * w**2,)
+
+    assert diagnoses(jnp.tanh, squared, (jnp.asarray(0.5),)) == ["a single element is off"]
+    assert diagnoses(jnp.tanh, lambda true, args, w: (3 * true[0],), (jnp.asarray(0.5),)) == [
+        "a constant factor of 3"
+    ]
