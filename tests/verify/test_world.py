@@ -15,18 +15,18 @@ from experiments.verifier.peers import PASSES, WRONG, ours
 from experiments.verifier.world import excluded, measure
 
 ALL = os.environ.get("VERIFY_CATALOGUE") == "all"
-EVERY = 24  # one function of so many is in the sample
+EVERY, FIRST = 29, 0  # one function of so many is in the sample, none that takes long
 ENTRIES = measure.entries()
-SAMPLE = list(enumerate(ENTRIES)) if ALL else list(enumerate(ENTRIES))[::EVERY]
+SAMPLE = list(enumerate(ENTRIES)) if ALL else list(enumerate(ENTRIES))[FIRST::EVERY]
 
 
 def _name(numbered):
-    return str(numbered[1]) if isinstance(numbered, tuple) else None
+    return str(numbered[1])
 
 
-def _right_checks(entry):
+def _right_checks(number, entry):
     checks = list(measure.right_checks(entry))
-    return checks if ALL else checks[1::3][:2]
+    return checks if ALL else [checks[number // EVERY % min(4, len(checks))]]
 
 
 def _slip_checks(number, entry):
@@ -36,7 +36,7 @@ def _slip_checks(number, entry):
 
 @pytest.mark.parametrize("numbered", SAMPLE, ids=_name)
 def test_right_gradient_is_called_right(numbered):
-    for check in _right_checks(numbered[1]):
+    for check in _right_checks(*numbered):
         answer = measure.ask({"ours": ours}, check)["ours"]
         assert answer["verdict"] == (WRONG if check.fault else PASSES), (check.key, answer)
 

@@ -165,13 +165,20 @@ IMAGE.add(
 
 SEGMENTS = np.array([0, 1, 1, 2, 1])
 OPS = Library("jax.ops")
-for name in ("segment_sum", "segment_prod", "segment_max", "segment_min"):
+for name in ("segment_sum", "segment_max", "segment_min"):
     OPS.add(
         name,
         "distinct:5,2",
         lambda x, name=name: getattr(jax.ops, name)(x, SEGMENTS, 3),
-        forms="zeros integers mixed" if name != "segment_prod" else "zeros integers",
+        forms="zeros integers mixed",
     )
+OPS.add(
+    "segment_prod",
+    "distinct:3,2",
+    # JAX has a derivative for segments of one element alone.
+    lambda x: jax.ops.segment_prod(x, np.array([0, 2, 1]), 3, unique_indices=True),
+    forms="zeros integers",
+)
 
 STATS = Library("jax.scipy.stats")
 STATS.add("sem", "normal:4", forms="huge")
