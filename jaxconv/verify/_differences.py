@@ -134,11 +134,15 @@ def _too_wide(moves, noise):
 
     Along steps that are fine enough it moves in proportion. Where none is, nothing is known.
     """
-    finer = np.fmax.accumulate(moves[::-1])[::-1][1:]
-    wide = (finer > _constants.ROUGH * moves[:-1]) & (finer > _constants.SEEN * noise[1:])
-    # The finest have too few finer ones to tell, and are as the last that has.
+
+    def is_far(finer):
+        return (finer > _constants.ROUGH * moves[:-1]) & (finer > _constants.SEEN * noise[1:])
+
+    wide = is_far(np.fmax.accumulate(moves[::-1])[::-1][1:])
+    # The finest have few finer ones to tell by: along each of them it must move less.
     last = max(len(wide) - 3, 0)
-    return np.concatenate([wide[:last], np.repeat(wide[last : last + 1], len(moves) - last, 0)])
+    tail = is_far(moves[1:])[last:].any(axis=0, keepdims=True)
+    return np.concatenate([wide[:last], np.repeat(tail, len(moves) - last, 0)])
 
 
 def _size(start, ahead, behind, t, typical):
