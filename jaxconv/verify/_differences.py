@@ -140,7 +140,7 @@ def _too_wide(moves, noise):
 
     wide = is_far(np.fmax.accumulate(moves[::-1])[::-1][1:])
     # The finest have few finer ones to tell by: along each of them it must move less.
-    last = max(len(wide) - 3, 0)
+    last = max(len(wide) - 4, 0)
     tail = is_far(moves[1:])[last:].any(axis=0, keepdims=True)
     return np.concatenate([wide[:last], np.repeat(tail, len(moves) - last, 0)])
 

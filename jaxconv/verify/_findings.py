@@ -76,9 +76,12 @@ class Findings:
 
 
 def beyond(reported: np.ndarray, true: np.ndarray, bound: np.ndarray) -> np.ndarray:
-    """Where two numbers are further apart than the bound; NaN is nowhere near."""
+    """Where two numbers are further apart than the bound; NaN is nowhere near.
+
+    Where the bound is infinite nothing is known of what is true.
+    """
     with np.errstate(invalid="ignore"):
-        near = np.abs(reported - true) <= bound
+        near = (np.abs(reported - true) <= bound) | (np.isinf(bound) & np.isfinite(reported))
         same = (reported == true) | (np.isnan(reported) & np.isnan(true))
     return ~(near | same)
 

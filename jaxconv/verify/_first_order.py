@@ -71,7 +71,7 @@ class FirstOrder:
                 continue
             assert self.truth.reverse_error is not None
             true, error = self.truth.reverse[:, here], self.truth.reverse_error[:, here]
-            last = of_comparison(true, self.evidence.unit)
+            last = of_comparison(true, self.evidence.unit, leaf.dtype)
             bound = _constants.MARGIN * rounding[:, here] + error + last
             self._compare(leaf, rows[:, here], true, bound)
         if len(self.findings.wrong) == before and self.evidence.called.rows is not None:
@@ -178,7 +178,7 @@ class FirstOrder:
             here = leaf.elements
             for row, line in enumerate(self.truth.slopes):
                 true, error = self.truth.forward[row][here], self.truth.forward_error[row][here]
-                last = of_comparison(true, self.evidence.unit)
+                last = of_comparison(true, self.evidence.unit, leaf.dtype)
                 bound = _constants.MARGIN * rounding[row][here] + error + last
                 reported = rows[row][here]
                 slack = bound + _constants.ERRORS * line.side_error[here]
@@ -232,6 +232,7 @@ class FirstOrder:
                 # Twice: the truth is rounded, too.
                 own = self.evidence.own_bound(point, more)[0]
                 bound = _constants.TWO_ROUNDINGS * own + of_comparison(expected)
+                bound = np.where(np.isnan(expected), np.inf, bound)  # where nothing is known
                 values = self.evidence.called.elsewhere
                 assert values is not None
                 found = differing(self.problem.leaves, "second_point", values, expected, bound)

@@ -57,8 +57,9 @@ def look(
     elements = leaf.start + elements
     reported = gradient[elements]
     if nearby is not None:
-        low, high, slack = range_of(nearby[:, elements])
-        is_one = np.all(np.abs(nearby[:, elements] - reported) <= slack, axis=1)
+        low, high, slack = range_of(nearby)
+        is_one = np.all((np.abs(nearby - gradient) <= slack)[:, leaf.elements], axis=1)
+        low, high, slack = low[elements], high[elements], slack[elements]
         # A gradient to one side is a subgradient, in all its elements together.
         if is_one.any() and np.any(high - low > slack):
             everywhere = np.ones(len(elements), bool)

@@ -210,9 +210,10 @@ def _root_mean_square(deviations):
         return np.where(count > 0, np.sqrt(squares / np.maximum(count, 1)), np.inf)
 
 
-def of_comparison(expected: np.ndarray, unit: float = FINE) -> np.ndarray:
-    """What is rounded off the numbers that others are compared with."""
-    return _constants.UNITS_OF_COMPARISON * unit * np.abs(expected)
+def of_comparison(expected: np.ndarray, unit: float = FINE, dtype: Any = None) -> np.ndarray:
+    """What is rounded off the numbers that others are compared with, and what a dtype flushes."""
+    tiny = 0.0 if dtype is None else float(jnp.finfo(dtype).tiny)
+    return _constants.UNITS_OF_COMPARISON * unit * np.abs(expected) + tiny
 
 
 class _Perturbation:

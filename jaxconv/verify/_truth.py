@@ -101,30 +101,48 @@ def settle(
     """
     confirmed = _confirmed(primal, autodiff, cotangents, directions, source)
     if confirmed.is_autodiff:
-        return confirmed
+        return _with_numbers(primal, confirmed, cotangents)
     if primal.can_hold:
         moving = confirmed
         primal.hold()
         confirmed = _confirmed(primal, autodiff, cotangents, directions, source)
         if confirmed.is_autodiff:
-            return confirmed
+            return _with_numbers(primal, confirmed, cotangents)
         primal.let_go()
         confirmed = moving
     if primal.problem.size > _constants.COORDINATES:
         return confirmed
-    steps, rows, row_errors = coordinate_steps(primal), [], []
+    rows, errors = _by_coordinates(primal, np.arange(primal.problem.size), cotangents)
+    source = f"{primal.differences}, every coordinate"
+    return replace(confirmed, reverse=rows, reverse_error=errors, source=source)
+
+
+def _with_numbers(primal, truth, cotangents):
+    """The truth with differences where autodiff says NaN or inf and the function has a slope.
+
+    JAX differentiates both branches of a `where`, and 0 times the infinity of the other is NaN.
+    """
+    lost = np.flatnonzero(~np.isfinite(truth.reverse).all(axis=0))
+    if not 0 < len(lost) <= _constants.COORDINATES:
+        return truth
+    rows, errors = _by_coordinates(primal, lost, cotangents)
+    reverse, error = truth.reverse.copy(), truth.reverse_error.copy()
+    known = np.isfinite(rows) & np.isfinite(errors)
+    reverse[:, lost] = np.where(known, rows, reverse[:, lost])
+    error[:, lost] = np.where(known, errors, error[:, lost])
+    return replace(truth, reverse=reverse, reverse_error=error)
+
+
+def _by_coordinates(primal, elements, cotangents):
+    """Gradients of some elements by differences along each, and how far they may be off."""
+    steps, rows, errors = coordinate_steps(primal), [], []
     chunk = max(1, BATCH // (len(steps) * (primal.problem.size + primal.problem.output_size)))
-    for first in range(0, primal.problem.size, chunk):
-        here = np.arange(first, min(first + chunk, primal.problem.size))
-        columns = coordinate_slopes(primal, here, steps)
+    for first in range(0, len(elements), chunk):
+        columns = coordinate_slopes(primal, elements[first : first + chunk], steps)
         rows.append(cotangents @ columns.central.T)
-        row_errors.append(_constants.ERRORS * np.abs(cotangents) @ columns.error.T)
-    return replace(
-        confirmed,
-        reverse=np.concatenate(rows, axis=1),
-        reverse_error=np.concatenate(row_errors, axis=1),
-        source=f"{primal.differences}, every coordinate",
-    )
+        error = np.where(np.isfinite(columns.central), columns.error, np.inf)
+        errors.append(_constants.ERRORS * np.abs(cotangents) @ error.T)
+    return np.concatenate(rows, axis=1), np.concatenate(errors, axis=1)
 
 
 def _confirmed(primal, autodiff, cotangents, directions, source):

@@ -133,6 +133,9 @@ def test_small_gradients_of_well_computed_functions_are_right(name, dtype):
 
 
 WELL_COMPUTED = {
+    "below the smallest number": (lambda x: jax.scipy.special.erfc(x), [1.0, 10.0, 20.0, 1e4]),
+    "near the ends of the domain": (lambda x: jnp.arcsin(x), [0.5, 1 - 2.0**-20, 1e-30]),
+    "far below the domain's larger part": (lambda x: jax.scipy.special.log_ndtr(x), [20.0, 1e4]),
     "saturated": (lambda x: jnp.tanh(x), [1e4]),
     "a saturated one among others": (lambda x: jnp.tanh(x), [0.5, 1e4, 1e30]),
     "pixels that are chosen": (
