@@ -49,7 +49,9 @@ def _clamp(low, x, high):
 
 
 def _digamma(x):
-    # At its poles below zero it is no number, not an infinity of one of the two signs.
+    if np.any(x == 0):  # versions of JAX differ there
+        return None
+    # At its poles it is no number, not an infinity of one of the two signs.
     return np.where((x < 0) & (x == np.floor(x)), np.nan, special.psi(x))
 
 

@@ -24,7 +24,7 @@ from . import _loops
 from ._in_numpy import SMALL
 from ._loops import stops_when_close
 from ._plan import CALLS, Plan, called, is_concrete, plan_of
-from ._wide import bind, equations, widen
+from ._wide import AS_TRACED, bind, bind_as_traced, equations, widen
 
 __all__ = ["bind", "stops_when_close"]
 
@@ -270,7 +270,15 @@ def _run_inner(traced, args, context):
 
 
 def _bound(step, operands, context):
-    results, is_narrow = bind(step.equation, operands)
+    equation = step.equation
+    if equation.primitive.name in AS_TRACED and is_concrete(operands):
+        # Compiled once: some, such as a kernel, JAX compiles at each call.
+        key = id(equation)
+        if key not in context.kept:
+            context.kept[key] = jax.jit(lambda *operands: bind_as_traced(equation, operands))
+        results, is_narrow = context.kept[key](*operands), True
+    else:
+        results, is_narrow = bind(equation, operands)
     if is_narrow:
         context.note(step.equation)
     return [_array(r) for r in results] if step.is_small else results, is_narrow

@@ -15,7 +15,7 @@ from ._in_numpy import SMALL, in_numpy
 _BITS = {"bitcast_convert_type", "random_bits", "random_wrap", "random_unwrap", "rng_bit_generator"}
 # Those whose results are made for the traced dtypes alone: code that JAX doesn't see, random
 # numbers, which would be others, and the neighbour of a number, which would be nearer.
-_AS_TRACED = {
+AS_TRACED = {
     *("pure_callback", "io_callback", "ffi_call", "call_exported", "pallas_call", "run_state"),
     *("random_gamma", "rng_uniform", "nextafter", "custom_partitioning"),
 }
@@ -82,7 +82,7 @@ def bind(equation: Any, operands: Sequence[Any]) -> tuple[list, bool]:
         return quick, False
     if name in _BITS:
         return bind_as_traced(equation, operands), False
-    if name in _AS_TRACED:
+    if name in AS_TRACED:
         return bind_as_traced(equation, operands), True
     if name.startswith("scatter"):
         params = _wide_scatter(params)

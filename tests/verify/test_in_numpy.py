@@ -26,6 +26,7 @@ OVER = np.array([1.0, 1.5, 1e3, np.inf, np.nan])
 WIDE = np.array([-30.0, -4.5, -0.3, 0.0, 1e-12, 0.7, 3.0, 9.0, 30.0, np.inf, -np.inf, np.nan])
 BIG = np.array([1e20, -1e20, np.nan, np.inf, -np.inf, 2.7, -2.7, 2147483647.0, -2147483649.0])
 TIES = np.array([0.5, 1.5, 2.5, -0.5, -1.5, 0.49999999999999994, 1e17, np.nan, np.inf])
+POLES = np.array([0.3, 1.0, 2.5, 40.0, -0.5, -2.5, -1.0, np.inf, np.nan])
 SQUARE = RNG.normal(size=(2, 4, 4)) + 4 * np.eye(4)
 RIGHT = RNG.normal(size=(2, 4, 3))
 SYMMETRIC = SQUARE @ SQUARE.transpose(0, 2, 1)
@@ -80,8 +81,8 @@ CALLS = [
     *[(name, getattr(lax, name), INSIDE) for name in ("asin", "acos", "atanh", "erf_inv")],
     *[(name, getattr(lax, name), WIDE) for name in ("erf", "erfc", "bessel_i0e", "bessel_i1e")],
     ("acosh", lax.acosh, OVER),
-    *[(n, getattr(lax, n), np.array([0.3, 1.0, 2.5, 40.0, -0.5, -2.5, 0.0, -1.0, np.inf, np.nan]))
-      for n in ("lgamma", "digamma")],
+    ("lgamma", lax.lgamma, np.append(POLES, 0.0)),
+    ("digamma", lax.digamma, POLES),
     *[(n, getattr(lax, n), np.array([0.5, 2, 30, 1, 3]), np.array([0.1, 3, 25, 0, np.inf]))
       for n in ("igamma", "igammac")],
     ("zeta", lax.zeta, np.array([1.5, 2.0, 8.0, 3.0]), np.array([1.0, 0.3, 2.0, 50.0])),
