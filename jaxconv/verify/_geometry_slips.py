@@ -1,7 +1,7 @@
 """The true gradient with the geometry of one of its convolutions or pools changed.
 
 A rule is written for the forward pass's geometry, for that of its transpose, or for the correlation
-that gives the kernel's gradient, see `Geometry`; an option that is wrong in one of them moves the
+that gives the kernel's gradient, see `Grid`; an option that is wrong in one of them moves the
 padding in another. So each change is made in all three.
 """
 
@@ -11,15 +11,14 @@ from math import prod
 
 import numpy as np
 
-from .. import _geometry
-from .._geometry import Geometry
 from . import _constants
 from ._arrays import Change
+from ._grids import Grid, extent
 from ._program import Program
 from ._sliding import Slide, compute, slide_of
 
 # From the geometry of the equation to one that a rule may be written for; each is its own inverse.
-_FORMS = (lambda g: g, Geometry.transposed, Geometry.correlated)
+_FORMS = (lambda g: g, Grid.transposed, Grid.correlated)
 
 _GRIDS = ("strides", "input_dilation", "kernel_dilation")
 
@@ -86,9 +85,7 @@ def _key(geometry):
     return tuple(axis[3:] for axis in geometry.axes())
 
 
-def geometries(
-    geometry: Geometry, is_correlation: bool = False
-) -> Iterator[tuple[str, str, Geometry]]:
+def geometries(geometry: Grid, is_correlation: bool = False) -> Iterator[tuple[str, str, Grid]]:
     """Every geometry that a slip makes of one, its sizes kept.
 
     Args:
@@ -112,23 +109,11 @@ def geometries(
 
 def _each_padding(right, written):
     """Each geometry as it is, and with the padding that its name gives for its own options."""
-    name = next((n for n in ("SAME", "SAME_LOWER") if _named_padding(right, n) == _low(right)), "")
+    names = [is_lower for is_lower in (False, True) if right.same(is_lower) == right.low]
     for g in written:
         yield g
-        if name and _low(g) == _low(right):
-            sides = zip(_named_padding(g, name), g.padding, strict=True)
-            yield replace(g, padding=tuple((low, hi) for low, (_, hi) in sides))
-
-
-def _low(g):
-    return tuple(lo for lo, _ in g.padding)
-
-
-def _named_padding(g, name):
-    sizes = tuple(map(_geometry.extent, g.input_size, g.input_dilation))
-    reach = tuple(map(_geometry.extent, g.window, g.kernel_dilation))
-    sides = _geometry.explicit_padding("a slip", name, sizes, reach, g.strides)
-    return tuple(lo for lo, _ in sides)
+        if names and g.low == right.low:
+            yield replace(g, low=g.same(names[0]))
 
 
 def _exchanged_grids(g):
@@ -137,7 +122,7 @@ def _exchanged_grids(g):
     yield replace(g, input_dilation=g.kernel_dilation, kernel_dilation=g.input_dilation)
     yield replace(g, strides=g.input_dilation, input_dilation=g.strides)
     if g.rank > 1:
-        for name in (*_GRIDS, "padding"):
+        for name in (*_GRIDS, "low"):
             yield replace(g, **{name: getattr(g, name)[::-1]})
 
 
@@ -145,15 +130,10 @@ def _moved_padding(g):
     """The low padding off by one; that of another padding altogether; none at all."""
     for axes in _axis_sets(g.rank):
         for step in (1, -1, 2, -2):
-            yield replace(
-                g,
-                padding=tuple(
-                    (lo + step, hi - step) if axis in axes else (lo, hi)
-                    for axis, (lo, hi) in enumerate(g.padding)
-                ),
-            )
-    yield replace(g, padding=((0, 0),) * g.rank)
-    yield replace(g, padding=tuple((hi, lo) for lo, hi in g.padding))
+            yield replace(g, low=tuple(lo + step * (a in axes) for a, lo in enumerate(g.low)))
+    yield replace(g, low=(0,) * g.rank)
+    yield replace(g, low=g.same(False))
+    yield replace(g, low=g.same(True))
 
 
 def _other_grids(g):
@@ -180,7 +160,7 @@ def _described(old, new, is_correlation):
         for name in changed
     )
     if not changed:
-        steps = [b - a for (a, _), (b, _) in zip(old.padding, new.padding, strict=True)]
+        steps = [b - a for a, b in zip(old.low, new.low, strict=True)]
         most = max(map(abs, steps), default=0)
         slip = "padding off by one" if most == 1 else "wrong padding"
         return slip, f"the padding of a convolution or pool moved by {tuple(steps)}"
@@ -198,7 +178,7 @@ def _described(old, new, is_correlation):
 def _groups_ignored(slide, x, kernel):
     """All groups' outputs from all channels, the kernel repeated; or from the first group's."""
     count = slide.geometry.groups * slide.batch_groups
-    alone = slide.geometry.with_groups(1)
+    alone = replace(slide.geometry, groups=1)
     if slide.batch_groups > 1:
         groups = np.split(x, count, axis=0)
         parts = sum(groups[1:], groups[0]), groups[0]
@@ -243,6 +223,6 @@ def _counts(forward):
     counts = np.ones((), int)
     for i, r, p, s, lo, e, d in forward.axes():
         seen = s * np.arange(p)[:, None] + d * np.arange(r) - lo
-        on = (seen >= 0) & (seen < _geometry.extent(i, e)) & (seen % e == 0)
+        on = (seen >= 0) & (seen < extent(i, e)) & (seen % e == 0)
         counts = counts[..., None] * on.sum(axis=1)
     return counts

@@ -5,7 +5,7 @@ feature map, and so is the sum over windows, whose kernel is ones. Here each is 
 
     y[n,p,o] = Σ_{r,c} x[n, (s·p + d·r - lo) / e, c] k[r,c,o]                              (1)
 
-with a `Geometry` that can be changed, and computed in NumPy: a changed convolution is no program
+with a `Grid` that can be changed, and computed in NumPy: a changed convolution is no program
 that must be compiled.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .._geometry import Geometry
+from ._grids import Grid
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Slide:
 
     equation: Any
     sources: tuple[Any, ...]
-    geometry: Geometry
+    geometry: Grid
     batch_groups: int
     is_pool: bool
     operands: Callable[..., tuple[np.ndarray, np.ndarray]]
@@ -59,9 +59,7 @@ def slide_of(equation: Any, producers: dict) -> Slide | None:
     return None
 
 
-def compute(
-    x: np.ndarray, kernel: np.ndarray, geometry: Geometry, batch_groups: int = 1
-) -> np.ndarray:
+def compute(x: np.ndarray, kernel: np.ndarray, geometry: Grid, batch_groups: int = 1) -> np.ndarray:
     """(1) in NumPy, the high padding being whatever the sizes need."""
     windows = _windows(x, geometry)
     groups = geometry.groups * batch_groups
@@ -96,14 +94,13 @@ def _windows(x, geometry):
     padded = np.zeros((*line, x.shape[-1]), x.dtype)
     padded[tuple(there)] = x[tuple(here)]
     strides = padded.strides
-    axes = list(geometry.axes())
     view = np.lib.stride_tricks.as_strided(
         padded,
-        (len(x), *(a.p for a in axes), *(a.r for a in axes), x.shape[-1]),
+        (len(x), *geometry.output_size, *geometry.window, x.shape[-1]),
         (
             strides[0],
-            *(stride * a.s for stride, a in zip(strides[1:], axes, strict=False)),
-            *(stride * a.d for stride, a in zip(strides[1:], axes, strict=False)),
+            *(step * s for step, s in zip(strides[1:-1], geometry.strides, strict=True)),
+            *(step * d for step, d in zip(strides[1:-1], geometry.kernel_dilation, strict=True)),
             strides[-1],
         ),
         writeable=False,
@@ -124,12 +121,12 @@ def _of_lax(equation, producers):
     ):
         source, padding, dilation = x, [(0, 0)] * x.aval.ndim, [1] * x.aval.ndim
     sides = zip(params["padding"], (padding[axis] for axis in spatial), strict=True)
-    geometry = Geometry(
+    geometry = Grid(
         _sizes(source, spatial),
         _sizes(k, numbers.rhs_spec[2:]),
         _sizes(y, numbers.out_spec[2:]),
         tuple(params["window_strides"]),
-        tuple(map(_added, *zip(*sides, strict=True))),
+        tuple(int(a[0] + b[0]) for a, b in sides),
         tuple(dilation[axis] * e for axis, e in zip(spatial, params["lhs_dilation"], strict=True)),
         tuple(params["rhs_dilation"]),
         params["feature_group_count"],
@@ -151,10 +148,6 @@ def _of_lax(equation, producers):
     )
 
 
-def _added(sides, others):
-    return int(sides[0] + others[0]), int(sides[1] + others[1])
-
-
 def _sizes(variable, axes):
     return tuple(variable.aval.shape[axis] for axis in axes)
 
@@ -172,12 +165,20 @@ def _unpadded(variable, producers):
     return source, [(lo, hi) for lo, hi, _ in config], [between + 1 for *_, between in config]
 
 
+def _grid(equation):
+    """What jaxconv's primitives say of themselves."""
+    g = equation.params["geometry"]
+    low = tuple(lo for lo, _ in g.padding)
+    sizes = g.input_size, g.window, g.output_size, g.strides, low
+    return Grid(*sizes, g.input_dilation, g.kernel_dilation, g.groups)
+
+
 def _ours_forward(equation):
-    return _ours(equation, equation.params["geometry"], lambda x, k: (x, k), lambda y: y)
+    return _ours(equation, _grid(equation), lambda x, k: (x, k), lambda y: y)
 
 
 def _ours_input(equation):
-    geometry = equation.params["geometry"]
+    geometry = _grid(equation)
 
     def operands(y, k):
         taps = tuple(range(k.ndim - 2))
@@ -190,10 +191,10 @@ def _ours_input(equation):
 
 
 def _ours_kernel(equation):
-    geometry = equation.params["geometry"]
+    geometry = _grid(equation)
     return _ours(
         equation,
-        geometry.correlated().with_groups(1),
+        replace(geometry.correlated(), groups=1),
         lambda x, y: (np.swapaxes(x, 0, -1), np.moveaxis(y, 0, -2)),
         lambda k: np.moveaxis(k, 0, -2),
         geometry.groups,
@@ -213,22 +214,22 @@ def _of_windows(equation, producers):
     (x,), (y,) = equation.invars, equation.outvars
     if "geometry" in params:
         rank = x.aval.ndim
-        geometry = params["geometry"]
+        geometry = _grid(equation)
         if equation.primitive.name.endswith("_in"):
             geometry = geometry.transposed()
         return _pool(equation, x, range(1, rank - 1), geometry)
     source, padding, dilation = _unpadded(x, producers)
     if any(e != 1 for e in params["base_dilation"]):
         source, padding, dilation = x, [(0, 0)] * x.aval.ndim, [1] * x.aval.ndim
-    sides = list(map(_added, params["padding"], padding))
+    sides = [int(a[0] + b[0]) for a, b in zip(params["padding"], padding, strict=True)]
     grids = [e * d for e, d in zip(params["base_dilation"], dilation, strict=True)]
     windows, strides = params["window_dimensions"], params["window_strides"]
-    alone = [(1, 1, (0, 0), 1)] * x.aval.ndim
     given = list(zip(windows, strides, sides, grids, strict=True))
-    spatial = [a for a in range(x.aval.ndim) if tuple(given[a]) != alone[a]]
+    sizes = list(zip(source.aval.shape, y.aval.shape, strict=True))
+    spatial = [a for a, (i, p) in enumerate(sizes) if given[a] != (1, 1, 0, 1) or i != p]
     if not spatial:
         return None
-    geometry = Geometry(
+    geometry = Grid(
         _sizes(source, spatial),
         tuple(windows[a] for a in spatial),
         _sizes(y, spatial),
