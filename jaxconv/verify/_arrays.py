@@ -6,13 +6,10 @@ from itertools import combinations, permutations
 
 import numpy as np
 
+from . import _constants
+
 # A slip's name, what becomes of the array, and the array that comes of it.
 Change = tuple[str, str, np.ndarray]
-
-# Numbers of channel groups that are tried.
-_GROUPS = 8
-# Axes of an array whose order is tried in every way.
-_PERMUTED = 4
 
 
 @dataclass(frozen=True)
@@ -168,7 +165,7 @@ def _grouped(array):
     if not array.ndim:
         return
     channels = array.shape[-1]
-    for count in range(2, min(channels, _GROUPS + 1)):
+    for count in range(2, min(channels, _constants.SLIP_GROUPS + 1)):
         if channels % count:
             continue
         groups = array.reshape(*array.shape[:-1], count, channels // count)
@@ -202,7 +199,7 @@ def _summed(array, label):
 def _reshaped(array, label):
     """Axes put in another order by `reshape`, which leaves the elements where they are."""
     rank = array.ndim
-    if not 2 <= rank <= _PERMUTED:
+    if not 2 <= rank <= _constants.SLIP_PERMUTED:
         return
     for order in permutations(range(rank)):
         if order != tuple(range(rank)):

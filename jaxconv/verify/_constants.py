@@ -148,5 +148,10 @@ SLIP_POSITIONS = 1024
 SLIP_FEW = 24
 SLIP_FEWEST = 8
 SLIP_ELEMENTS = 1 << 24
+# Numbers of channel groups, and axes of an array in every order, that are tried.
+SLIP_GROUPS = 8
+SLIP_PERMUTED = 4
+# Elements from which on a constant is fitted beside a factor; it explains any two.
+SLIP_FITTED = 3
 # A remainder is seen where it is larger than so many times its rounding. Chosen.
 SEEN_REMAINDER = 64

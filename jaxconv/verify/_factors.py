@@ -4,12 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from . import _constants
 from ._arrays import Change
 from ._evidence import Evidence
 from ._problem import Leaf, split
-
-# A constant is fitted beside the factor, which explains any two numbers.
-_FITTED = 3
 
 
 def factors(
@@ -64,7 +62,7 @@ def _multiple(slip, what, reported, candidate):
 def _fitted(reported, candidate):
     """The multiple of a candidate that is next to the reported gradient, and its constant."""
     size = candidate @ candidate
-    if len(candidate) < _FITTED or not size or not np.isfinite(size):
+    if len(candidate) < _constants.SLIP_FITTED or not size or not np.isfinite(size):
         return 1.0, candidate
     scale = float(reported @ candidate / size)
     scale = round(scale) if abs(scale - round(scale)) < 1e-8 else scale
