@@ -16,7 +16,8 @@ def judge_cancellation(evidence: Evidence, findings: Findings) -> None:
 
     That rounding exceeds an element is nothing by itself: a true gradient of zero has no digits. A
     formula that computes y from x can't be blamed for an error of `eps |y|`, or `eps |y| / |x|` for
-    a small x, which is what half a unit in the result makes of a slope. One that amplifies this is.
+    a small x, which is what half a unit in the result makes of a slope, or of `eps` times the
+    largest element of its array. One that amplifies this is.
     """
     problem, primal = evidence.problem, evidence.primal
     value, rounding = (rows[0] for rows in evidence.own("reverse", primal.point))
@@ -31,7 +32,12 @@ def judge_cancellation(evidence: Evidence, findings: Findings) -> None:
     units = np.concatenate(
         [np.full(leaf.size, max(unit(leaf.dtype), FINE, primal.unit)) for leaf in problem.leaves]
     )
-    lost &= rounding > _constants.AMPLIFIED * units * w.sum() * primal.largest() / sizes
+    natural = w.sum() * primal.largest() / sizes
+    for leaf in problem.leaves:  # a sum of terms is as exact as the largest of its neighbours
+        here = leaf.elements
+        finite = np.where(np.isfinite(value[here]), np.abs(value[here]), 0.0)
+        natural[here] = np.maximum(natural[here], finite.max(initial=0.0))
+    lost &= rounding > _constants.AMPLIFIED * units * natural
     if lost.any():
         coarser = evidence.rounding_in_coarser_arithmetic()
         lost &= coarser > _constants.IN_PROPORTION * rounding

@@ -53,6 +53,10 @@ ROUNDS = 16
 # The largest jump between neighbouring points, as a share of the values, that is taken for noise.
 # Chosen: one larger is what the function does.
 MOST_NOISE = 1e-4
+# The largest distance between the points that are looked at for it, as a share of the point's size,
+# and the units from which on a step between two that come together is one. Chosen.
+DISTANCE = 1e-4
+JUMP = 64
 # A gradient has no correct digit where rounding moves it by more than it is and by so many times
 # what half a unit of the function's values makes of a slope. Chosen.
 AMPLIFIED = 2.0**13
@@ -104,6 +108,12 @@ NEARBY_POINTS = 16
 # numbers end at 256: so the larger is at most 128.
 SMALLEST_COTANGENT = 8
 LARGEST_COTANGENT = 40
+# Cotangents are taken so many times larger, and smaller, a little and a lot; powers of two, so that
+# products are exact. Gradients below the last number, or above its inverse, are too near the ends of
+# float64's range. Chosen.
+LARGER = 2.0**12
+MUCH_LARGER = 2.0**40
+SMALLEST = 1e-250
 # The second point's distance from the first, as a share of the point's size. Chosen.
 SECOND_POINT = 0.2
 # How often it is brought nearer, each time by STEP_FACTOR, where the function doesn't exist at it;

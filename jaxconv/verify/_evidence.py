@@ -91,7 +91,10 @@ class Evidence:
         """How far rounding moves the gradients in the dtypes of the function."""
         value, rounding = self.own("reverse", point, more)
         last = np.stack([last_rounding(self.problem.leaves, row) for row in value])
-        return _constants.MARGIN * rounding + last
+        # Platforms flush a subnormal argument to zero, whose gradient may be infinite.
+        size = np.abs(point)
+        flushed = (size > 0) & (size < smallest(self.problem.leaves, point))
+        return np.where(flushed, np.inf, _constants.MARGIN * rounding + last)
 
     @property
     def unit(self) -> float:
@@ -166,9 +169,19 @@ class Evidence:
 
 
 def last_rounding(leaves: Sequence[Leaf], value: np.ndarray) -> np.ndarray:
-    """What the last rounding, to the dtype of each leaf, moves."""
+    """What the last rounding, to the dtype of each leaf, moves; beyond its range, anywhere."""
     bound = np.empty_like(value)
     for leaf in leaves:
         info = jax.numpy.finfo(leaf.dtype)
-        bound[leaf.elements] = float(info.eps) * np.abs(value[leaf.elements]) + float(info.tiny)
+        size, largest = np.abs(value[leaf.elements]), float(info.max) * (1 - float(info.eps))
+        rounded = float(info.eps) * size + float(info.tiny)
+        bound[leaf.elements] = np.where(size > largest, np.inf, rounded)
     return bound
+
+
+def smallest(leaves: Sequence[Leaf], value: np.ndarray) -> np.ndarray:
+    """The smallest normal number of each element's dtype."""
+    found = np.empty_like(value)
+    for leaf in leaves:
+        found[leaf.elements] = float(jax.numpy.finfo(leaf.dtype).tiny)
+    return found

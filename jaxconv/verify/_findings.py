@@ -81,7 +81,7 @@ def beyond(reported: np.ndarray, true: np.ndarray, bound: np.ndarray) -> np.ndar
     Where the bound is infinite nothing is known of what is true.
     """
     with np.errstate(invalid="ignore"):
-        near = (np.abs(reported - true) <= bound) | (np.isinf(bound) & np.isfinite(reported))
+        near = (np.abs(reported - true) <= bound) | (np.isinf(bound) & ~np.isnan(reported))
         same = (reported == true) | (np.isnan(reported) & np.isnan(true))
     return ~(near | same)
 

@@ -17,9 +17,6 @@ from ._findings import Findings, differing
 from ._rounding import of_comparison
 from ._truth import is_large
 
-# A little and a lot smaller and larger: 2e-4, 4e3, 1e-12 and 1e12.
-_FACTORS = ((2.0**-12, 2.0**12), (2.0**-40, 2.0**40))
-
 
 def judge_cotangents(evidence: Evidence, findings: Findings) -> None:
     """Whether the reverse rule is linear in the cotangent."""
@@ -44,8 +41,11 @@ def judge_tangents(evidence: Evidence, findings: Findings) -> None:
         return evidence.derivatives.forward(evidence.primal.point, vs).reshape(rows.shape)
 
     bound = _bound(evidence, rows, rounding)
-    checks = []
-    for factor in (factor for pair in _FACTORS for factor in pair):
+    sizes, checks = np.abs(directions[directions != 0]), []
+    if np.any((sizes < _constants.SMALLEST) | (sizes > 1 / _constants.SMALLEST)):
+        findings.complain("tangent_linearity", [])
+        return
+    for factor in (factor for pair in _factors() for factor in pair):
         what = f" of {factor:.1e} times the size"
         checks.append((what, forward(factor * directions), factor * rows, factor * bound))
     if not is_large(evidence.problem):
@@ -53,7 +53,7 @@ def judge_tangents(evidence: Evidence, findings: Findings) -> None:
         parts = np.stack([forward(part) for part in alone])
         sizes = _bound(evidence, np.abs(parts), 0).sum(axis=0)
         checks.append((" most of which are zero", parts.sum(axis=0), rows, bound + sizes))
-        for small, large in _FACTORS:
+        for small, large in _factors():
             factors = np.array([small, 1.0, large])
             mixed = forward(np.tensordot(factors, alone, 1))
             expected = np.tensordot(factors, parts, 1)
@@ -68,13 +68,20 @@ def judge_tangents(evidence: Evidence, findings: Findings) -> None:
 def _complaints(evidence, kind, what, expected, values, bound) -> Iterator[str]:
     leaves = evidence.problem.leaves if kind == "cotangent" else evidence.problem.outputs
     of = "gradient" if kind == "cotangent" else "tangent"
-    # What is too large for float64 says nothing.
-    bound = np.where(np.isfinite(expected), bound, np.inf)
-    values = np.where(np.isfinite(expected), values, 0.0)
-    for found in differing(leaves, "linearity", values, np.nan_to_num(expected), bound):
+    # What is near the ends of float64's range says nothing.
+    sizes = np.abs(expected)
+    said = (sizes == 0) | ((sizes > _constants.SMALLEST) & (sizes < 1 / _constants.SMALLEST))
+    expected, values = np.where(said, expected, 0.0), np.where(said, values, 0.0)
+    bound = np.where(np.isnan(bound), np.inf, bound) + _constants.SMALLEST
+    for found in differing(leaves, "linearity", values, expected, bound):
         sums = "" if what else f": that of a sum of {kind}s is not the sum of theirs"
         where = f": wrong for {kind}s{what}" if what else sums
         yield f"the {of} of {found.leaf.name} is not linear in the {kind}{where}"
+
+
+def _factors():
+    """Pairs of a small factor and a large one."""
+    return [(1 / large, large) for large in (_constants.LARGER, _constants.MUCH_LARGER)]
 
 
 def _bound(evidence, rows, rounding):
@@ -86,7 +93,7 @@ def _scaled(evidence):
     a = evidence.draws.cotangents[0]
     (row, *_), (rounding, *_) = evidence.rows("reverse")
     bound = _bound(evidence, row, rounding)
-    for small, large in _FACTORS:
+    for small, large in _factors():
         found = _reverse(evidence, [small * a, large * a, a])
         for factor, values in zip((small, large), found, strict=False):
             yield f" of {factor:.1e} times the size", values, factor * row, factor * bound
@@ -101,7 +108,7 @@ def _scaled_and_mixed(evidence):
     parts, rounding = found.value.reshape(3, -1), found.rounding.reshape(3, -1)
     bounds, bound = _bound(evidence, parts, rounding), _bound(evidence, row, whole)
     yield " most of which are zero", parts.sum(0), row, bounds.sum(0) + bound
-    for small, large in _FACTORS:
+    for small, large in _factors():
         factors = np.array([small, 1.0, large])
         found = _reverse(evidence, [small * a, large * a, factors @ np.stack(alone)])
         for factor, values in zip((small, large), found, strict=False):

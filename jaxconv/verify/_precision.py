@@ -10,9 +10,8 @@ from ._operations import FINE, Arithmetic, is_float, unit
 from ._problem import join, split
 from ._truth import Primal
 
-# Points on a line, and the distances between two of them.
+# Points on a line.
 _POINTS = np.arange(-4, 5)
-_DISTANCES = (1e-4, 1e-7, 1e-10)
 # Primitives that compute what no rule of arithmetic tells.
 _FOREIGN = frozenset(["pure_callback", "io_callback", "ffi_call", "custom_call"])
 
@@ -82,7 +81,7 @@ def _noise(primal, direction):
     kink, too: but there the jump falls as the points come closer, and at a jump it stays.
     """
     most = 0.0
-    for distance in _DISTANCES:
+    for distance in (_constants.DISTANCE * 1e-3**i for i in range(3)):
         values = primal.many(primal.point + distance * _POINTS[:, None] * direction)
         size = np.abs(values).max(initial=0.0)
         if not np.isfinite(values).all() or not size:
@@ -112,4 +111,4 @@ def _jump(primal, direction, element, low, high):
         else:
             low, at_low = middle, at_middle
     jump = abs(at_high - at_low)
-    return jump if jump > 64 * FINE * max(abs(at_low), abs(at_high)) else 0.0
+    return jump if jump > _constants.JUMP * FINE * max(abs(at_low), abs(at_high)) else 0.0

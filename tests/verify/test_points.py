@@ -151,5 +151,5 @@ WELL_COMPUTED = {
 def test_digits_are_there(name, x64):
     f, x = WELL_COMPUTED[name]
     with jax.enable_x64(x64):
-        report = verify.check_gradients(f, (jnp.array(x),), order=1)
+        report = verify.check_gradients(f, (jnp.array(x),), modes=["reverse", "forward"], order=1)
     assert report.ok, str(report)
