@@ -5,7 +5,7 @@ import numpy as np
 from . import _constants
 from ._evidence import Evidence
 from ._findings import Finding, Findings
-from ._operations import FINE, unit
+from ._operations import unit
 from ._truth import scales
 
 NOTE = "right rule, no correct digit here"
@@ -29,8 +29,12 @@ def judge_cancellation(evidence: Evidence, findings: Findings) -> None:
         return
     w = np.abs(evidence.draws.cotangents[0])
     sizes = np.minimum(scales(problem.leaves, primal.point), 1.0)
+    coarsest = primal.arithmetic.coarsest
     units = np.concatenate(
-        [np.full(leaf.size, max(unit(leaf.dtype), FINE, primal.unit)) for leaf in problem.leaves]
+        [
+            np.full(leaf.size, max(unit(leaf.dtype), coarsest, primal.unit))
+            for leaf in problem.leaves
+        ]
     )
     natural = w.sum() * primal.largest() / sizes
     for leaf in problem.leaves:  # a sum of terms is as exact as the largest of its neighbours

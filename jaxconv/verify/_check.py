@@ -50,18 +50,23 @@ def check_gradients(
         <w, J v> = <Jᵀ w, v>                    the dot test, of any pair of J and Jᵀ          (2)
 
     or take its place, coordinate by coordinate. The derivative that `f`'s rules give is compared
-    with it element by element, twice: as a formula, in float64, and as it is, in the dtype of the
-    arguments. Bounds come from the arithmetic, `eps · terms · scale` of each operation followed
-    through to the result, and from how far differences of several steps disagree.
+    with it element by element, twice: as a formula, evaluated in float64, and as it is, in the
+    dtype of the arguments. Bounds come from the arithmetic, `eps · terms · scale` of each operation
+    followed through to the result, and from how far differences of several steps disagree.
 
-    Both are estimates, and a gradient is wrong where it is off by more than a multiple of them: 8
-    times the rounding and 16 times the disagreement. These constants and the others that a verdict
-    depends on, such as the numbers of evaluations, are named in `jaxconv/verify/_constants.py`.
-    None of them is an option. Multiplied or divided by 4, one at a time, on the 141 cases of
-    experiments/verifier, 27 of the 34 changed no verdict. The other seven (FEW_SAMPLES,
-    ROUNDED_CONSTANTS, TWO_ROUNDINGS, STEP_FACTOR, STEP_COUNT, and the smallest and the largest
-    cotangent) gave one to three false alarms, and four times ROUNDED_CONSTANTS missed one wrong
-    gradient.
+    A formula is held to the precision of its function: to float64 where all is float64, else to
+    float32, and to what the rounding of its own constants moves. At a kink any value between the
+    gradients to its sides is right; at the end of a domain the slope to the side that exists is.
+    A gradient that is right as a formula, and of which cancellation leaves no digit, is a failure
+    with a word of its own: "right rule, no correct digit here".
+
+    Beside the numbers, a rule must return the value of the function and be linear: in sums, and in
+    cotangents and tangents from 1e-12 to 1e12 times the size, dense, sparse and mixed.
+
+    The bounds are estimates, and a gradient is wrong where it is off by more than a multiple of
+    them: 8 times the rounding and 16 times the disagreement. These constants and the others that a
+    verdict depends on are named in `jaxconv/verify/_constants.py`. None of them is an option.
+    `python -m experiments.verifier --sensitivity` counts the verdicts that change with each.
 
     What is judged is the derivative at `args`, and the second derivative along one direction.
 

@@ -109,8 +109,8 @@ NEARBY_POINTS = 16
 SMALLEST_COTANGENT = 8
 LARGEST_COTANGENT = 40
 # Cotangents are taken so many times larger, and smaller, a little and a lot; powers of two, so that
-# products are exact. Gradients below the last number, or above its inverse, are too near the ends of
-# float64's range. Chosen.
+# products are exact. Gradients below the last number, or above its inverse, are too near the ends
+# of float64's range. Chosen.
 LARGER = 2.0**12
 MUCH_LARGER = 2.0**40
 SMALLEST = 1e-250

@@ -71,7 +71,8 @@ class FirstOrder:
                 continue
             assert self.truth.reverse_error is not None
             true, error = self.truth.reverse[:, here], self.truth.reverse_error[:, here]
-            last = of_comparison(true, self.evidence.unit, leaf.dtype)
+            most = np.abs(self.draws.cotangents).sum(axis=1, keepdims=True)
+            last = of_comparison(true, self.evidence.unit, leaf.dtype, most)
             bound = _constants.MARGIN * rounding[:, here] + error + last
             self._compare(leaf, rows[:, here], true, bound)
         if len(self.findings.wrong) == before and self.evidence.called.rows is not None:
@@ -178,7 +179,8 @@ class FirstOrder:
             here = leaf.elements
             for row, line in enumerate(self.truth.slopes):
                 true, error = self.truth.forward[row][here], self.truth.forward_error[row][here]
-                last = of_comparison(true, self.evidence.unit, leaf.dtype)
+                most = np.abs(self.draws.directions[row]).max()
+                last = of_comparison(true, self.evidence.unit, leaf.dtype, most)
                 bound = _constants.MARGIN * rounding[row][here] + error + last
                 reported = rows[row][here]
                 slack = bound + _constants.ERRORS * line.side_error[here]

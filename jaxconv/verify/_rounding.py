@@ -95,8 +95,8 @@ class Measurement:
 
         In formulas the constants keep the rounding of the dtype that they are written in.
 
-        `more` asks for so many perturbed evaluations in place of the usual, `coarser` for errors that
-        are COARSER times as large.
+        `more` asks for so many perturbed evaluations in place of the usual, `coarser` for errors
+        that are COARSER times as large.
         """
         values = self.values(args)
         how = self._formulas.own() if is_own else self._formulas
@@ -210,10 +210,15 @@ def _root_mean_square(deviations):
         return np.where(count > 0, np.sqrt(squares / np.maximum(count, 1)), np.inf)
 
 
-def of_comparison(expected: np.ndarray, unit: float = FINE, dtype: Any = None) -> np.ndarray:
-    """What is rounded off the numbers that others are compared with, and what a dtype flushes."""
-    tiny = 0.0 if dtype is None else float(jnp.finfo(dtype).tiny)
-    return _constants.UNITS_OF_COMPARISON * unit * np.abs(expected) + tiny
+def of_comparison(
+    expected: np.ndarray, unit: float = FINE, dtype: Any = None, most: Any = 1.0
+) -> np.ndarray:
+    """What is rounded off the numbers that others are compared with, and what a dtype flushes.
+
+    A derivative below its smallest number is flushed, which `most` times as much is made of.
+    """
+    tiny = 0.0 if dtype is None else float(jnp.finfo(dtype).tiny) * most
+    return _constants.UNITS_OF_COMPARISON * unit * np.nan_to_num(np.abs(expected)) + tiny
 
 
 class _Perturbation:

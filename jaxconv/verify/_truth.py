@@ -141,7 +141,8 @@ def _by_coordinates(primal, elements, cotangents):
         columns = coordinate_slopes(primal, elements[first : first + chunk], steps)
         rows.append(cotangents @ columns.central.T)
         error = np.where(np.isfinite(columns.central), columns.error, np.inf)
-        errors.append(_constants.ERRORS * np.abs(cotangents) @ error.T)
+        found = _constants.ERRORS * np.abs(cotangents) @ error.T
+        errors.append(np.where(np.isnan(found), np.inf, found))  # a cotangent of 0 times infinity
     return np.concatenate(rows, axis=1), np.concatenate(errors, axis=1)
 
 
