@@ -16,8 +16,8 @@ def judge_cancellation(evidence: Evidence, findings: Findings) -> None:
 
     That rounding exceeds an element is nothing by itself: a true gradient of zero has no digits. A
     formula that computes y from x can't be blamed for an error of `eps |y|`, or `eps |y| / |x|` for
-    a small x, which is what half a unit in the result makes of a slope, or of `eps` times the
-    largest element of its array. One that amplifies this is.
+    a small x, which is what half a unit in the result makes of a slope, of `eps` itself, or of
+    `eps` times the largest element of its array. One that amplifies this is.
     """
     problem, primal = evidence.problem, evidence.primal
     value, rounding = (rows[0] for rows in evidence.own("reverse", primal.point))
@@ -36,7 +36,7 @@ def judge_cancellation(evidence: Evidence, findings: Findings) -> None:
             for leaf in problem.leaves
         ]
     )
-    natural = w.sum() * primal.largest() / sizes
+    natural = w.sum() * np.maximum(primal.largest() / sizes, 1.0)
     for leaf in problem.leaves:  # a sum of terms is as exact as the largest of its neighbours
         here = leaf.elements
         finite = np.where(np.isfinite(value[here]), np.abs(value[here]), 0.0)

@@ -36,6 +36,8 @@ class Slopes:
       error: How far that may be off.
       left, right: Slopes to either side.
       side_error: How far those may be off.
+      finest, finest_error: The slope along the finest steps, and how far it may be off. A function
+        that goes up and down on a slope has that slope along wide steps, and its own along these.
       is_kink: Where the two differ beyond their errors.
       start: The function at the point.
       ahead: The function at each of `steps` ahead.
@@ -47,6 +49,8 @@ class Slopes:
     left: np.ndarray
     right: np.ndarray
     side_error: np.ndarray
+    finest: np.ndarray
+    finest_error: np.ndarray
     is_kink: np.ndarray
     start: np.ndarray
     ahead: np.ndarray
@@ -96,10 +100,11 @@ def slopes_of(
     blocks = [
         _slopes_of_block(y[i], y_ahead[:, i], y_behind[:, i], steps, typical, unit) for i in here
     ]
-    central, error, left, right, side_error, is_kink = (
+    central, error, left, right, side_error, finest, finest_error, is_kink = (
         np.concatenate(parts).reshape(shape) for parts in zip(*blocks, strict=True)
     )
-    return Slopes(central, error, left, right, side_error, is_kink, start, ahead, steps)
+    sides = left, right, side_error, finest, finest_error
+    return Slopes(central, error, *sides, is_kink, start, ahead, steps)
 
 
 def _slopes_of_block(start, ahead, behind, steps, typical, unit):
@@ -111,9 +116,10 @@ def _slopes_of_block(start, ahead, behind, steps, typical, unit):
         factor = _constants.STEP_FACTOR
         moves = np.fmax(np.abs(ahead - start), np.abs(behind - start))
         noise = np.where(_too_wide(moves, t * noise), np.inf, noise)
-        central, error = _extrapolated((ahead - behind) / (2 * t), factor**2, noise)
-        right, error_right = _extrapolated((ahead - start) / t, factor, noise)
-        left, error_left = _extrapolated((start - behind) / t, factor, noise)
+        middle = (ahead - behind) / (2 * t)
+        central, error, finest, finest_error = _extrapolated(middle, factor**2, noise)
+        right, error_right, *_ = _extrapolated((ahead - start) / t, factor, noise)
+        left, error_left, *_ = _extrapolated((start - behind) / t, factor, noise)
         side_error = error_right + error_left
         is_kink = np.abs(right - left) > _constants.KINK * side_error
         # At the end of the domain only one side exists, and its slope is the derivative.
@@ -126,7 +132,7 @@ def _slopes_of_block(start, ahead, behind, steps, typical, unit):
             error = np.where(alone, error_of_side, error)
             right, left = np.where(alone, side_slope, right), np.where(alone, side_slope, left)
             side_error, is_kink = np.where(alone, error_of_side, side_error), is_kink & ~alone
-    return central, error, left, right, side_error, is_kink
+    return central, error, left, right, side_error, finest, finest_error, is_kink
 
 
 def _too_wide(moves, noise):
@@ -157,7 +163,7 @@ def _size(start, ahead, behind, t, typical):
 
 
 def _extrapolated(quotients, factor, noise):
-    """The best of the extrapolations (1) for each element, and its error."""
+    """The best of the extrapolations (1) for each element, and its error; and the finest."""
     finer = (factor * quotients[1:] - quotients[:-1]) / (factor - 1)
     gaps = np.abs(np.diff(finer, axis=0))
     # The disagreement with both neighbours; one alone may be small by chance. And with what finer
@@ -170,7 +176,7 @@ def _extrapolated(quotients, factor, noise):
     errors = np.where(np.isfinite(errors), errors, np.inf)
     best = errors.argmin(axis=0)[None]
     value = np.take_along_axis(finer[1:-1], best, axis=0)[0]
-    return value, np.take_along_axis(errors, best, axis=0)[0]
+    return value, np.take_along_axis(errors, best, axis=0)[0], finer[-2], errors[-1]
 
 
 def taylor_slope(remainders: np.ndarray, noise: np.ndarray) -> float | None:

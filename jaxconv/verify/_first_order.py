@@ -179,7 +179,7 @@ class FirstOrder:
             here = leaf.elements
             for row, line in enumerate(self.truth.slopes):
                 true, error = self.truth.forward[row][here], self.truth.forward_error[row][here]
-                most = np.abs(self.draws.directions[row]).max()
+                most = np.abs(self.draws.directions[row]).max(initial=0.0)
                 last = of_comparison(true, self.evidence.unit, leaf.dtype, most)
                 bound = _constants.MARGIN * rounding[row][here] + error + last
                 reported = rows[row][here]

@@ -104,6 +104,12 @@ class Measurement:
             how = replace(how, larger=_constants.COARSER)
         samples = self._perturbed(args, how, more or self._samples)
         rounding = {n: _root_mean_square([s[n] - v for s in samples]) for n, v in values.items()}
+        for name, value in values.items():
+            # Perturbed, an integer order or a place in a table has no result: a few units, then.
+            size = np.abs(value).max(initial=0.0, where=np.isfinite(value))
+            unknown = np.isinf(rounding[name]) & np.isfinite(value)
+            few = _constants.UNITS_OF_REFERENCE * (how.unit or how.coarsest) * size
+            rounding[name] = np.where(unknown, few, rounding[name])
         if not is_own and self._constants:
             for name, moved in self._of_constants(args, values).items():
                 rounding[name] = rounding[name] + moved / _constants.MARGIN
