@@ -44,8 +44,8 @@ TWO_ROUNDINGS = 2.0
 # each with its own rounding. Chosen.
 UNITS_OF_REFERENCE = 64
 
-# The value that a rule returns differs from the function's by at most this share of the largest of its
-# array, even where rounding tips a choice. Chosen.
+# The value that a rule returns differs from the function's by at most this share of the largest of
+# its array, even where rounding tips a choice. Chosen.
 SHARE_OF_VALUE = 1 / 16
 # What a loop is exact to that stops when floating-point numbers say so: half the digits, which most
 # solvers are asked for at least. Chosen.

@@ -36,8 +36,8 @@ FAULTS: tuple[tuple[str, str, str, str], ...] = (
         "jax.numpy.partition",
         "zeros",
         "*",
-        "At ties the smaller and the larger part are both taken in the order of the elements, so that "
-        "the same elements are counted twice and others not at all.",
+        "At ties the smaller and the larger part are both taken in the order of the elements, so "
+        "that the same elements are counted twice and others not at all.",
     ),
     (
         "jax.scipy.special.digamma, negative",
@@ -49,8 +49,8 @@ FAULTS: tuple[tuple[str, str, str, str], ...] = (
         "jax.scipy.special.boxcox*",
         "[af]*",
         "*",
-        "By the exponent it is 0 where the exponent is 0; the derivative is log(x)**2 / 2 there, and "
-        "of boxcox1p log1p(x)**2 / 2.",
+        "By the exponent it is 0 where the exponent is 0; the derivative there is log(x)**2 / 2, "
+        "and of boxcox1p log1p(x)**2 / 2.",
     ),
     (
         "jax.numpy.kaiser",
