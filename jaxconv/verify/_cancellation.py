@@ -5,7 +5,8 @@ import numpy as np
 from . import _constants
 from ._evidence import Evidence
 from ._findings import Finding, Findings
-from ._operations import unit
+from ._interpreter import equations
+from ._operations import DECOMPOSITIONS, unit
 from ._truth import scales
 
 NOTE = "right rule, no correct digit here"
@@ -25,8 +26,9 @@ def judge_cancellation(evidence: Evidence, findings: Findings) -> None:
     if evidence.is_narrow and evidence.called.rows is not None:
         # What the rule returned in its own dtypes says how many digits are left.
         lost &= np.abs(evidence.called.rows[0] - value) > np.abs(value) / 2
-    if not lost.any():
-        return
+    found = equations(evidence.derivatives.traces["reverse"])
+    if not lost.any() or any(e.primitive.name in DECOMPOSITIONS for e in found):
+        return  # a decomposition near a tie is another one, and none of them is wrong
     w = np.abs(evidence.draws.cotangents[0])
     sizes = np.minimum(scales(problem.leaves, primal.point), 1.0)
     coarsest = primal.arithmetic.coarsest

@@ -119,7 +119,8 @@ def _repeat(equation, operands, context, run, extra_rounds=0):
             lambda carry: step(carry, goes_on(carry) if is_batched else None),
             carry,
         )
-    for _ in range(extra_rounds):
+    # Of a batch each has ended in a round of its own, after which more of them say nothing.
+    for _ in range(0 if params["cond_jaxpr"].out_avals[0].shape else extra_rounds):
         carry = step(carry)
     return carry
 

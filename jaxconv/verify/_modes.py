@@ -208,6 +208,7 @@ def call(mode: Callable, *args: Any) -> Any:
     try:
         return mode(*args)
     except Exception as error:  # JAX says in several classes that there is no rule
-        if any(words in str(error) for words in _NO_RULE):
+        is_absent = isinstance(error, NotImplementedError)
+        if is_absent or any(words in str(error) for words in _NO_RULE):
             raise Absent(str(error).split("\n")[0]) from error
         raise

@@ -23,10 +23,14 @@ EXACT = frozenset({
     *("max", "min", "ne", "neg", "not", "optimization_barrier", "or", "pad", "pmax", "pmin"),
     *("pvary", "real", "reduce_and", "reduce_max", "reduce_min", "reduce_or"),
     *("reduce_window_max", "reduce_window_min", "reshape", "rev", "round", "scatter"),
+    *("scatter_min", "scatter_max", "scatter-min", "scatter-max", "cummax", "cummin", "top_k"),
+    *("approx_top_k", "all_gather", "all_to_all", "ppermute"),
     *("select_n", "sign", "slice", "sort", "split", "squeeze", "stop_gradient", "transpose"),
     *("xor", "select_and_gather_add", "tie_in", "reduce_precision", "bitcast_convert_type"),
     *("copy_start"),
 })  # fmt: skip
+# The largest whole number up to which bfloat16 has all of them.
+_WHOLE = 256
 # Rounded once, to the nearest.
 _ROUNDED_ONCE = frozenset(
     ["add", "sub", "mul", "div", "sqrt", "add_any", "convert_element_type", "square"]
@@ -133,12 +137,19 @@ def _is_rounded(name, operands):
     if any(isinstance(a, Tracer) for a in operands):
         return 1.0
     a, *b = (np.asarray(a) for a in operands)
+    if name in ("add", "sub", "add_any", "mul") and _is_whole(a) and _is_whole(b[0]):
+        return np.zeros(np.broadcast_shapes(a.shape, b[0].shape))
     if name in ("add", "sub", "add_any"):
         return ((a != 0) & (b[0] != 0)) * 1.0
     if name in ("mul", "div"):
         exact = _is_power_of_two(b[0])
         return 1.0 - (exact | _is_power_of_two(a) if name == "mul" else exact)
     return np.ones(a.shape)
+
+
+def _is_whole(a):
+    """Whether all numbers are whole and small: orders and counts, whose sums no dtype rounds."""
+    return np.isrealobj(a) and bool(np.all((np.abs(a) <= _WHOLE) & (a == np.rint(a))))
 
 
 def _is_power_of_two(a):
@@ -172,11 +183,11 @@ _TERMS: dict[str, Callable[[Any], int]] = {
 # Primitives that round each element of their result a few times, whatever their operands are.
 _FUNCTIONS = frozenset({
     *("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "cos", "cosh"),
-    *("cumlogsumexp", "cumprod", "cummax", "cummin", "erf", "erfc"),
+    *("cumlogsumexp", "cumprod", "erf", "erfc"),
     *("exp", "exp2", "expm1", "log", "log1p", "logistic"),
     *("pow", "rem", "rsqrt", "sin", "sinh", "tan", "tanh", "reduce_prod", "nextafter"),
     *("complex", "random_bits", "integer_pow", "pure_callback", "io_callback"),
-    *("reciprocal", "psum", "all_gather", "all_to_all", "ppermute", "approx_top_k"),
+    *("reciprocal", "psum"),
     *("custom_linear_solve", "while", "scan", "cond", "shard_map"),
 })  # fmt: skip
 # Functions that are small between larger values, near a zero of theirs, where those tell the error.
@@ -184,11 +195,13 @@ _ILL_CONDITIONED = frozenset({
     *("lgamma", "digamma", "polygamma", "zeta", "igamma", "igammac", "igamma_grad_a"),
     *("random_gamma_grad", "regularized_incomplete_beta", "bessel_i0e", "bessel_i1e", "erf_inv"),
 })  # fmt: skip
+# Decompositions of matrices, which are not unique where eigenvalues or pivots tie.
+DECOMPOSITIONS = frozenset({
+    *("cholesky", "cholesky_update", "eig", "eigh", "lu", "qr", "geqrf", "svd", "schur"),
+    *("householder_product", "tridiagonal", "hessenberg"),
+})  # fmt: skip
 # Primitives that are known to be backward stable.
-_STABLE = _ILL_CONDITIONED | {
-    *("fft", "triangular_solve", "tridiagonal_solve", "cholesky", "cholesky_update", "eig", "eigh"),
-    *("lu", "qr", "geqrf", "svd", "schur", "householder_product", "tridiagonal", "hessenberg"),
-}
+_STABLE = _ILL_CONDITIONED | DECOMPOSITIONS | {"fft", "triangular_solve", "tridiagonal_solve"}
 
 
 def _terms(equation):

@@ -29,6 +29,8 @@ def set_precision(primal: Primal, tolerance: float | None, direction: np.ndarray
     tolerance = found if tolerance is None else tolerance
     # Single precision is what half precision's formulas are computed in.
     narrow = min(coarsest, unit(jnp.float32))
+    if found and narrow > FINE:  # such a loop stops at the precision of its dtype
+        noise = max(noise, narrow)
     primal.unit = max(primal.unit, noise)
     primal.arithmetic = Arithmetic(max(narrow, tolerance), coarsest, tolerance)
 

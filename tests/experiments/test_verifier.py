@@ -128,7 +128,7 @@ def test_hints_are_true():
 # What bounds memory and time, or the length of a report or of a line: no verdict depends on it.
 ELSEWHERE = {
     *("BATCH", "_LARGE", "_THREADS", "_BLOCK", "SMALL", "_UNIT_SIGN", "_AT_ONCE", "_ONE_BY_ONE"),
-    *("_FOR_EACH", "_MORE", "_TIMES", "_MOST"),
+    *("_FOR_EACH", "_MORE", "_TIMES", "_MOST", "_WHOLE"),
     *("WORST", "NAMED", "LISTED", "ROWS", "STEPS"),
 }
 

@@ -58,7 +58,8 @@ EXCLUDED: dict[str, dict[str, str]] = {
     },
     "jax.lax.linalg": {
         INTEGERS: "lu_pivots_to_permutation",
-        NO_RULE: "cholesky_update hessenberg householder_product ormqr qdwh schur tridiagonal",
+        NO_RULE: """cholesky_update hessenberg householder_product ormqr qdwh schur symmetric_product
+            tridiagonal""",
     },
     "jax.nn": {
         INTEGERS: "one_hot",
@@ -68,7 +69,7 @@ EXCLUDED: dict[str, dict[str, str]] = {
     "jax.scipy.special": {INTEGERS: "gammasgn", CONSTANTS: "bernoulli"},
     "jax.scipy.linalg": {
         CONSTANTS: "dft hadamard helmert hilbert invhilbert invpascal pascal",
-        NO_RULE: "hessenberg rsf2csf schur",
+        NO_RULE: "funm hessenberg rsf2csf schur sqrtm",
     },
     "jax.scipy.stats": {INTEGERS: "mode rankdata"},
     "jax.scipy.stats.bernoulli": {INTEGERS: "cdf ppf"},

@@ -264,9 +264,3 @@ LINALG.add(
     lambda d, l, b: _L.tridiagonal_solve(0.3 * l.at[0].set(0), d + 2, 0.2 * l.at[-1].set(0), b),
     forms="",
 )
-LINALG.add(
-    "symmetric_product",
-    "normal:3,2 normal:3,3",
-    lambda a, c: _L.symmetric_product(a, c + c.T),
-    forms="zeros",
-)

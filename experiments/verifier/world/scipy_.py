@@ -62,7 +62,6 @@ _add(
     at=[(jnp.eye(2),), ([[0.0, 1], [0, 0]],)],
 )
 _add("expm_frechet", "normal:2,2 normal:2,2", lambda a, e: _L.expm_frechet(a, e)[1], forms="")
-_add("funm", "regular:3,3", lambda a: parts(_L.funm(a, jnp.exp, disp=False)[0]), forms="", order=1)
 _add("lu", "regular:3,3", lambda a: _L.lu(a)[1:], forms="")
 _add("lu_factor", "regular:3,3", lambda a: _L.lu_factor(a)[0], forms="")
 _add(
@@ -93,7 +92,6 @@ _add(
     lambda a, b: _L.solve_triangular(a, b, lower=True),
     forms="zeros",
 )
-_add("sqrtm", "definite:3,3", lambda a: parts(_L.sqrtm(a)), forms="", order=1)
 _add("svd", "regular:3,3", lambda a: _L.svd(a, compute_uv=False), forms="")
 
 FFT = Library("jax.scipy.fft")
