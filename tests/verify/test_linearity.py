@@ -76,7 +76,8 @@ WRONG_VALUES = {
 @pytest.mark.parametrize("make", [_vjp, _jvp])
 @pytest.mark.parametrize("name", WRONG_VALUES)
 def test_rule_that_returns_another_value(name, make):
-    report = verify.check_gradients(make(WRONG_VALUES[name]), (X,), order=1)
+    modes = ["forward", "primal_value"]
+    report = verify.check_gradients(make(WRONG_VALUES[name]), (X,), modes=modes, order=1)
     assert "returns another value than the function" in report.failures[0].diagnosis
     assert report.failures[0].mode == "primal_value"
 

@@ -10,6 +10,9 @@ from jaxconv import verify
 
 from .test_precision import with_rule
 
+# What depends on the point; the other modes call the same rules.
+FIRST = ("reverse", "forward", "primal_value", "second_point", "cotangent_linearity")
+
 POINTS = {
     "ties of top_k": (lambda x: lax.top_k(x, 2)[0], [1.0, 1.0, 1.0, 0.0]),
     "ties of a median": (lambda x: jnp.median(x), [0.0, 0.0, 0.0, 0.0, 1.0, -1.0]),
@@ -34,7 +37,7 @@ EXTREME = {
 def test_right_gradient_at_an_awkward_point(name, x64):
     f, x = POINTS[name]
     with jax.enable_x64(x64):
-        report = verify.check_gradients(f, (jnp.array(x),))
+        report = verify.check_gradients(f, (jnp.array(x),), modes=FIRST, order=1)
     assert report.ok, str(report)
 
 
@@ -53,7 +56,7 @@ def test_wrong_gradient_at_an_awkward_point(name):
     with jax.enable_x64(True):
         x = jnp.array(x)
         wrong = with_rule(f, lambda x, y_bar: 1.01 * jax.vjp(f, x)[1](y_bar)[0] + 0.01)
-        assert not verify.check_gradients(wrong, (x,)).ok
+        assert not verify.check_gradients(wrong, (x,), modes=FIRST, order=1).ok
 
 
 def test_ties_each_counted_in_full():

@@ -58,8 +58,8 @@ EXCLUDED: dict[str, dict[str, str]] = {
     },
     "jax.lax.linalg": {
         INTEGERS: "lu_pivots_to_permutation",
-        NO_RULE: """cholesky_update hessenberg householder_product ormqr qdwh schur symmetric_product
-            tridiagonal""",
+        NO_RULE: """cholesky_update hessenberg householder_product ormqr qdwh schur
+            symmetric_product tridiagonal""",
     },
     "jax.nn": {
         INTEGERS: "one_hot",

@@ -62,8 +62,8 @@ FAULTS: tuple[tuple[str, str, str, str], ...] = (
         "jax.lax.clamp, by an array",
         "awkward",
         "*",
-        "Where the number equals a bound, neither of them has a gradient, and both together move the "
-        "result by as much as they move.",
+        "Where the number equals a bound, neither of them has a gradient, and both together move "
+        "the result by as much as they move.",
     ),
     (
         "jax.scipy.special.erfcx",
