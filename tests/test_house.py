@@ -34,7 +34,7 @@ ROOMS = {
     "nn": (ABOVE_OPS, BASE | {"flax"}, set()),
     "backprop": (ABOVE_OPS, BASE, set()),
     "derivations": (ABOVE_OPS, BASE, set()),
-    "verify": (set(), {"jax", "numpy"}, {"rich", "matplotlib"}),
+    "verify": (set(), {"jax", "numpy", "scipy"}, {"rich", "matplotlib"}),
     "reference": (set(), {"numpy"}, set()),
     "__init__": (set(), set(), set()),  # it loads what is asked for
 }
