@@ -204,16 +204,20 @@ def _literals(trace):
 
 def _root_mean_square(deviations):
     """Of each element, over the samples in which it is a number; where it never is, infinity."""
-    squares, count = 0.0, 0
     with np.errstate(invalid="ignore", over="ignore"):
-        plain = sum(deviation * deviation for deviation in deviations)
+        # Of shares of the largest: squares of very small numbers would be zero.
+        largest = np.fmax.reduce([np.abs(deviation) for deviation in deviations])
+        size = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+        shares = [deviation / size for deviation in deviations]
+        plain = sum(share * share for share in shares)
         if np.isfinite(plain).all():
-            return np.sqrt(plain / len(deviations))
-        for deviation in deviations:
-            seen = np.isfinite(deviation)
-            squares = squares + np.where(seen, deviation, 0.0) ** 2
+            return size * np.sqrt(plain / len(shares))
+        squares, count = 0.0, 0
+        for share in shares:
+            seen = np.isfinite(share)
+            squares = squares + np.where(seen, share, 0.0) ** 2
             count = count + seen
-        return np.where(count > 0, np.sqrt(squares / np.maximum(count, 1)), np.inf)
+        return np.where(count > 0, size * np.sqrt(squares / np.maximum(count, 1)), np.inf)
 
 
 def of_comparison(

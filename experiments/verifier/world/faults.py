@@ -53,6 +53,13 @@ FAULTS: tuple[tuple[str, str, str, str], ...] = (
         "and of boxcox1p log1p(x)**2 / 2.",
     ),
     (
+        "jax.scipy.stats.cauchy.?[ps]f*",
+        "[af]*",
+        "*",
+        "0 at a probability of 1/2, where a `where` returns the constant 0; the derivative of ppf "
+        "is pi times the scale, and of isf its negative.",
+    ),
+    (
         "jax.numpy.kaiser",
         "huge",
         "*",
