@@ -104,7 +104,10 @@ def slip_checks(entry: Entry, number: int, seed: int = 0) -> Iterator[Check]:
     with jax.enable_x64(True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         args = entry.draw("random", seed, "float64")
-        slips = [slip for slip in SLIPS if changes(entry.call, args, slip)]
+        try:
+            slips = [slip for slip in SLIPS if changes(entry.call, args, slip)]
+        except NotImplementedError:  # JAX has no derivative, which the right checks say
+            return
     for i, slip in enumerate(slips):
         yield Check(entry, "random", "float64", slip, seed)
         if i == number % len(slips):

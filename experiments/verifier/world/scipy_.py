@@ -72,7 +72,6 @@ _add(
 )
 _add("polar", "regular:3,3", lambda a: _L.polar(a, method="svd"), forms="")
 _add("qr", "regular:3,3", lambda a: _L.qr(a), forms="")
-_add("qr_multiply", "regular:3,3 normal:3,3", lambda a, c: _L.qr_multiply(a, c)[0], forms="")
 _add("solve", "regular:3,3 normal:3", lambda a, b: _L.solve(a, b), forms="zeros")
 _add(
     "solve, positive definite",
