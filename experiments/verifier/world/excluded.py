@@ -69,7 +69,7 @@ EXCLUDED: dict[str, dict[str, str]] = {
     "jax.scipy.special": {INTEGERS: "gammasgn", CONSTANTS: "bernoulli"},
     "jax.scipy.linalg": {
         CONSTANTS: "dft hadamard helmert hilbert invhilbert invpascal pascal",
-        NO_RULE: "funm hessenberg qr_multiply rsf2csf schur sqrtm",
+        NO_RULE: "funm hessenberg qr_multiply rsf2csf schur solve_sylvester sqrtm",
     },
     "jax.scipy.stats": {INTEGERS: "mode rankdata"},
     "jax.scipy.stats.bernoulli": {INTEGERS: "cdf ppf"},

@@ -60,6 +60,13 @@ FAULTS: tuple[tuple[str, str, str, str], ...] = (
         "is pi times the scale, and of isf its negative.",
     ),
     (
+        "jax.scipy.linalg.solve, positive definite",
+        "*",
+        "*",
+        "The value reads the upper triangle and the gradient is that of a full matrix: it is right "
+        "only along symmetric directions.",
+    ),
+    (
         "jax.numpy.kaiser",
         "huge",
         "*",

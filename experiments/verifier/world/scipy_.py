@@ -80,12 +80,6 @@ _add(
     forms="zeros",
 )
 _add(
-    "solve_sylvester",
-    "regular:2,2 regular:2,2 normal:2,2",
-    lambda a, b, c: parts(_L.solve_sylvester(a, b, c, method="eigen")),
-    forms="",
-)
-_add(
     "solve_triangular",
     "lower:3,3 normal:3",
     lambda a, b: _L.solve_triangular(a, b, lower=True),
