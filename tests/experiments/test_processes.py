@@ -171,7 +171,9 @@ def test_death_is_noticed_and_the_run_continued_to_what_one_process_does(tmp_pat
     for process in (group[0], group[2]):
         said, _ = process.communicate(timeout=120)
         assert process.returncode not in (0, None)
-        assert "start all of them again with --resume" in said or "another task died" in said
+        # Ours, JAX's, and Gloo's where the sum that it was part of had begun: it ends the process.
+        words = "start all of them again with --resume", "another task died", "Received data size"
+        assert any(word in said for word in words), said
     assert time.monotonic() - died < 60
 
     group = together(folder, 2, "--resume")  # another number of them may go on
