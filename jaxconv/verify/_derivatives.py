@@ -56,13 +56,15 @@ class Derivatives:
         is_own: bool = False,
         more: int = 0,
         coarser: bool = False,
+        vs: np.ndarray | None = None,
     ) -> dict[str, Measured]:
         """Derivatives at a flat point for flat cotangents: all, or `only` those.
 
         Their rounding is that of formulas or, if `is_own`, of the function's dtypes, from `more`
         perturbed evaluations than usual if that is not zero, or of errors COARSER times as large.
+        `vs` takes the place of the directions.
         """
-        return self._measurement(self._arguments(point, ws, only), is_own, more, coarser)
+        return self._measurement(self._arguments(point, ws, only, vs), is_own, more, coarser)
 
     def true_reverse(self, point: np.ndarray, ws: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """The true gradient of the first cotangent, flat, without its rounding."""

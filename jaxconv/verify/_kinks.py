@@ -61,9 +61,9 @@ def look(
         is_one = np.all((np.abs(nearby - gradient) <= slack)[:, leaf.elements], axis=1)
         low, high, slack = low[elements], high[elements], slack[elements]
         # A gradient to one side is a subgradient, in all its elements together.
-        if is_one.any() and np.any(high - low > slack):
-            everywhere = np.ones(len(elements), bool)
-            return Kinks(everywhere, everywhere, low, high, ())
+        is_kink = high - low > slack
+        if is_one.any() and is_kink.any():
+            return Kinks(is_kink, is_kink, low, high, ())
     steps = coordinate_steps(primal)
     tried = np.arange(len(elements))
     most = _constants.KINK_ELEMENTS

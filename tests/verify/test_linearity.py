@@ -18,6 +18,9 @@ NOT_LINEAR = {
     "small beside the largest dropped": lambda w: jnp.where(
         jnp.abs(w) < 1e-3 * jnp.abs(w).max(), 0, w
     ),
+    "far smaller than the largest dropped": lambda w: jnp.where(
+        jnp.abs(w) < 1e-6 * jnp.abs(w).max(), 0, w
+    ),
     "large ones clipped": lambda w: jnp.clip(w, -100, 100),
     "norm clipped": lambda w: w * jnp.minimum(1, 1e3 / jnp.linalg.norm(w)),
     "rounded to a grid": lambda w: jnp.round(w * 16) / 16,

@@ -69,6 +69,18 @@ def test_ties_each_counted_in_full():
     assert report.failures[0].diagnosis == "ties counted twice"
 
 
+def test_a_kink_excuses_no_other_element():
+    def f(x):
+        return jnp.maximum(x, 0) + x**2
+
+    def rule(x, y_bar):
+        return y_bar * ((x > 0) + 2 * x * jnp.array([1.0, 1 + 1e-5]))
+
+    with jax.enable_x64(True):
+        report = verify.check_gradients(with_rule(f, rule), (jnp.array([0.0, 1.0]),), order=1)
+    assert report.failures[0].worst[0].index == (1,)
+
+
 def _softplus(x):
     return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
 

@@ -141,6 +141,16 @@ def test_solver_that_stops_when_it_is_close(tolerance):
             assert not verify.check_gradients(wrong, (a,), **options).ok
 
 
+def test_solver_that_float64_has_no_value_of():
+    """In float32 the root is that of 0, in float64 that of a negative number."""
+
+    def f(a):
+        return fixed_point(a, 1e-5) + 0 * jnp.sqrt(1 - (1 + 1e-9 * jax.lax.stop_gradient(a)))
+
+    report = verify.check_gradients(f, (jnp.array([0.7, 1.3]),), modes="forward", order=1)
+    assert "as it is" in report.truth
+
+
 def test_reference_of_a_solver_may_be_exact():
     with jax.enable_x64(True):
         a = jnp.array([0.7, 1.3, 1.1])
