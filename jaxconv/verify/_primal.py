@@ -66,7 +66,7 @@ class Primal:
         self.unit = self._program.unit
         is_broken = np.isfinite(values) & ~np.isfinite(ours)
         if self._program.is_as_traced or is_broken.any():
-            self.is_as_it_is = True
+            self.is_as_it_is, self.can_hold = True, False
             self.unit = max(
                 unit(leaf.dtype) for leaf in (*self.problem.point, *self.problem.outputs)
             )
