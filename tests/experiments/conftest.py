@@ -1,8 +1,10 @@
-"""A small dataset for the experiments' `main`s: real digits, few of them."""
+"""Small datasets for the experiments: real digits, few of them, and a folder of pictures."""
 
 import pytest
 
 from experiments import data
+
+from .folders import write_classes
 
 
 @pytest.fixture
@@ -16,3 +18,15 @@ def few_digits(monkeypatch):
     )
     monkeypatch.setattr(data.digits, "load", lambda: few)
     return few
+
+
+@pytest.fixture
+def cache_here(tmp_path, monkeypatch):
+    """Keep what is decoded in the test's own folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def animals(tmp_path):
+    """A folder with a folder of pictures for each of three classes."""
+    return write_classes(tmp_path / "animals")
