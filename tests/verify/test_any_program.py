@@ -183,3 +183,15 @@ def test_random_numbers_stay_those_of_the_function():
 
     primal = Primal(problem_of(f, (X,), None))
     np.testing.assert_allclose(primal(primal.point), f(X), rtol=1e-6)
+
+
+def test_rule_of_a_function_that_jax_can_not_differentiate_twice():
+    """JAX's second derivative of erfcx by an array raises; a rule's own needn't."""
+
+    def slope(x):
+        return 2 * x * f(x) - 2 / jnp.sqrt(jnp.pi)
+
+    f = jax.custom_jvp(jax.scipy.special.erfcx)
+    f.defjvp(lambda p, t: (f(p[0]), t[0] * slope(p[0])))
+    report = check_gradients(f, (jnp.array([0.1, 0.7]),), modes=["reverse", "second_order"])
+    assert report.ok, str(report)
