@@ -78,6 +78,9 @@ FIRST_STEP = 2.0**-3
 # The most by which a small element's steps are wider than its size, in an array of larger ones. The
 # finest steps must stay small beside it. Chosen.
 WIDER = 1024.0
+# The slope along the finest steps says something where its bound is no more than this share of it.
+# Chosen.
+KNOWN = 1 / 64
 # A step is too wide where values move by more than this share of what they move along it when they
 # move along a finer one, and by so many times their noise. Chosen: in proportion it would be 1/4.
 ROUGH = 0.5

@@ -25,8 +25,6 @@ from ._in_numpy import SMALL
 from ._plan import CALLS, Plan, called, is_concrete, plan_of
 from ._wide import AS_TRACED, bind, bind_as_traced, equations, widen
 
-__all__ = ["bind"]
-
 # What is done to the results of an equation: `visit(equation, operands, results, is_narrow)`, the
 # last if they were not computed in float64, returns what takes their place.
 Visit = Callable[[Any, list, list, bool], list]

@@ -11,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 
 from . import _constants
-from ._interpreter import bind
+from ._wide import bind, is_inexact
 
 FINE = float(np.finfo(np.float64).eps)
 
@@ -71,7 +71,7 @@ def error(equation: Any, operands: Sequence, result: Any, which: int, how: Arith
     among those of the equation.
     """
     aval = equation.outvars[which].aval
-    if how.unit is not None or not is_inexact(aval):
+    if how.unit is not None or not is_inexact(aval.dtype):
         own, sums, tiny = how.unit or FINE, FINE, 0.0
     else:
         # What is smaller than the smallest normal number is flushed to zero.
@@ -81,7 +81,7 @@ def error(equation: Any, operands: Sequence, result: Any, which: int, how: Arith
     name = equation.primitive.name
     if name == "convert_element_type":
         source = equation.invars[0].aval
-        is_rounded = how.unit is None and is_inexact(source) and unit(source.dtype) < own
+        is_rounded = how.unit is None and is_inexact(source.dtype) and unit(source.dtype) < own
         return result, own * is_rounded, None, 0.0
     if name in _ROUNDED_ONCE:
         rounded = _is_rounded(name, operands)
@@ -108,7 +108,10 @@ def _moved_operands(equation, operands, result, which, own):
     A backward stable algorithm returns the exact result of operands that are off by a few units:
     of each element for a function of numbers, of the largest of a matrix or of what is transformed.
     """
-    elementwise, found = equation.primitive.name in _ILL_CONDITIONED, 0.0
+    name, found = equation.primitive.name, 0.0
+    # How many of the last axes are a matrix, or are transformed.
+    axes = len(equation.params["fft_lengths"]) if name == "fft" else 2
+    axes = 0 if name in _ILL_CONDITIONED else axes
     for seed in range(2):
         rng, moved = np.random.default_rng(seed), []
         for operand in operands:
@@ -117,9 +120,9 @@ def _moved_operands(equation, operands, result, which, own):
                 continue
             numpy = jnp if isinstance(operand, Tracer) else np
             size = abs(operand)
-            if not elementwise and operand.ndim:
-                axes = tuple(range(operand.ndim))[-2:]
-                size = numpy.max(size, axes, keepdims=True, initial=0.0)
+            together = tuple(range(operand.ndim))[-axes:] if axes else ()
+            if together:
+                size = numpy.max(size, together, keepdims=True, initial=0.0)
             size = numpy.where(numpy.isfinite(size), size, 0.0)
             moved.append(operand + own * size * rng.choice([-1.0, 1.0], operand.shape))
         try:
@@ -244,11 +247,6 @@ def _unit_of_sums(equation, own):
     if own == single and platform != "cpu" and "HIGHEST" not in precision:
         return 2.0**-7 if platform == "tpu" else 2.0**-10  # bfloat16, TF32
     return own
-
-
-def is_inexact(aval: Any) -> bool:
-    """Whether an array is of real or complex floating-point numbers."""
-    return jnp.issubdtype(getattr(aval, "dtype", np.dtype(bool)), jnp.inexact)
 
 
 def is_float(aval: Any) -> bool:

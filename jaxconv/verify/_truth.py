@@ -176,7 +176,8 @@ def _agrees(row, rounding, line, unit):
     low, high = np.minimum(line.left, line.right), np.maximum(line.left, line.right)
     is_slope = np.abs(row - line.central) <= slack
     fine = _constants.ERRORS * line.finest_error + rounding + of_comparison(row, unit)
-    is_slope |= np.isfinite(fine) & (np.abs(row - line.finest) <= fine)
+    is_known = fine <= _constants.KNOWN * np.abs(line.finest)
+    is_slope |= is_known & (np.abs(row - line.finest) <= fine)
     between = line.is_kink & (low - slack <= row) & (row <= high + slack)
     both_undefined = ~np.isfinite(row) & ~np.isfinite(line.central)
     return bool(np.all(is_slope | between | both_undefined))

@@ -169,3 +169,16 @@ def test_digits_are_there(name, x64):
     with jax.enable_x64(x64):
         report = verify.check_gradients(f, (jnp.array(x),), modes=["reverse", "forward"], order=1)
     assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_constant_in_the_place_of_a_removable_singularity(x64):
+    """Its gradient is 0, and that of the function is pi."""
+    with jax.enable_x64(x64):
+        x = jnp.array([0.5, 0.001])
+
+        def f(x):
+            return jnp.where(x == 0.5, 0.0, -1 / jnp.tan(jnp.pi * x))
+
+        report = verify.check_gradients(f, (x,), modes="reverse", order=1)
+    assert report.failures[0].worst[0].index == (0,)
