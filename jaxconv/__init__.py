@@ -10,10 +10,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import algorithms as algorithms
     from . import backprop as backprop
     from . import derivations as derivations
     from . import lax as lax
-    from . import lowering as lowering
     from . import nn as nn
     from . import ops as ops
     from . import reference as reference
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_PACKAGES = ("backprop", "derivations", "lax", "lowering", "nn", "ops", "reference", "verify")
+_PACKAGES = ("algorithms", "backprop", "derivations", "lax", "nn", "ops", "reference", "verify")
 
 if not TYPE_CHECKING:  # to a type checker it would say that every name is found
 

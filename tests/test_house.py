@@ -22,13 +22,14 @@ ROOT = Path(__file__).parent.parent
 # For each room of jaxconv/: the rooms and the packages that it may import, and what only a function
 # that needs it may import, when it is called. The standard library is open to all.
 BASE = {"jax", "numpy", "jaxtyping"}
-BELOW_OPS = {"_typing", "_geometry", "_linear", "lowering"}
+BELOW_OPS = {"_typing", "_geometry", "_spec", "_forms", "algorithms"}
 ABOVE_OPS = BELOW_OPS | {"ops"}
 ROOMS = {
     "_typing": (set(), BASE, set()),
     "_geometry": (set(), set(), set()),
-    "_linear": ({"_typing"}, BASE, set()),
-    "lowering": ({"_typing", "_geometry", "_linear"}, BASE, set()),
+    "_spec": ({"_geometry"}, {"numpy"}, set()),
+    "_forms": ({"_typing"}, BASE, set()),
+    "algorithms": ({"_typing", "_geometry", "_spec", "_forms"}, BASE, set()),
     "ops": (BELOW_OPS, BASE, set()),
     "lax": (ABOVE_OPS, BASE, set()),  # lax's functions under lax's names
     "nn": (ABOVE_OPS, BASE | {"flax"}, set()),
@@ -117,9 +118,9 @@ def test_experiments_import_no_tests(path):
     ("path", "source", "named"),
     [
         ("jaxconv/_geometry.py", "import jax", "jax"),
-        ("jaxconv/_linear.py", "from ._geometry import Geometry", "jaxconv._geometry"),
-        ("jaxconv/lowering/_taps.py", "from ..ops import conv", "jaxconv.ops"),
-        ("jaxconv/lowering/_taps.py", "from .. import ops, _geometry", "jaxconv.ops"),
+        ("jaxconv/_forms.py", "from ._geometry import Geometry", "jaxconv._geometry"),
+        ("jaxconv/algorithms/_taps.py", "from ..ops import conv", "jaxconv.ops"),
+        ("jaxconv/algorithms/_taps.py", "from .. import ops, _geometry", "jaxconv.ops"),
         ("jaxconv/ops/_pooling.py", "import jaxconv.nn as nn", "jaxconv.nn"),
         ("jaxconv/ops/_pooling.py", "from .. import conv", "jaxconv.__init__"),
         ("jaxconv/ops/_pooling.py", "def f():\n  if 1:\n    import flax", "flax"),
@@ -141,7 +142,7 @@ def test_import_rule_allows():
     source = """
         import math
         import jax.numpy as jnp
-        from .. import lowering
+        from .. import algorithms
         from .._geometry import Geometry
         from ._call import Call
     """

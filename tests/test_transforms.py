@@ -25,7 +25,7 @@ from jaxconv import (
     tanh,
     upscale,
 )
-from jaxconv.lowering import _blocks
+from jaxconv.algorithms import _blocks
 
 pytestmark = pytest.mark.usefixtures("float64")
 

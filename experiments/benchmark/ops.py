@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from . import torch_peer
-from .algorithms import DoesNotApply
 from .cases import Case, Conv
 from .checks import differs_from_definition, mismatch, terms
 from .peers import CORNERS, Operands, corners_of, jax_programs, operands
+from .single import DoesNotApply
 from .timing import SLOWDOWN, Machine, Program, interleaved
 
 Row = dict[str, Any]

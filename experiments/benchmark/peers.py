@@ -10,9 +10,9 @@ import numpy as np
 from jax import lax
 
 import jaxconv
-from jaxconv import lowering
+from jaxconv import algorithms
 
-from . import algorithms
+from . import single
 from .cases import Case, Conv, Pool
 from .timing import Program
 
@@ -54,8 +54,8 @@ Filler = Callable[..., tuple[jax.Array, ...]]
 
 def ours(case: Conv, slots: str, impl: str | None = None) -> Filler:
     """The three corners as jaxconv has them; `impl` forces one of its algorithms."""
-    if impl in lowering.ALGORITHMS:
-        return algorithms.filler(impl, case, slots)
+    if impl in algorithms.ALGORITHMS:
+        return single.filler(impl, case, slots)
     options = conv_options(case) | {"impl": impl}
     fill = {
         "x": lambda x, k, y: jaxconv.conv_input_vjp(y, k, case.x_shape, **options),

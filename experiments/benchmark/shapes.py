@@ -14,8 +14,8 @@ from typing import Any
 
 from .._command_line import require
 from .._user_error import UserError
-from .algorithms import geometry_of
 from .cases import Conv, conv
+from .single import geometry_of
 
 _OPTIONS = ("strides", "padding", "input_dilation", "kernel_dilation", "groups")
 _WORD = re.compile(r"(\w+)=(\(.*?\)(?=\s+\w+=|\s*$)|\S+)\s*")

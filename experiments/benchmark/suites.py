@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from jaxconv import lowering
+from jaxconv import algorithms
 
 from .._command_line import require
 from .._progress import progress
@@ -27,7 +27,7 @@ def check_options(config) -> None:
     """
     require(config.repeats >= 1, f"--repeats must be at least 1, got {config.repeats}.")
     general = ("textbook", "lax")
-    known = (None, *general, *lowering.ALGORITHMS)
+    known = (None, *general, *algorithms.ALGORITHMS)
     require(
         config.impl in known,
         f"--impl must be one of {', '.join(known[1:])}, got {config.impl!r}.",

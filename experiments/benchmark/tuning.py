@@ -1,7 +1,7 @@
 """`--tune`: time jaxconv's algorithms against each other, and have later runs use the fastest.
 
 Algorithms that run only where a call names them, as `fourier`, are left out. The file that is
-written, and how it is read, is the library's business: `jaxconv.lowering._tuning`.
+written, and how it is read, is the library's business: `jaxconv.algorithms._tuning`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,14 +11,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxconv import lowering
-from jaxconv.lowering import _tuning
+from jaxconv import algorithms
+from jaxconv.algorithms import _tuning
 
-from .algorithms import filler, geometry_of
 from .cases import Conv
 from .checks import mismatch, terms
 from .ops import timed
 from .peers import CORNERS, compiled, operands
+from .single import filler, geometry_of
 from .timing import Machine, Program
 
 Row = dict[str, Any]
@@ -55,8 +55,8 @@ def _programs(case: Conv, corner: str, arrays, dtype: str) -> tuple[dict[str, Pr
 
 def _candidates(slot: str, case: Conv) -> list[str]:
     """The algorithms that may run without being asked for, in a forward pass or in a gradient."""
-    problem = lowering.Problem(slot, geometry_of(case), case.n, case.c, case.o)
-    plans = (plan for forward in "xy" for plan in lowering.plans(problem, forward=forward))
+    problem = algorithms.Problem(slot, geometry_of(case), case.n, case.c, case.o)
+    plans = (plan for forward in "xy" for plan in algorithms.plans(problem, forward=forward))
     return list(dict.fromkeys(plan.name for plan in plans))
 
 

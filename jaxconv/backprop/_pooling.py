@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import prod
 
-from .. import lowering, ops
+from .. import algorithms, ops
 from .._geometry import Geometry, Padding, Size, convolution_geometry, per_axis
 from .._typing import Array
 from ._layers import Layer
@@ -31,10 +31,10 @@ class MaxPool(_Pool):
     """
 
     def forward(self, weights, a):
-        return lowering.max_and_argmax(a, geometry=self._geometry(a))
+        return algorithms.max_and_argmax(a, geometry=self._geometry(a))
 
     def back(self, weights, a, memory, delta):
-        return lowering.scatter_windows(delta, memory, geometry=self._geometry(a))
+        return algorithms.scatter_windows(delta, memory, geometry=self._geometry(a))
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class AvgPool(_Pool):
 
     def back(self, weights, a, memory, delta):
         geometry = self._geometry(a)
-        return lowering.spread_windows(delta / prod(geometry.window), geometry=geometry)
+        return algorithms.spread_windows(delta / prod(geometry.window), geometry=geometry)
 
 
 @dataclass(frozen=True)

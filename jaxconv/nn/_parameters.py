@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax.numpy as jnp
 from flax import nnx
 
-from .. import lowering, ops
+from .. import algorithms, ops
 from .._geometry import per_axis
 from .._typing import Array
 
@@ -54,10 +54,10 @@ def promote(
     the way to them; it is the operations that round them.
     """
     weights = kernel[...]
-    dtype = jnp.dtype(dtype or lowering.common_dtype(x.dtype, weights.dtype))
+    dtype = jnp.dtype(dtype or algorithms.common_dtype(x.dtype, weights.dtype))
 
     def wide(a: Array, dtype: Any) -> Array:
-        return a if lowering.common_dtype(a.dtype, dtype) == a.dtype else a.astype(dtype)
+        return a if algorithms.common_dtype(a.dtype, dtype) == a.dtype else a.astype(dtype)
 
     weights = wide(weights, dtype)
     offset = None if bias is None else wide(bias[...], result or dtype)

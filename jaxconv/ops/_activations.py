@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from .._linear import broadcast_batch, linear_pair
+from .._forms import broadcast_batch, linear_pair
 from .._typing import AnyArray, Array
 from ._call import as_array
 from ._options import checked_rate

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from .._geometry import Size, per_axis
 from .._typing import AnyArray, Array
-from ..lowering import Mixing
+from ..algorithms import Mixing
 from ._max_pooling import checked_ties, max_pool
 from ._sum_pooling import avg_pool
 from ._windows import inexact_map, real_map, resample, spatial_rank

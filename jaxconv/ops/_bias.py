@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
-from .. import lowering
-from .._linear import Operation, linear_pair
+from .. import algorithms
+from .._forms import Operation, linear_pair
 from .._typing import AnyArray, Array
 from ._call import as_array, is_as_wide
 
@@ -69,7 +69,7 @@ def _everywhere(bias: Array, *, shape, dtypes, layout) -> Array:
 
 
 def _total(y: Array, *, shape, dtypes, layout) -> Array:
-    wide = lowering.accumulator(lowering.common_dtype(*dtypes))
+    wide = algorithms.accumulator(algorithms.common_dtype(*dtypes))
     return y.sum(range(y.ndim - 1), dtype=wide).astype(dtypes[0])  # (2)
 
 

@@ -30,9 +30,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .. import lowering
+from .. import algorithms
+from .._forms import linear_pair
 from .._geometry import Geometry
-from .._linear import linear_pair
 from .._typing import Array
 
 PaddingMode: TypeAlias = Literal["zeros", "circular", "reflect", "replicate"]
@@ -105,7 +105,7 @@ def _steps(mode: PaddingMode, size: int, low: int, high: int) -> list[_Step]:
 
 def _pad(x: Array, *, geometry: Geometry, mode: PaddingMode) -> Array:
     dtype = x.dtype
-    x = x.astype(lowering.of_whole_bytes(dtype))
+    x = x.astype(algorithms.of_whole_bytes(dtype))
     for axis, (lo, hi) in enumerate(geometry.padding, start=1):
         before, after = max(lo, 0), max(hi, 0)
         for step in _steps(mode, x.shape[axis], before, after):
@@ -117,7 +117,7 @@ def _pad(x: Array, *, geometry: Geometry, mode: PaddingMode) -> Array:
 
 def _sum(y: Array, *, geometry: Geometry, mode: PaddingMode) -> Array:
     dtype = y.dtype
-    y = y.astype(lowering.accumulator(dtype))
+    y = y.astype(algorithms.accumulator(dtype))
     for axis in reversed(range(1, y.ndim - 1)):
         size, (lo, hi) = geometry.input_size[axis - 1], geometry.padding[axis - 1]
         before, after = max(lo, 0), max(hi, 0)

@@ -14,14 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export, lax
 
-from .. import lowering
+from .. import algorithms
 from .._geometry import Geometry, Padding, Size, convolution_geometry, per_axis
 from .._typing import Array
 from ._boundary import PaddingMode, check_sides
 from ._options import check_flag, check_precision
 
 DimensionNumbers: TypeAlias = tuple[str, str, str] | lax.ConvDimensionNumbers | None
-IMPLEMENTATIONS = (None, "textbook", "lax", *lowering.ALGORITHMS)
+IMPLEMENTATIONS = (None, "textbook", "lax", *algorithms.ALGORITHMS)
 
 
 def as_array(name: str, value: Any) -> Array:
@@ -133,7 +133,7 @@ class Call:
                 )
         first, second = found.values()
         dtype, y = (second, first) if result == "x" else (first, second)
-        wider = result != "y" and is_as_wide(y, dtype) and lowering.common_dtype(y, dtype) == y
+        wider = result != "y" and is_as_wide(y, dtype) and algorithms.common_dtype(y, dtype) == y
         if y != dtype and not wider:
             names = [name if name != "kernel" or not own else "kernel_dtype" for name in found]
             listed = ", ".join(f"{n} has {d}" for n, d in zip(names, found.values(), strict=True))

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from .. import lowering
+from .. import algorithms
 from .._geometry import Geometry
 from ._triangle import SLOT_OF
 
@@ -92,7 +92,7 @@ def explain(f: Callable[..., Any], *args: Any, platform: str | None = None) -> E
     Raises:
       ValueError: The platform is none of these.
 
-    Source: the cost model of `jaxconv.lowering`, derived from measurements.
+    Source: the cost model of `jaxconv.algorithms`, derived from measurements.
 
     >>> x, kernel = jax.numpy.ones((2, 8, 8, 3)), jax.numpy.ones((3, 3, 3, 4))
     >>> explanation = explain(lambda x, k: jax.numpy.sum(x), x, kernel)
@@ -129,21 +129,22 @@ def _corners(jaxpr: Any) -> Iterator[tuple]:
 def _explained(slot, shapes, params, *, platform: str, times: int) -> ExplainedCorner:
     params = dict(params)
     geometry, impl, forward = params["geometry"], params["impl"], params["forward"]
-    problem = lowering.problem_of(slot, *shapes, geometry=geometry)
+    problem = algorithms.problem_of(slot, *shapes, geometry=geometry)
     n, c, o = problem.n, problem.c, problem.o
     nothing = 0 in (n, c, o, *geometry.input_size, *geometry.output_size)
     if nothing:
-        choice = lowering.Choice(lowering.Plan("zeros", 0.0), "there is nothing to add up")
+        choice = algorithms.Choice(algorithms.Plan("zeros", 0.0), "there is nothing to add up")
     elif impl == "textbook":
-        choice = lowering.Choice(
-            lowering.Plan("textbook", 0.0), "asked for, the formula of the derivation"
+        choice = algorithms.Choice(
+            algorithms.Plan("textbook", 0.0), "asked for, the formula of the derivation"
         )
     else:
-        choice = lowering.choose(problem, platform, params["dtypes"], impl, forward)
+        choice = algorithms.choose(problem, platform, params["dtypes"], impl, forward)
     estimated = platform == "cpu" and not nothing
-    plans = [*lowering.plans(problem, forward=forward)] if estimated else []
+    plans = [*algorithms.plans(problem, forward=forward)] if estimated else []
     refused = {
-        name: lowering.why_not_by_default(name, problem, forward) for name in lowering.ALGORITHMS
+        name: algorithms.why_not_by_default(name, problem, forward)
+        for name in algorithms.ALGORITHMS
     }
     refused |= {plan.name: "made for GPUs" for plan in plans if plan.cost == math.inf}
     return ExplainedCorner(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .. import lowering
+from .. import algorithms
 from .._geometry import Geometry, Padding, Size
 from .._typing import AnyArray, Array
 from ._windows import geometry_of, real_map, window_sum
@@ -78,7 +78,7 @@ def lp_pool(
         raise ValueError(f"lp_pool: p must be at least 1 and finite, got {p!r}.")
     options = (window_shape, strides, padding, window_dilation, ceil_mode)
     geometry = geometry_of("lp_pool", x, *options)
-    wide = x.astype(lowering.accumulator(x.dtype))
+    wide = x.astype(algorithms.accumulator(x.dtype))
     is_seen = _pixels_seen(geometry)
     if not is_seen.all():  # in (2) the slope of a pixel in no window would meet its error of 0
         wide = jnp.where(is_seen[None, ..., None], wide, 1)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .. import lowering
+from .. import algorithms
 from .._geometry import Geometry, Padding, Size
 from .._typing import AnyArray, Array
 from ._windows import geometry_of, real_map, window_equals, window_gather
@@ -135,7 +135,7 @@ def min_pool(
 
 def max_and_taps(x: Array, geometry: Geometry) -> tuple[Array, Array]:
     """(1) and (2) of `max_pool`: the maxima, and the tap that holds each, -1 where none does."""
-    y, m = lowering.max_and_argmax(lax.stop_gradient(x), geometry=geometry)  # max_pool (1)
+    y, m = algorithms.max_and_argmax(lax.stop_gradient(x), geometry=geometry)  # max_pool (1)
     return _chosen(y, x, m, geometry), m
 
 
@@ -153,7 +153,7 @@ def _chosen_jvp(geometry, primals, tangents):
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _max(x: Array, geometry: Geometry, ties: str) -> Array:
-    return lowering.max_of_windows(x, geometry=geometry)
+    return algorithms.max_of_windows(x, geometry=geometry)
 
 
 @_max.defjvp
@@ -165,7 +165,7 @@ def _max_jvp(geometry, ties, primals, tangents):
     fixed = lax.stop_gradient((x, y))  # E is locally constant, as m is
     if ties == "all":
         return y, window_equals(x_dot, *fixed, geometry=geometry)
-    wide = lowering.accumulator(x.dtype)
+    wide = algorithms.accumulator(x.dtype)
     ones = jnp.ones(x.shape, wide)
     size = window_equals(ones, *fixed, geometry=geometry)  # |E|, which a narrow dtype may not hold
     y_dot = window_equals(x_dot.astype(wide), *fixed, geometry=geometry)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .. import lowering
+from .. import algorithms
 from .._geometry import Geometry, Padding, Size
 from .._typing import AnyArray, Array
 from ._windows import geometry_of, inexact_map, numeric_map, window_sum, written_padding
@@ -114,7 +114,7 @@ def avg_pool(
     geometry = geometry_of("avg_pool", x, *options)
     if not isinstance(count_include_pad, bool):
         raise TypeError(f"avg_pool: count_include_pad must be a bool, got {count_include_pad!r}.")
-    wide = x.astype(lowering.accumulator(x.dtype))  # a sum may be too large where the mean is not
+    wide = x.astype(algorithms.accumulator(x.dtype))  # a sum may be too large where the mean is not
     counted = ((0, 0),) * geometry.rank
     if count_include_pad:
         counted = written_padding(geometry, padding)

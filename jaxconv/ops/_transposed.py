@@ -5,7 +5,7 @@ from typing import Any
 
 from jax import lax
 
-from .. import lowering
+from .. import algorithms
 from .._geometry import (
     Padding,
     Size,
@@ -182,7 +182,7 @@ def _as_forward(kernel: Array, groups: int) -> Array:
             f"conv_transpose: feature_group_count = {groups} must divide the kernel's "
             f"c = {kernel.shape[-1]}; kernel is (*window, o / groups, c) = {kernel.shape}."
         )
-    return lowering.rotated(kernel, groups)
+    return algorithms.rotated(kernel, groups)
 
 
 def _asked_size(

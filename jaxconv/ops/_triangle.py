@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .. import lowering
+from .. import algorithms
+from .._forms import Map, multilinear_form
 from .._geometry import Geometry
-from .._linear import Map, multilinear_form
 from .._typing import Array
 from ._boundary import fold_boundary, pad_boundary
 from ._call import Call
@@ -79,7 +79,9 @@ def _valid(x: Array, kernel: Array, geometry: Geometry, precision: lax.Precision
 
 def _result(slot, *operands, geometry: Geometry, dtypes, **_) -> jax.ShapeDtypeStruct:
     """Shape and dtype of the slot that a corner leaves empty."""
-    shape = lowering.result_shape(slot, *(operand.shape for operand in operands), geometry=geometry)
+    shape = algorithms.result_shape(
+        slot, *(operand.shape for operand in operands), geometry=geometry
+    )
     return jax.ShapeDtypeStruct(shape, dtypes["xky".index(slot)])
 
 
@@ -144,7 +146,7 @@ _DEFINITIONS = {"x": _input_vjp, "k": _kernel_vjp, "y": _forward}
 
 
 def _of_nothing(
-    slot: str, *operands: Array, geometry: Geometry, dtypes: lowering.Dtypes
+    slot: str, *operands: Array, geometry: Geometry, dtypes: algorithms.Dtypes
 ) -> jax.ShapeDtypeStruct | None:
     """The zeros that a corner is where it has sums without terms, or no elements; else None."""
     result = _result(slot, *operands, geometry=geometry, dtypes=dtypes)
@@ -162,10 +164,10 @@ def _compiled_to(slot: str, platform: str) -> Map:
             if slot != forward or slot == "k":
                 return zeros
             kernel = operands["xky".replace(slot, "").index("k")]
-            return lowering.with_zeros_multiplied(slot, zeros, kernel, geometry.groups)
+            return algorithms.with_zeros_multiplied(slot, zeros, kernel, geometry.groups)
         operands = _rounded(slot, operands, kernel_dtype)
         if impl != "textbook":
-            return lowering.run(
+            return algorithms.run(
                 slot,
                 platform,
                 *operands,
@@ -175,7 +177,7 @@ def _compiled_to(slot: str, platform: str) -> Map:
                 impl=impl,
                 forward=forward,
             )
-        wide = lowering.accumulator(lowering.common_dtype(dtype, *(a.dtype for a in operands)))
+        wide = algorithms.accumulator(algorithms.common_dtype(dtype, *(a.dtype for a in operands)))
         operands = [operand.astype(wide) for operand in operands]
         return _DEFINITIONS[slot](*operands, geometry=geometry, precision=precision).astype(dtype)
 
@@ -197,7 +199,7 @@ _TRIANGLE = multilinear_form(
     batch=fold_batch,
     shard=_split,
     lowerings={
-        slot: {name: _compiled_to(slot, name) for name in ("cpu", *lowering.GPU_PLATFORMS)}
+        slot: {name: _compiled_to(slot, name) for name in ("cpu", *algorithms.GPU_PLATFORMS)}
         for slot in "xky"
     },
 )
@@ -208,16 +210,16 @@ SLOT_OF = {corner.primitive: slot for slot, corner in zip("xky", _TRIANGLE, stri
 
 
 def contract(
-    call: Call, slot: str, *operands: Array, geometry: Geometry, dtypes: lowering.Dtypes
+    call: Call, slot: str, *operands: Array, geometry: Geometry, dtypes: algorithms.Dtypes
 ) -> Array:
     """Contract (T) with two slots, the empty one named, by the operation or by plain lax."""
     if call.padding_mode != "zeros":
         return _contract_in_mode(call, slot, operands, geometry, dtypes)
     params = {"geometry": geometry, "dtypes": dtypes, "precision": call.precision}
-    if call.impl in lowering.ALGORITHMS:
+    if call.impl in algorithms.ALGORITHMS:
         shapes = (operand.shape for operand in operands)
-        problem = lowering.problem_of(slot, *shapes, geometry=geometry)
-        why_not = lowering.why_not(call.impl, problem, dtypes)
+        problem = algorithms.problem_of(slot, *shapes, geometry=geometry)
+        why_not = algorithms.why_not(call.impl, problem, dtypes)
         if why_not:
             raise ValueError(
                 f"{call.function}: impl={call.impl!r} does not apply to this call: {why_not}."
@@ -227,7 +229,7 @@ def contract(
         if zeros := _of_nothing(slot, *operands, geometry=geometry, dtypes=dtypes):
             return jnp.zeros(zeros.shape, zeros.dtype)
         operands = _rounded(slot, operands, kernel_dtype)
-        return lowering.ALGORITHMS["direct"][slot](*operands, **params)
+        return algorithms.ALGORITHMS["direct"][slot](*operands, **params)
     corner = _TRIANGLE["xky".index(slot)]
     params |= {"impl": call.impl, "kernel_dtype": kernel_dtype, "forward": call.forward}
     return corner(*operands, **params)

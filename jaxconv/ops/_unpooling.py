@@ -7,7 +7,7 @@ import numpy as np
 from jax import lax
 from jax.experimental import checkify
 
-from .. import lowering
+from .. import algorithms
 from .._geometry import Geometry, Padding, Size, extent, per_axis, transposed_input_size
 from .._typing import AnyArray, Array
 from ._call import as_array
@@ -161,7 +161,7 @@ def max_unpool(
         # Whole numbers, which half precision could not count.
         ones = jnp.ones(y.shape, jnp.int32)
         counts = window_gather(window_scatter(ones, m, geometry=geometry), m, geometry=geometry)
-        wide = y.astype(lowering.accumulator(y.dtype))
+        wide = y.astype(algorithms.accumulator(y.dtype))
         shares = wide / lax.stop_gradient(jnp.maximum(counts, 1)).astype(wide.dtype)
         return window_scatter(shares, m, geometry=geometry).astype(y.dtype)
     return window_scatter(y, m, geometry=geometry)

@@ -6,10 +6,10 @@ from math import floor, prod
 
 import jax
 
+from .._forms import linear_pair
 from .._geometry import Geometry, Size, per_axis
-from .._linear import linear_pair
 from .._typing import AnyArray, Array
-from ..lowering import Mixing
+from ..algorithms import Mixing
 from ._call import as_array
 from ._options import check_flag
 from ._windows import inexact_map, numeric_map, resample, spatial_rank, window_spread

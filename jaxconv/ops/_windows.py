@@ -14,7 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .. import lowering
+from .. import algorithms
+from .._forms import linear_pair
 from .._geometry import (
     Geometry,
     Padding,
@@ -24,7 +25,6 @@ from .._geometry import (
     extent,
     per_axis,
 )
-from .._linear import linear_pair
 from .._typing import Array
 from ._call import as_array
 
@@ -35,23 +35,26 @@ def _result(slot: str, operand, *_, geometry: Geometry) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((n, *size, c), operand.dtype)
 
 
-def _resampled(slot: str, operand, *, mixings: tuple[lowering.Mixing, ...]):
+def _resampled(slot: str, operand, *, mixings: tuple[algorithms.Mixing, ...]):
     n, *_, c = operand.shape
     size = (len(m.rows) if slot == "out" else m.size for m in mixings)
     return jax.ShapeDtypeStruct((n, *size, c), operand.dtype)
 
 
 window_sum, window_spread = linear_pair(
-    "jaxconv_window_sum", lowering.sum_windows, lowering.spread_windows, result=_result
+    "jaxconv_window_sum", algorithms.sum_windows, algorithms.spread_windows, result=_result
 )
 window_gather, window_scatter = linear_pair(
-    "jaxconv_window_gather", lowering.gather_windows, lowering.scatter_windows, result=_result
+    "jaxconv_window_gather", algorithms.gather_windows, algorithms.scatter_windows, result=_result
 )
 window_equals, window_to_equals = linear_pair(
-    "jaxconv_window_equals", lowering.sum_where_equal, lowering.spread_where_equal, result=_result
+    "jaxconv_window_equals",
+    algorithms.sum_where_equal,
+    algorithms.spread_where_equal,
+    result=_result,
 )
 resample, resample_back = linear_pair(
-    "jaxconv_resample", lowering.resample, lowering.resample_back, result=_resampled
+    "jaxconv_resample", algorithms.resample, algorithms.resample_back, result=_resampled
 )
 
 

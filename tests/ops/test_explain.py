@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxconv import conv, conv_input_vjp, conv_kernel_vjp, conv_transpose, explain, lowering
+from jaxconv import algorithms, conv, conv_input_vjp, conv_kernel_vjp, conv_transpose, explain
 
 X, KERNEL = jnp.ones((50, 12, 12, 32)), jnp.ones((5, 5, 32, 32))
 
@@ -24,7 +24,7 @@ def test_finds_the_three_corners():
         assert min(corner.considered.values()) == 1
         assert corner.algorithm == min(corner.considered, key=lambda name: corner.considered[name])
         named = {plan.split(" > ")[0] for plan in corner.considered}
-        assert named | set(corner.refused) == set(lowering.ALGORITHMS)
+        assert named | set(corner.refused) == set(algorithms.ALGORITHMS)
         assert named.isdisjoint(corner.refused)
 
 
@@ -108,7 +108,7 @@ def test_unknown_platform():
         explain(loss, X, KERNEL, platform="abacus")
 
 
-@pytest.mark.parametrize("impl", sorted(lowering.ALGORITHMS))
+@pytest.mark.parametrize("impl", sorted(algorithms.ALGORITHMS))
 def test_impl_runs_the_algorithm_or_says_why_not(impl, normal):
     shapes = (2, 6, 5, 3), (3, 2, 3, 4), (2, 4, 4, 4)
     x, kernel, y = (normal(shape, "float32") for shape in shapes)
@@ -124,8 +124,8 @@ def test_impl_runs_the_algorithm_or_says_why_not(impl, normal):
     }
     for slot, corner in corners.items():
         geometry = next(iter(jax.make_jaxpr(default["y"])().eqns)).params["geometry"]
-        problem = lowering.Problem(slot, geometry, 2, 3, 4)
-        if why := lowering.why_not(impl, problem):
+        problem = algorithms.Problem(slot, geometry, 2, 3, 4)
+        if why := algorithms.why_not(impl, problem):
             with pytest.raises(ValueError, match=f"impl='{impl}' does not apply.*: {why}"):
                 corner()
         else:

@@ -8,7 +8,7 @@ import pytest
 
 from experiments._user_error import UserError
 from experiments.benchmark import shapes
-from experiments.benchmark.algorithms import geometry_of
+from experiments.benchmark.single import geometry_of
 from experiments.benchmark.cases import CASES, CONVOLUTIONS, POOLS, Conv, conv, matching
 
 ROOT = Path(__file__).parents[3]

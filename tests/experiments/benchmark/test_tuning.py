@@ -5,9 +5,9 @@ import json
 import pytest
 
 from experiments.benchmark import __main__ as benchmark
-from experiments.benchmark import algorithms, shapes
-from jaxconv import lowering
-from jaxconv.lowering import _tuning
+from experiments.benchmark import shapes, single
+from jaxconv import algorithms
+from jaxconv.algorithms import _tuning
 
 SHAPES = ("x=(2,8,8,1) kernel=(3,3,1,4)", "x=(2,9,3) kernel=(2,3,4) padding=SAME")
 
@@ -32,7 +32,7 @@ def tune(tmp_path, *shape, **options):
 def choice(shape, slot, dtype="float32"):
     case = shapes.parse(shape)
     sizes = case.n, case.c, case.o
-    return _tuning.choice(slot, algorithms.geometry_of(case), sizes, dtype, "cpu")
+    return _tuning.choice(slot, single.geometry_of(case), sizes, dtype, "cpu")
 
 
 def test_round_trip(file, tmp_path, capsys):
@@ -42,7 +42,7 @@ def test_round_trip(file, tmp_path, capsys):
     for row in record["tune"]:
         slot = {"F": "y", "DX": "x", "DW": "k"}[row["corner"]]
         case = shapes.parse(row["case"])
-        assert set(row["seconds"]) == {*algorithms.applicable(slot, case)} - {"fourier"}
+        assert set(row["seconds"]) == {*single.applicable(slot, case)} - {"fourier"}
         assert row["errors"] == {}
         fastest = min(row["seconds"], key=lambda name: row["seconds"][name]["median"])
         assert choice(row["case"], slot) == row["fastest"] == fastest
@@ -53,9 +53,9 @@ def test_round_trip(file, tmp_path, capsys):
 
 
 def test_wrong_algorithm_is_not_remembered(file, tmp_path, monkeypatch, capsys):
-    direct, strips = lowering.ALGORITHMS["direct"], lowering.ALGORITHMS["strips"]
+    direct, strips = algorithms.ALGORITHMS["direct"], algorithms.ALGORITHMS["strips"]
     wrong = strips | {"x": lambda k, y, **options: 0 * direct["x"](k, y, **options)}
-    monkeypatch.setitem(lowering.ALGORITHMS, "strips", wrong)
+    monkeypatch.setitem(algorithms.ALGORITHMS, "strips", wrong)
     record = tune(tmp_path, SHAPES[0])
     assert "wrong" in record["tune"][1]["errors"]["strips"]
     assert choice(SHAPES[0], "x") not in (None, "strips")

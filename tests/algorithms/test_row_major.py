@@ -13,8 +13,8 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxconv import conv, conv_kernel_vjp
-from jaxconv.lowering._arrays import IS_JAX_0_10
-from jaxconv.lowering._row_major import row_major
+from jaxconv.algorithms._arrays import IS_JAX_0_10
+from jaxconv.algorithms._row_major import row_major
 
 ASKED = "LayoutConstraint"
 in_tiles = partial(conv, strides=2, impl="tiles")

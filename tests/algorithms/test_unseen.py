@@ -11,10 +11,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxconv import conv, conv_general_dilated, conv_transpose, lowering, reference
+from jaxconv import algorithms, conv, conv_general_dilated, conv_transpose, reference
 from jaxconv._geometry import convolution_geometry
-from jaxconv.lowering import Problem, _selection
-from tests.lowering.test_algorithms import GEOMETRIES
+from jaxconv.algorithms import Problem, _selection
+from tests.algorithms.test_algorithms import GEOMETRIES
 
 DTYPE = np.dtype("float32")
 
@@ -74,9 +74,9 @@ def test_of_every_algorithm(spec, slot):
     *spacing, c, o = spec
     geometry = convolution_geometry("test", *spacing)
     problem = Problem(slot, geometry, 3, c, o)
-    plans = [plan for plan in lowering.every_plan(problem) if plan.name != "fourier"]
+    plans = [plan for plan in algorithms.every_plan(problem) if plan.name != "fourier"]
     forward = "x" if slot == "x" else "y"  # a kernel gradient is never one
-    exact = {str(plan) for plan in lowering.plans(problem, forward=forward)}
+    exact = {str(plan) for plan in algorithms.plans(problem, forward=forward)}
     rng = np.random.default_rng(0)
     arrays = drawn(geometry, c, o, rng)
     names = [name for name in arrays if name != slot]

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxconv import conv, lowering, reference
+from jaxconv import algorithms, conv, reference
 from jaxconv._geometry import convolution_geometry
-from jaxconv.lowering import Problem, _blocks, _costs, _selection
+from jaxconv.algorithms import Problem, _blocks, _costs, _selection
 from tests.oracles import assert_within_rounding
 
 # Input, window, strides, padding, input dilation, kernel dilation, groups; the channels c and o.
@@ -61,8 +61,8 @@ def test_equal_direct(geometry, slot, normal):
     dtypes = ("float32", "float64") if geometry in IN_SINGLE else ("float64",)
     geometry = convolution_geometry("test", *spacing)
     problem = Problem(slot, geometry, 3, c, o)
-    plans = lowering.every_plan(problem)
-    assert {plan.name for plan in plans} == set(lowering.applicable(problem))
+    plans = algorithms.every_plan(problem)
+    assert {plan.name for plan in plans} == set(algorithms.applicable(problem))
     arrays = {
         "x": normal((3, *geometry.input_size, c)),
         "k": normal((*geometry.window, c // geometry.groups, o)),
@@ -71,7 +71,7 @@ def test_equal_direct(geometry, slot, normal):
     operands = [array for other, array in arrays.items() if other != slot]
     options = {"geometry": geometry, "precision": None}
     direct = jax.jit(
-        partial(lowering.ALGORITHMS["direct"][slot], **options, dtypes=(np.dtype("float64"),) * 3)
+        partial(algorithms.ALGORITHMS["direct"][slot], **options, dtypes=(np.dtype("float64"),) * 3)
     )
     of_each_element = direct(*map(jnp.abs, operands))
     # In a Fourier basis each element is a sum over all frequencies of all products.
@@ -122,7 +122,7 @@ def test_half_precision_is_added_up_in_single(index, slot, dtype, normal):
     operands = [normal(shape, dtype) for other, shape in shapes.items() if other != slot]
     single = [operand.astype("float32") for operand in operands]
     options = {"slot": slot, "geometry": geometry, "precision": "highest"}
-    plans = lowering.every_plan(Problem(slot, geometry, 3, c, o))
+    plans = algorithms.every_plan(Problem(slot, geometry, 3, c, o))
     direct = [plan for plan in plans if plan.name == "direct"]
     (exact,) = execute_all(direct, single, **options, dtypes=(np.dtype("float32"),) * 3)
     # What two orders of a float32 sum may differ by, and half a unit in the last place.
@@ -135,15 +135,15 @@ def test_half_precision_is_added_up_in_single(index, slot, dtype, normal):
 
 
 @pytest.mark.parametrize("geometries", [GEOMETRIES, IN_SINGLE], ids=["double", "single"])
-@pytest.mark.parametrize("name", sorted(set(lowering.ALGORITHMS) - {"direct"}))
+@pytest.mark.parametrize("name", sorted(set(algorithms.ALGORITHMS) - {"direct"}))
 def test_every_algorithm_is_tried_above(name, geometries):
     def applies(slot, geometry):
         *spacing, c, o = geometry
         spaced = convolution_geometry("test", *spacing)
-        return not lowering.why_not(name, Problem(slot, spaced, 3, c, o))
+        return not algorithms.why_not(name, Problem(slot, spaced, 3, c, o))
 
     slots = {slot for slot in "xky" for geometry in geometries if applies(slot, geometry)}
-    assert slots == set(lowering.ALGORITHMS[name])
+    assert slots == set(algorithms.ALGORITHMS[name])
 
 
 @pytest.mark.parametrize(("n", "c", "o"), [(8, 3, 5), (8, 5, 3), (7, 5, 3)])
@@ -151,7 +151,7 @@ def test_every_algorithm_is_tried_above(name, geometries):
 def test_halves_of_even_and_odd_lengths(n, c, o, normal):
     x, y, geometry = normal((n, c)), normal((n, o)), geometry_of((), ())
     options = {"geometry": geometry, "dtypes": (np.dtype("float64"),) * 3, "precision": None}
-    k = lowering.ALGORITHMS["halves"]["k"](x, y, **options)
+    k = algorithms.ALGORITHMS["halves"]["k"](x, y, **options)
     np.testing.assert_allclose(k, np.asarray(x).T @ np.asarray(y), rtol=1e-14, atol=1e-14)
 
 
@@ -163,7 +163,7 @@ def test_blocks_give_what_the_whole_gives(slot, n, normal, monkeypatch):
     arrays = {"x": arrays["x"], "k": normal((3, 2, 2, 4), "float32"), "y": arrays["y"]}
     operands = [a for s, a in arrays.items() if s != slot]
     options = {"geometry": geometry, "dtypes": (np.dtype("float32"),) * 3, "precision": None}
-    corner = lowering.ALGORITHMS["input_patches"][slot]
+    corner = algorithms.ALGORITHMS["input_patches"][slot]
     whole = corner(*operands, **options)
     monkeypatch.setattr(_blocks, "NUMBERS", 500)  # 240 an example: blocks of 2
     program = jax.make_jaxpr(lambda *a: corner(*a, **options))(*operands)
@@ -173,7 +173,7 @@ def test_blocks_give_what_the_whole_gives(slot, n, normal, monkeypatch):
 
 @pytest.mark.parametrize("slot", "xky")
 def test_there_is_a_plan_for_no_examples(slot):
-    assert lowering.plans(Problem(slot, geometry_of((6, 5), (3, 2)), 0, 2, 4))
+    assert algorithms.plans(Problem(slot, geometry_of((6, 5), (3, 2)), 0, 2, 4))
 
 
 def geometry_of(size, window, strides=1, padding="VALID", groups=1):
@@ -241,7 +241,7 @@ def test_selection_follows_the_measurements(
     costs_of_jax_0_10(old)
     if old:
         expected = SELECTED_BEFORE.get((slot, geometry, sizes), expected)
-    plan = lowering.plans(Problem(slot, geometry, *sizes))[0]
+    plan = algorithms.plans(Problem(slot, geometry, *sizes))[0]
     assert expected in (plan.name, str(plan))
 
 
@@ -254,7 +254,7 @@ def test_nothing_is_widened_where_ynnpack_is_fast(slot, geometry, sizes, _, cost
     costs_of_jax_0_10(False)
     problem = Problem(slot, geometry, *sizes)
     assert _costs.widened(problem) > _costs.direct(problem)
-    assert not any("widened" in str(plan) for plan in lowering.plans(problem)[:1])
+    assert not any("widened" in str(plan) for plan in algorithms.plans(problem)[:1])
 
 
 def test_other_platforms_and_dtypes_run_the_direct_convolution(normal):
@@ -264,7 +264,7 @@ def test_other_platforms_and_dtypes_run_the_direct_convolution(normal):
         options = {"geometry": geometry, "dtypes": (k.dtype,) * 3, "precision": None}
 
         def corner(k, y):
-            return lowering.run("x", platform, k, y, **options)
+            return algorithms.run("x", platform, k, y, **options)
 
         return str(jax.make_jaxpr(corner)(k, y))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.extend import core
 
-from jaxconv._linear import Primitive, broadcast_batch, linear_pair, multilinear_form
+from jaxconv._forms import Primitive, broadcast_batch, linear_pair, multilinear_form
 
 pytestmark = pytest.mark.usefixtures("float64")
 

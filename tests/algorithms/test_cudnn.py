@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import jaxconv
-from jaxconv import conv, lowering
+from jaxconv import algorithms, conv
 from jaxconv._geometry import convolution_geometry
-from jaxconv.lowering import Problem, _tiles
-from jaxconv.lowering._gpu import gpu_algorithm
-from tests.lowering.gpu_patterns import convolutions, lowered
+from jaxconv.algorithms import Problem, _tiles
+from jaxconv.algorithms._gpu import gpu_algorithm
+from tests.algorithms.gpu_patterns import convolutions, lowered
 from tests.oracles import assert_within_rounding, lax_conv, three_corners, with_magnitudes
 
 C, O = 4, 8
@@ -57,10 +57,12 @@ def drawn(normal, geometry, c=C, o=O, dtype="float64"):
 def assert_equal_direct(names, slot, geometry, arrays):
     operands = [array for other, array in arrays.items() if other != slot]
     options = {"geometry": geometry, "dtypes": (np.dtype("float64"),) * 3, "precision": None}
-    direct = jax.jit(partial(lowering.ALGORITHMS["direct"][slot], **options))
+    direct = jax.jit(partial(algorithms.ALGORITHMS["direct"][slot], **options))
     expected, magnitude = direct(*operands), direct(*map(np.abs, operands))
     terms = max(operand.size for operand in operands)
-    results = jax.jit(lambda *a: [lowering.ALGORITHMS[name][slot](*a, **options) for name in names])
+    results = jax.jit(
+        lambda *a: [algorithms.ALGORITHMS[name][slot](*a, **options) for name in names]
+    )
     for name, actual in zip(names, results(*operands), strict=True):
         assert_within_rounding(actual, expected, magnitude, terms, f"{name} {slot}")
 
@@ -113,7 +115,7 @@ def test_half_precision(dtype, slot, name, normal):
 
     def run(name, dtype, *operands):
         dtypes = (np.dtype(dtype),) * 3
-        algorithm = lowering.ALGORITHMS[name][slot]
+        algorithm = algorithms.ALGORITHMS[name][slot]
         return algorithm(*operands, geometry=geometry, dtypes=dtypes, precision="highest")
 
     actual = run(name, jnp.dtype(dtype), *operands)
@@ -245,7 +247,7 @@ def test_no_algorithm_of_a_cpu_on_a_gpu():
         }
 
 
-@pytest.mark.parametrize("platform", lowering.GPU_PLATFORMS)
+@pytest.mark.parametrize("platform", algorithms.GPU_PLATFORMS)
 def test_pools_neither_scatter_nor_select(platform):
     def loss(x):
         return jnp.sum(jaxconv.max_pool(x, 3, 2) ** 2)

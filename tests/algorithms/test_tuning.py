@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxconv import lowering
+from jaxconv import algorithms
 from jaxconv._geometry import convolution_geometry
-from jaxconv.lowering import _tuning
-from jaxconv.lowering._tuning import Key, choice, remember
+from jaxconv.algorithms import _tuning
+from jaxconv.algorithms._tuning import Key, choice, remember
 
 ROOT = Path(__file__).parents[2]
 GEOMETRY = convolution_geometry("test", (12, 11), (5, 3), (2, 1), "SAME", 1, (1, 2), 2)
@@ -41,13 +41,13 @@ def test_remembered_is_found(file):
 
 def test_what_must_be_asked_for_is_not_chosen_by_a_file(file):
     geometry = convolution_geometry("test", (12, 12), (5, 5), 1, "VALID", 1, 1, 1)
-    problem, dtypes = lowering.Problem("y", geometry, 500, 32, 32), (np.dtype("float32"),) * 3
+    problem, dtypes = algorithms.Problem("y", geometry, 500, 32, 32), (np.dtype("float32"),) * 3
     key = Key("y", geometry, (500, 32, 32), "float32", "cpu")
     remember([(key, "fourier")])
-    assert "fourier" not in str(lowering.choose(problem, "cpu", dtypes).plan)
+    assert "fourier" not in str(algorithms.choose(problem, "cpu", dtypes).plan)
     remember([(key, "input_depth")])
-    assert lowering.choose(problem, "cpu", dtypes).plan.name == "input_depth"
-    assert lowering.choose(problem, "cpu", dtypes, "fourier").plan.name == "fourier"
+    assert algorithms.choose(problem, "cpu", dtypes).plan.name == "input_depth"
+    assert algorithms.choose(problem, "cpu", dtypes, "fourier").plan.name == "fourier"
 
 
 OTHERS = [
@@ -158,7 +158,7 @@ def test_import_reads_nothing(file):
     file.parent.mkdir()
     file.write_text("broken")
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", "import jaxconv.lowering._tuning"],
+        [sys.executable, "-W", "error", "-c", "import jaxconv.algorithms._tuning"],
         cwd=ROOT,
         capture_output=True,
         text=True,

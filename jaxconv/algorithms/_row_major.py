@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 from jax.interpreters import ad, batching, mlir
 
-from .._linear import Primitive
+from .._forms import Primitive
 from .._typing import Array
 from ._arrays import IS_JAX_0_10
 

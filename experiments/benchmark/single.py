@@ -2,7 +2,7 @@
 
 import jax
 
-from jaxconv import lowering
+from jaxconv import algorithms
 from jaxconv._geometry import Geometry, convolution_geometry
 
 from .cases import Conv
@@ -28,7 +28,9 @@ def geometry_of(case: Conv) -> Geometry:
 
 def applicable(slot: str, case: Conv) -> tuple[str, ...]:
     """The names of the algorithms that can compute a corner of a case."""
-    return lowering.applicable(lowering.Problem(slot, geometry_of(case), case.n, case.c, case.o))
+    return algorithms.applicable(
+        algorithms.Problem(slot, geometry_of(case), case.n, case.c, case.o)
+    )
 
 
 def filler(name: str, case: Conv, slots: str):
@@ -47,7 +49,7 @@ def filler(name: str, case: Conv, slots: str):
                 raise DoesNotApply(f"{name} does not apply")
             others = [array for other, array in arrays.items() if other != slot]
             options = {"geometry": geometry, "dtypes": (x.dtype,) * 3, "precision": None}
-            filled.append(lowering.ALGORITHMS[name][slot](*others, **options))
+            filled.append(algorithms.ALGORITHMS[name][slot](*others, **options))
         return tuple(filled)
 
     return fill

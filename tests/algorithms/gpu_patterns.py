@@ -1,6 +1,6 @@
 """What XLA's GPU compiler makes of a StableHLO program: which cuDNN routine a convolution becomes.
 
-The rules are those of the docstring of `jaxconv.lowering._cudnn`, applied to a program's text, as
+The rules are those of the docstring of `jaxconv.algorithms._cudnn`, applied to a program's text, as
 no GPU is needed to lower a program for one.
 """
 
