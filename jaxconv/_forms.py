@@ -1,30 +1,34 @@
 """From a multilinear map and its transposes to a JAX operation. Nothing here knows of convolution.
 
-A *form* is a function that is linear in each of its slots, say T(a, b, c), summed to a scalar.
-Leave one slot out, contract the others, and the form becomes a map, one of its *corners*:
+A *multilinear form* is a function that is linear in each of its slots, say T(a, b, c), and whose
+value is a number. Leave one slot empty and contract the others, and the form becomes a map, here
+called a *contraction*:
 
-    corner_c(a, b) = ∂T(a, b, c)/∂c,       so that       <corner_c(a, b), c> = T(a, b, c)        (1)
+    f_c(a, b) = ∂T(a, b, c)/∂c,       so that       <f_c(a, b), c> = T(a, b, c)                  (1)
 
-Every corner is linear in each operand, and (1) hands us its transpose: the cotangent of a corner's
-output takes the empty slot, and the operand's slot becomes the empty one.
+Every contraction is linear in each operand, and its transposes follow from (1). The cotangent of
+the result takes the empty slot, and the slot of the operand becomes the empty one:
 
-    <corner_c(a, b), c_bar> = T(a, b, c_bar) = <a, corner_a(b, c_bar)>                           (2)
+    <f_c(a, b), c_bar> = T(a, b, c_bar) = <a, f_a(b, c_bar)>                                     (2)
 
-So the transpose of a corner is always another corner of the same form, and no derivative of any
-order leaves the form. A form with two slots is a linear map and its transpose; one with three is a
-bilinear map and its two. That reverse mode is forward mode, linearised and transposed, is how JAX
-works: Radul et al., "You Only Linearize Once", POPL 2023, arXiv:2204.10923; on adjoints in general
-Griewank & Walther, "Evaluating Derivatives", 2008.
+The transpose of a contraction is therefore another contraction of the same form, and derivatives of
+every order stay inside the form. A form with two slots is a linear map and its transpose. A form
+with three slots is a bilinear map and its two transposes. That reverse mode is forward mode,
+linearised and transposed, is how JAX works: Radul et al., "You Only Linearize Once", POPL 2023,
+arXiv:2204.10923. On adjoints in general see Griewank & Walther, "Evaluating Derivatives", 2008.
 
-A corner becomes a `jax.extend.core.Primitive` with
-  - a JVP: a sum with one term for each operand that has a tangent, by linearity;
+`multilinear_form` and `linear_pair` make a `jax.extend.core.Primitive` of each contraction, with
+  - a JVP: one term for each operand that has a tangent, by linearity;
   - a transpose: (2);
-  - a batching rule, which the form's author states once for all corners;
-  - a sharding rule, for meshes whose axes are explicit: how the result is laid out over devices;
-  - lowerings: functions of the same signature, one for each platform, chosen when XLA compiles.
+  - a batching rule, which the author of the form states once for all contractions;
+  - a sharding rule for meshes with explicit axes: how the result is laid out over devices;
+  - a map for each platform, from which XLA compiles.
 
-Each operand list may end in *constants*, such as the argmax of a max pool: arrays that the map
-depends on without being linear in them and for which no derivative is defined.
+The operands of a contraction may be followed by *constants*, such as the argmax of a max pool. The
+map depends on constants without being linear in them, and they have no derivative.
+
+`choice` makes a primitive of a function that first chooses, which has no derivative, and is linear
+once it has chosen. Max pooling is the example.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -39,63 +43,73 @@ from ._typing import AnyArray, Array
 
 if TYPE_CHECKING:
     from jax.extend.core import Primitive
-else:  # the same class; importing jax.extend would take half as long as importing this library
+else:  # The same class. Importing jax.extend takes half as long as importing this library.
     Primitive = type(jax.lax.add_p)
 
-# A corner's definition or one of its lowerings: operands in slot order, static keyword parameters.
-Map: TypeAlias = Callable[..., Array]
-# For each axis of an array, the mesh axes that it is split over, or None.
+# A function of arrays, the operands in slot order, and of static keyword parameters.
+Map: TypeAlias = Callable[..., Any]
+# For each axis of an array, the mesh axes that the array is sharded over, or None.
 Partition: TypeAlias = tuple[Any, ...]
 
 
 class Operation:
-    """A corner that JAX can differentiate, batch, partition and compile; called like its map.
+    """A map that JAX can differentiate, batch, shard and compile. It is called as the map is.
 
-    Parameters are static and hashable. Made by `multilinear_form`, not by hand.
+    Parameters are static and hashable. The functions of this module make operations.
     """
 
-    def __init__(self, name: str, default: Map, lowerings: Mapping[str, Map]):
+    def __init__(
+        self,
+        name: str,
+        default: Map,
+        lowerings: Mapping[str, Map],
+        *,
+        multiple_results: bool = False,
+    ):
         self.name = name
         self.primitive = Primitive(name)
+        self.primitive.multiple_results = multiple_results
         self.primitive.def_impl(self._run_now)
-        mlir.register_lowering(self.primitive, _lowering_rule(default))
+        mlir.register_lowering(self.primitive, _lowering_rule(default, multiple_results))
         for platform, lowering in lowerings.items():
-            mlir.register_lowering(self.primitive, _lowering_rule(lowering), platform=platform)
+            rule = _lowering_rule(lowering, multiple_results)
+            mlir.register_lowering(self.primitive, rule, platform=platform)
 
-    def __call__(self, *operands: AnyArray, **params: Any) -> Array:
+    def __call__(self, *operands: AnyArray, **params: Any) -> Any:
         return self.primitive.bind(*_vary_alike(operands), **params)
 
     def __repr__(self) -> str:
         return f"<jaxconv operation {self.name}>"
 
-    def _run_now(self, *operands: AnyArray, **params: Any) -> Array:
-        # Outside jit: compile this one operation, for whatever device its operands are on.
-        with jax.disable_jit(False):  # under which a primitive would be run by itself, again
+    def _run_now(self, *operands: AnyArray, **params: Any) -> Any:
+        # Outside jit this one operation is compiled, for the device that its operands are on.
+        # Under `disable_jit` the primitive would call this function again.
+        with jax.disable_jit(False):
             return _compiled(self.primitive, tuple(sorted(params.items())))(*operands)
 
 
-def _lowering_rule(lowering: Map) -> Callable[..., Any]:
-    """A map as JAX lowers it, whatever mesh it is traced under."""
+def _lowering_rule(lowering: Map, multiple_results: bool) -> Callable[..., Any]:
+    """A map as a lowering rule of JAX, under whatever mesh it is traced."""
 
     def rule(ctx, *operands, **params):
-        (out,) = ctx.avals_out
-
         def run(*operands):
             # A user's settings are for the user's code.
             with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
                 return lowering(*operands, **params)
 
         f: Any = run
-        if AxisType.Explicit in out.sharding.mesh.axis_types:
-            # How arrays inside are laid out is left to XLA; the rule says how the result is.
-            f = jax.sharding.auto_axes(f, out_sharding=out.sharding)
-        return mlir.lower_fun(f, multiple_results=False)(ctx, *operands)
+        shardings = [out.sharding for out in ctx.avals_out]
+        if AxisType.Explicit in shardings[0].mesh.axis_types:
+            # XLA lays out the arrays inside. The sharding rule says how the result is laid out.
+            out = tuple(shardings) if multiple_results else shardings[0]
+            f = jax.sharding.auto_axes(f, out_sharding=out)
+        return mlir.lower_fun(f, multiple_results=multiple_results)(ctx, *operands)
 
     return rule
 
 
 @lru_cache(maxsize=4096)
-def _compiled(primitive: Primitive, params: tuple[tuple[str, Any], ...]) -> Callable[..., Array]:
+def _compiled(primitive: Primitive, params: tuple[tuple[str, Any], ...]) -> Callable[..., Any]:
     return jax.jit(partial(primitive.bind, **dict(params)))
 
 
@@ -108,31 +122,33 @@ def multilinear_form(
     shard: Callable[..., Partition | NamedSharding] | None = None,
     lowerings: Mapping[str, Mapping[str, Map]] | None = None,
 ) -> tuple[Operation, ...]:
-    """Make the corners of a form into operations, each with the others as its transposes.
+    """Make the contractions of a form into operations, each with the others as its transposes.
 
     Args:
-      name: Name of the form; a corner's primitive is called `{name}_{slot}`.
-      maps: The corner that leaves a slot out, for each slot, in slot order. Its operands are the
-        other slots in the same order, then the constants, then static keyword parameters.
-      result: `result(slot, *avals, **params)` gives shape and dtype of that corner's output.
-      batch: `batch(corners, slot, operands, batched, **params)` evaluates a corner for operands
-        that carry a leading batch axis where `batched` says so; the output carries one, too.
+      name: Name of the form. The primitive of a contraction is called `{name}_{slot}`.
+      maps: For each slot, in order, the contraction that leaves the slot empty. Its operands are
+        the other slots in the same order, then the constants, then static keyword parameters.
+      result: `result(slot, *avals, **params)` gives shape and dtype of that contraction's result.
+      batch: `batch(contractions, slot, operands, batched, **params)` evaluates a contraction for
+        operands that carry a leading batch axis where `batched` says so. The result carries a
+        leading batch axis, too.
       shard: `shard(slot, shape, *avals, **params)` gives the mesh axes over which each axis of a
-        corner's output, of that shape, is split; by default it is whole, and so must operands be.
-        The mesh is the operands'; a rule that knows of another returns a `NamedSharding`.
+        result of that shape is sharded. By default nothing is sharded, and operands must not be
+        either. The mesh is that of the operands; a rule that knows another mesh returns a
+        `NamedSharding`.
       lowerings: For a slot, `{platform: map}`: the map to compile on that platform ("cpu", "cuda",
-        "rocm", "tpu") in place of the definition.
+        "rocm", "tpu") in place of the one in `maps`.
 
     Returns:
       One `Operation` for each slot, in order.
     """
-    slots = tuple(maps)
-    corners: dict[str, Operation] = {}
-    for slot in slots:
-        corners[slot] = Operation(f"{name}_{slot}", maps[slot], (lowerings or {}).get(slot, {}))
-    for slot in slots:
-        _define_rules(corners, slot, result, batch, shard or _all_whole)
-    return tuple(corners.values())
+    contractions = {
+        slot: Operation(f"{name}_{slot}", contraction, (lowerings or {}).get(slot, {}))
+        for slot, contraction in maps.items()
+    }
+    for slot in contractions:
+        _define_rules(contractions, slot, result, batch, shard or _nothing_sharded)
+    return tuple(contractions.values())
 
 
 def linear_pair(
@@ -143,40 +159,130 @@ def linear_pair(
     result: Callable[..., jax.ShapeDtypeStruct],
     batch: Callable[..., Array] | None = None,
     shard: Callable[..., Partition | NamedSharding] | None = None,
+    lowerings: Mapping[str, tuple[Map, Map]] | None = None,
 ) -> tuple[Operation, Operation]:
     """Make a linear map and its transpose into two operations, each the other's derivative.
 
     `forward` and `backward` take one linear operand, then the same constants and parameters.
-    By default the leading axis of every operand counts independent examples, so that a batch of
-    batches is one longer batch, and axes that keep their size may be split over a mesh.
+
+    Args:
+      name: Name of the pair.
+      forward: The linear map.
+      backward: Its transpose.
+      result: As for `multilinear_form`, with the slot "out" for the result of `forward` and "in"
+        for that of `backward`.
+      batch: As for `multilinear_form`. By default the leading axis of every operand counts
+        independent examples, so that a batch of batches is one longer batch.
+      shard: As for `multilinear_form`. By default axes that keep their size may be sharded.
+      lowerings: `{platform: (forward, backward)}`: the maps to compile on that platform.
 
     Returns:
       `(forward, backward)` as operations.
     """
-    # With slots (in, out) the corner that leaves `out` empty takes `in`: that is the forward map.
-    in_corner, out_corner = multilinear_form(
+    # The contraction that leaves "out" empty takes "in" as its operand: it is the forward map.
+    backward_operation, forward_operation = multilinear_form(
         name,
         {"in": backward, "out": forward},
         result=result,
         batch=batch or merge_leading_axes,
         shard=shard or axis_by_axis,
+        lowerings={
+            "in": {platform: maps[1] for platform, maps in (lowerings or {}).items()},
+            "out": {platform: maps[0] for platform, maps in (lowerings or {}).items()},
+        },
     )
-    return out_corner, in_corner
+    return forward_operation, backward_operation
+
+
+def choice(
+    name: str,
+    value: Map,
+    choose: Map,
+    gather: Operation,
+    *,
+    result: Callable[..., tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]],
+    lowerings: Mapping[str, tuple[Map, Map]] | None = None,
+) -> tuple[Operation, Operation]:
+    """Make a function that chooses elements of its operand into an operation.
+
+        y, m = choose(x)        y = gather(x, m)        value(x) = y
+
+    The choice m is locally constant, so it has no derivative, and for a fixed m the value is linear
+    in x. So the JVP of both operations is
+
+        y_dot = gather(x_dot, m)                                                               (3)
+
+    and everything else follows from `gather`, a map of a `linear_pair`: the VJP is its transpose,
+    and since (3) contains no other function of x than m, second derivatives of y vanish.
+
+    Args:
+      name: Name of the operation.
+      value: `value(x, **params)` gives y alone. It runs where nothing is differentiated.
+      choose: `choose(x, **params)` gives y and m. Their leading axes count independent examples.
+      gather: `gather(x, m, **params)`, linear in x.
+      result: `result(x, **params)` gives shapes and dtypes of y and m.
+      lowerings: `{platform: (value, choose)}`: the maps to compile on that platform.
+
+    Returns:
+      `value` and `choose` as operations. The latter returns `(y, m)`.
+    """
+    of_value = {platform: maps[0] for platform, maps in (lowerings or {}).items()}
+    of_choice = {platform: maps[1] for platform, maps in (lowerings or {}).items()}
+    values = Operation(name, value, of_value)
+    choices = Operation(f"{name}_and_choice", choose, of_choice, multiple_results=True)
+
+    def abstract(x, **params):
+        return [
+            _aval_like([x], out, axis_by_axis("out", out.shape, x)) for out in result(x, **params)
+        ]
+
+    def jvp_of_value(primals, tangents, **params):
+        (y, _), (y_dot, _) = jvp_of_choice(primals, tangents, **params)
+        return y, y_dot
+
+    def jvp_of_choice(primals, tangents, **params):
+        (x,), (x_dot,) = primals, tangents
+        y, m = choices(x, **params)
+        y_dot = (
+            _zero_tangent(y) if isinstance(x_dot, ad.Zero) else gather(x_dot, m, **params)
+        )  # (3)
+        return [y, m], [y_dot, _zero_tangent(m)]
+
+    def batching_rule(operation):
+        def rule(operands, axes, **params):
+            x = jax.numpy.moveaxis(operands[0], axes[0], 0)
+            size, examples, *_ = x.shape
+            out = operation(x.reshape(size * examples, *x.shape[2:]), **params)
+            split = jax.tree.map(lambda a: a.reshape(size, examples, *a.shape[1:]), out)
+            return split, jax.tree.map(lambda _: 0, out)
+
+        return rule
+
+    values.primitive.def_abstract_eval(lambda x, **params: abstract(x, **params)[0])
+    choices.primitive.def_abstract_eval(abstract)
+    ad.primitive_jvps[values.primitive] = jvp_of_value
+    ad.primitive_jvps[choices.primitive] = jvp_of_choice
+    for operation in (values, choices):
+        batching.primitive_batchers[operation.primitive] = batching_rule(operation)
+    return values, choices
+
+
+# Batching rules.
 
 
 def broadcast_batch(
-    corners: Mapping[str, Operation],
+    contractions: Mapping[str, Operation],
     slot: str,
     operands: Sequence[Array],
     batched: Sequence[bool],
     **params: Any,
 ) -> Array:
-    """Batching rule of a map that acts on each element alone: any leading axes will do."""
-    return corners[slot](*_broadcast(operands, batched), **params)
+    """Batching rule of a map that acts on each element alone: it takes any leading axes."""
+    return contractions[slot](*_broadcast(operands, batched), **params)
 
 
 def merge_leading_axes(
-    corners: Mapping[str, Operation],
+    contractions: Mapping[str, Operation],
     slot: str,
     operands: Sequence[Array],
     batched: Sequence[bool],
@@ -185,12 +291,12 @@ def merge_leading_axes(
     """Batching rule of a map whose operands' leading axes count independent examples."""
     full = _broadcast(operands, batched)
     size, examples, *_ = full[0].shape
-    out = corners[slot](*(a.reshape(size * examples, *a.shape[2:]) for a in full), **params)
+    out = contractions[slot](*(a.reshape(size * examples, *a.shape[2:]) for a in full), **params)
     return out.reshape(size, examples, *out.shape[1:])
 
 
 def _broadcast(operands: Sequence[Array], batched: Sequence[bool]) -> list[Array]:
-    """Give every operand the leading batch axis that some of them have."""
+    """The operands, all with the leading batch axis that some of them have."""
     (size,) = {operand.shape[0] for operand, b in zip(operands, batched, strict=True) if b}
     return [
         operand if b else jax.numpy.broadcast_to(operand, (size, *operand.shape))
@@ -198,10 +304,13 @@ def _broadcast(operands: Sequence[Array], batched: Sequence[bool]) -> list[Array
     ]
 
 
-def _all_whole(slot: str, shape: tuple[int, ...], *operands: Any, **_: Any) -> Partition:
+# Sharding rules.
+
+
+def _nothing_sharded(slot: str, shape: tuple[int, ...], *operands: Any, **_: Any) -> Partition:
     if any(axes is not None for operand in operands for axes in operand.sharding.spec):
         raise ValueError(
-            "This operation takes arrays that are not split, see jax.sharding.reshard."
+            "This operation takes arrays that are not sharded, see jax.sharding.reshard."
         )
     return (None,) * len(shape)
 
@@ -209,49 +318,43 @@ def _all_whole(slot: str, shape: tuple[int, ...], *operands: Any, **_: Any) -> P
 def axis_by_axis(
     slot: str, shape: tuple[int, ...], operand: Any, *others: Any, **_: Any
 ) -> Partition:
-    """Sharding rule of a map that keeps its operand's axes: those that it leaves alone stay split.
+    """Sharding rule of a map that keeps its operand's axes: axes of the same size stay sharded.
 
     Raises:
-      ValueError: An axis that changes its size is split.
+      ValueError: An axis that changes its size is sharded.
     """
-    split = tuple(operand.sharding.spec)
-    for axis, (mesh_axes, size, new) in enumerate(zip(split, operand.shape, shape, strict=True)):
+    spec = tuple(operand.sharding.spec)
+    for axis, (mesh_axes, size, new) in enumerate(zip(spec, operand.shape, shape, strict=True)):
         if mesh_axes is not None and size != new:
             raise ValueError(
-                f"Axis {axis}, of size {size}, is split over mesh axes {mesh_axes} and becomes "
-                f"{new}; spatial axes must be whole, see jax.sharding.reshard."
+                f"Axis {axis}, of size {size}, is sharded over mesh axes {mesh_axes} and its size "
+                f"becomes {new}. Spatial axes must not be sharded, see jax.sharding.reshard."
             )
-    return split
+    return spec
+
+
+# The rules of a contraction.
 
 
 def _define_rules(
-    corners: Mapping[str, Operation],
+    contractions: Mapping[str, Operation],
     slot: str,
     result: Callable[..., jax.ShapeDtypeStruct],
     batch: Callable[..., Array],
     shard: Callable[..., Partition | NamedSharding],
 ) -> None:
-    """Attach abstract evaluation, JVP, transpose and batching to the corner without `slot`."""
-    corner = corners[slot]
-    operand_slots = tuple(s for s in corners if s != slot)
+    """Give the contraction that leaves `slot` empty its rules for tracing, JVP, VJP and vmap."""
+    contraction = contractions[slot]
+    operand_slots = tuple(s for s in contractions if s != slot)
     linear = len(operand_slots)
 
     def abstract(*avals, **params):
         out = result(slot, *avals, **params)
-        split = shard(slot, out.shape, *avals, **params)
-        if not isinstance(split, NamedSharding):
-            split = NamedSharding(_mesh_of(avals), PartitionSpec(*split))
-        # The operands vary alike over the axes of a `shard_map`, and the result with them.
-        return avals[0].update(
-            shape=out.shape,
-            dtype=out.dtype,
-            weak_type=False,
-            sharding=split,
-        )
+        return _aval_like(avals, out, shard(slot, out.shape, *avals, **params))
 
     def tangent_in(position):
         def term(x_dot, *primals, **params):
-            return corner(*primals[:position], x_dot, *primals[position + 1 :], **params)
+            return contraction(*primals[:position], x_dot, *primals[position + 1 :], **params)
 
         return term
 
@@ -259,7 +362,7 @@ def _define_rules(
         assert all(
             isinstance(t, ad.Zero) or t.dtype == jax.dtypes.float0 for t in tangents[linear:]
         )
-        out, out_dot = corner(*primals, **params), None
+        out, out_dot = contraction(*primals, **params), None
         for i, x_dot in enumerate(tangents[:linear]):
             if not isinstance(x_dot, ad.Zero):
                 term = tangent_in(i)(x_dot, *primals, **params)
@@ -274,8 +377,8 @@ def _define_rules(
             return bars
         known = dict(zip(operand_slots, operands[:linear], strict=True)) | {slot: out_bar}
         empty = operand_slots[wanted]
-        filled = [known[s] for s in corners if s != empty]
-        bars[wanted] = corners[empty](*filled, *operands[linear:], **params)  # (2)
+        filled = [known[s] for s in contractions if s != empty]
+        bars[wanted] = contractions[empty](*filled, *operands[linear:], **params)  # (2)
         return bars
 
     def batching_rule(operands, axes, **params):
@@ -284,18 +387,25 @@ def _define_rules(
             jax.numpy.moveaxis(operand, axis, 0) if b else operand
             for operand, axis, b in zip(operands, axes, batched, strict=True)
         ]
-        return batch(corners, slot, leading, batched, **params), 0
+        return batch(contractions, slot, leading, batched, **params), 0
 
-    corner.primitive.def_abstract_eval(abstract)
-    ad.primitive_jvps[corner.primitive] = jvp
-    ad.primitive_transposes[corner.primitive] = transpose
-    batching.primitive_batchers[corner.primitive] = batching_rule
+    contraction.primitive.def_abstract_eval(abstract)
+    ad.primitive_jvps[contraction.primitive] = jvp
+    ad.primitive_transposes[contraction.primitive] = transpose
+    batching.primitive_batchers[contraction.primitive] = batching_rule
 
 
-def _mesh_of(avals: Sequence[Any]) -> Any:
-    """The mesh of the operands that are on one; an array made outside a mesh is whole on any."""
-    meshes = [aval.sharding.mesh for aval in avals]
-    return next((mesh for mesh in meshes if not mesh.empty), meshes[0])
+def _aval_like(
+    avals: Sequence[Any], out: jax.ShapeDtypeStruct, sharding: Partition | NamedSharding
+) -> Any:
+    """The abstract value of a result, on the mesh of the operands."""
+    if not isinstance(sharding, NamedSharding):
+        # An array that was made outside a mesh is not sharded on any mesh.
+        meshes = [aval.sharding.mesh for aval in avals]
+        mesh = next((mesh for mesh in meshes if not mesh.empty), meshes[0])
+        sharding = NamedSharding(mesh, PartitionSpec(*sharding))
+    # All operands vary over the same axes of a `shard_map`, and so does the result.
+    return avals[0].update(shape=out.shape, dtype=out.dtype, weak_type=False, sharding=sharding)
 
 
 def _zero_tangent(out: Array) -> ad.Zero:
@@ -303,10 +413,10 @@ def _zero_tangent(out: Array) -> ad.Zero:
 
 
 def _vary_alike(operands: Sequence[AnyArray]) -> Sequence[AnyArray]:
-    """Bring operands to the same varying axes, as `shard_map` with its replication check asks.
+    """Bring operands to the same varying axes, as `shard_map` with its replication check requires.
 
-    An operand that is replicated over a mesh axis, met by one that varies over it, counts as
-    varying; the transpose of that step is the sum over the axis that a shared parameter needs.
+    An operand that is replicated over a mesh axis counts as varying where another operand varies
+    over the axis. The transpose of that step sums over the axis, as a shared parameter needs.
     """
     varying = [jax.typeof(operand).manual_axis_type.varying for operand in operands]
     together = frozenset().union(*varying)

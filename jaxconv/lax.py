@@ -14,8 +14,9 @@ from jax import lax
 from ._geometry import extent
 from ._typing import AnyArray, Array
 from .ops import conv_general_dilated as conv_general_dilated
-from .ops._call import DimensionNumbers, as_array, layouts
+from .ops._checks import as_array
 from .ops._general import Integers, Sides, as_tuples, check_as_lax, check_integers
+from .ops._operands import DimensionNumbers, layouts
 
 __all__ = ["conv", "conv_general_dilated", "conv_transpose", "conv_with_general_padding"]
 

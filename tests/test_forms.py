@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.extend import core
 
-from jaxconv._forms import Primitive, broadcast_batch, linear_pair, multilinear_form
+from jaxconv._forms import Primitive, broadcast_batch, choice, linear_pair, multilinear_form
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -149,3 +149,81 @@ def test_platforms_have_lowerings_of_their_own():
     assert "stablehlo.multiply" in program("cpu")
     assert "stablehlo.multiply" in program("cuda")
     assert "stablehlo.add" in program("tpu")
+
+
+# A choice: the element of a row that is nearest to a target. The target is a parameter.
+
+
+def nearest(x, *, target):
+    m = jnp.argmin(abs(x - target), axis=-1, keepdims=True)
+    return jnp.take_along_axis(x, m, axis=-1), m.astype(jnp.int32)
+
+
+def chosen_rows(slot, operand, m, *, target):
+    columns = 1 if slot == "out" else 5
+    return jax.ShapeDtypeStruct((operand.shape[0], columns), operand.dtype)
+
+
+gather, scatter = linear_pair(
+    "test_gather",
+    lambda x, m, *, target: jnp.take_along_axis(x, m, axis=-1),
+    lambda y, m, *, target: jnp.where(jnp.arange(5) == m, y, 0.0),
+    result=chosen_rows,
+    shard=lambda slot, shape, *_, **__: (None,) * len(shape),
+)
+nearest_value, nearest_and_column = choice(
+    "test_nearest",
+    lambda x, **params: nearest(x, **params)[0],
+    nearest,
+    gather,
+    result=lambda x, *, target: (
+        jax.ShapeDtypeStruct((x.shape[0], 1), x.dtype),
+        jax.ShapeDtypeStruct((x.shape[0], 1), jnp.int32),
+    ),
+)
+
+
+def test_choice_has_the_derivative_of_what_it_chose(normal):
+    x, x_dot, y_bar = normal((3, 5)), normal((3, 5)), normal((3, 1))
+
+    def value(x):
+        return nearest_value(x, target=0.5)
+
+    def value_and_column(x):
+        return nearest_and_column(x, target=0.5)
+
+    column = np.abs(np.asarray(x) - 0.5).argmin(axis=1)
+    rows = np.arange(3)
+    y, y_dot = jax.jvp(value, (x,), (x_dot,))
+    np.testing.assert_array_equal(y[:, 0], x[rows, column])
+    np.testing.assert_array_equal(y_dot[:, 0], x_dot[rows, column])
+    expected = np.zeros((3, 5))
+    expected[rows, column] = y_bar[:, 0]
+    np.testing.assert_array_equal(jax.vjp(value, x)[1](y_bar)[0], expected)
+    (y, m), (y_dot, m_dot) = jax.jvp(value_and_column, (x,), (x_dot,))
+    np.testing.assert_array_equal(m[:, 0], column)
+    np.testing.assert_array_equal(y_dot[:, 0], x_dot[rows, column])
+    assert m_dot.dtype == jax.dtypes.float0
+    squares = jax.hessian(lambda x: jnp.sum(value(x) ** 2))(x)
+    assert squares.sum() == 2 * 3  # 2 for each of the three chosen elements
+    batch = jnp.stack([x, x_dot])
+    each = jnp.stack([value(x), value(x_dot)])
+    np.testing.assert_array_equal(jax.vmap(value)(batch), each)
+    np.testing.assert_array_equal(jax.vmap(value_and_column, 1)(batch.swapaxes(0, 1))[0], each)
+    np.testing.assert_array_equal(jax.jit(value_and_column)(x)[0], value(x))
+
+
+def test_maps_of_a_platform_are_compiled_there_only():
+    double, half = linear_pair(
+        "test_platforms",
+        lambda x: 2 * x,
+        lambda y: y / 2,
+        result=lambda slot, x: jax.ShapeDtypeStruct(x.shape, x.dtype),
+        lowerings={"cpu": (lambda x: 3 * x, lambda y: y / 3)},
+    )
+    x = jnp.ones((2, 1))
+    assert double(x)[0, 0] == 3
+    assert half(x)[0, 0] == 1 / 3
+    for platform, factor in (("cpu", 3.0), ("cuda", 2.0), ("tpu", 2.0)):
+        text = jax.jit(double).trace(x).lower(lowering_platforms=(platform,)).as_text()
+        assert f"dense<{factor:.6e}>" in text

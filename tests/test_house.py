@@ -169,12 +169,18 @@ def documentation_complaints(thing) -> list[str]:
         "Args": bool(parameters) and not arguments,
         "Returns": not is_class and not section(doc, "Returns"),
         "Raises": validates and not section(doc, "Raises"),
-        "a Source or a derivation": not re.search(r"\bSource:|\bderiv", doc, re.IGNORECASE),
+        "a Source or a derivation": states_mathematics(doc)
+        and not re.search(r"\bSource:|\bderiv", doc, re.IGNORECASE),
         "shapes": not re.search(r"`\(\*?\w+, |\bshape", doc),
         "an example": ">>> " not in doc,
     }
     missing = [p for p in parameters if arguments and not re.search(rf"\b{p}\b", arguments)]
     return [what for what, is_lacking in lacks.items() if is_lacking] + missing
+
+
+def states_mathematics(doc: str) -> bool:
+    """Whether a docstring has an equation with a number."""
+    return bool(re.search(r" \(\d+\)$", doc, re.MULTILINE))
 
 
 def section(doc: str, heading: str) -> str:
@@ -208,7 +214,9 @@ def test_documentation_rule_sees_what_lacks():
         return x, strides
 
     def partly(x, strides):
-        """Return the feature map `(n, h, w, c)`. Derived here.
+        """Return the feature map `(n, h, w, c)`.
+
+            y = x                                                                    (1)
 
         Args:
           x: Feature map.
@@ -236,11 +244,15 @@ def test_documentation_rule_sees_what_lacks():
         "Args",
         "Returns",
         "Raises",
-        "a Source or a derivation",
         "shapes",
         "an example",
     ]
-    assert documentation_complaints(partly) == ["Raises", "an example", "strides"]
+    assert documentation_complaints(partly) == [
+        "Raises",
+        "a Source or a derivation",
+        "an example",
+        "strides",
+    ]
     assert documentation_complaints(Module) == ["Raises"]
 
 

@@ -238,16 +238,21 @@ def test_layers_on_explicit_axes(normal):
 
 
 BAD_SPLITS = {
-    "spatial": (P(None, "model"), P(), 1, "spatial axes of a convolution must not be split"),
-    "only one of them": (P(None, None, None, "model"), P(), 1, "must be split alike"),
-    "groups of one of them": (P(), P(None, None, None, "model"), 2, "groups must be split alike"),
+    "spatial": (P(None, "model"), P(), 1, "spatial axes of a convolution must not be sharded"),
+    "only one of them": (P(None, None, None, "model"), P(), 1, "must be sharded alike"),
+    "groups of one of them": (P(), P(None, None, None, "model"), 2, "groups must be sharded alike"),
     "less than a group": (
         P(None, None, None, "data"),
         P(None, None, None, "data"),
         2,
         "got 2 groups for the 4 devices of mesh axes data",
     ),
-    "inside a group": (P(), P(None, None, "model"), 2, "channels of one group must not be split"),
+    "inside a group": (
+        P(),
+        P(None, None, "model"),
+        2,
+        "channels of one feature group must not be sharded",
+    ),
 }
 
 

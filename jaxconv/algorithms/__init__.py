@@ -30,13 +30,14 @@ Pools have no choice to make: `_windows` adds windows up and `_maxima` finds the
 both with slices, `_side_by_side` does either with a reshape, and `_resampling` interpolates.
 """
 
-from ._arrays import Dtypes as Dtypes
+from . import cpu as cpu
 from ._arrays import accumulator as accumulator
 from ._arrays import common_dtype as common_dtype
 from ._arrays import of_whole_bytes as of_whole_bytes
-from ._arrays import rotated as rotated
+from ._arrays import rotate_kernel as rotate_kernel
 from ._arrays import with_zeros_multiplied as with_zeros_multiplied
 from ._maxima import gather_windows as gather_windows
+from ._maxima import index_dtype as index_dtype
 from ._maxima import max_and_argmax as max_and_argmax
 from ._maxima import max_of_windows as max_of_windows
 from ._maxima import scatter_windows as scatter_windows
@@ -56,8 +57,8 @@ from ._selection import choose as choose
 from ._selection import every_plan as every_plan
 from ._selection import plans as plans
 from ._selection import problem_of as problem_of
-from ._selection import result_shape as result_shape
 from ._selection import run as run
+from ._selection import run_algorithm as run_algorithm
 from ._selection import why_not_by_default as why_not_by_default
 from ._windows import spread_windows as spread_windows
 from ._windows import sum_windows as sum_windows

@@ -83,7 +83,7 @@ def in_whole_bytes(a: Array) -> Array:
     return a if bits == 8 else a.astype(_promoted_by_jax(a.dtype))
 
 
-def rotated(kernel: Kernel, groups: int = 1) -> Shaped[Array, "*window o_g c"]:
+def rotate_kernel(kernel: Kernel, groups: int = 1) -> Shaped[Array, "*window o_g c"]:
     """Turn a kernel by 180° and exchange its channel axes, inside each feature group.
 
     `(*window, c/g, o)` becomes `(*window, o/g, c)`: the kernel that carries errors back.

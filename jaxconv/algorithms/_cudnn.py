@@ -46,7 +46,7 @@ from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Array, Input, Kernel, Output
-from ._arrays import Dtypes, common_dtype, rotated
+from ._arrays import Dtypes, common_dtype, rotate_kernel
 from ._dilated import undilated
 from ._phases import fills_up, merged
 from ._placing import place, spelled_out, take_back
@@ -70,7 +70,7 @@ def cudnn_forward(
     if is_transposed(geometry):
         # The gradient below turns the kernel again. Two reversals in a row would be removed, and
         # the pattern with them; the compiler does not look behind a barrier.
-        turned = lax.optimization_barrier(rotated(kernel, geometry.groups))
+        turned = lax.optimization_barrier(rotate_kernel(kernel, geometry.groups))
         return cudnn_input_vjp(turned, x, **_mirrored(geometry, dtypes, precision))
     sides, geometry = spelled_out(geometry)
     return _convolve(
@@ -91,7 +91,7 @@ def cudnn_input_vjp(
 ) -> Input:
     """∂T/∂x: the full convolution, the kernel reversed in place and its channels renamed."""
     if is_transposed(geometry):
-        turned = rotated(kernel, geometry.groups)
+        turned = rotate_kernel(kernel, geometry.groups)
         return cudnn_forward(y, turned, **_mirrored(geometry, dtypes, precision))
     sides, geometry = spelled_out(geometry)
     options = {"dtypes": dtypes, "precision": precision}
@@ -109,7 +109,7 @@ def cudnn_kernel_vjp(
     options = {"dtypes": dtypes, "precision": precision}
     if is_transposed(geometry) or _grows(geometry):
         turned = cudnn_kernel_vjp(y, x, **_mirrored(geometry, dtypes, precision))
-        return rotated(turned, geometry.groups)
+        return rotate_kernel(turned, geometry.groups)
     sides, geometry = spelled_out(geometry)
     x = place(x, sides)
     if any(gap for *_, gap in sides):
@@ -176,7 +176,7 @@ def _full_convolution(
     """The data gradient's pattern; with feature groups, for which there is none, a forward pass."""
     turned, axes = lax.rev(kernel, range(geometry.rank)), "{}OI"
     if geometry.groups > 1:
-        turned, axes = rotated(kernel, geometry.groups), "{}IO"
+        turned, axes = rotate_kernel(kernel, geometry.groups), "{}IO"
     return _convolve(
         y,
         turned,

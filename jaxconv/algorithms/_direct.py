@@ -20,7 +20,7 @@ from ._arrays import (
     common_dtype,
     examples_as_channels,
     in_whole_bytes,
-    rotated,
+    rotate_kernel,
     to_common_dtype,
 )
 from ._placing import cropped, place
@@ -42,7 +42,7 @@ def direct_input_vjp(
     if _is_product(geometry):
         return _product(y, kernel, (1, 1), dtypes[0], precision)
     return _convolve(
-        y, rotated(kernel, geometry.groups), geometry.transposed(), precision, dtypes[0]
+        y, rotate_kernel(kernel, geometry.groups), geometry.transposed(), precision, dtypes[0]
     )
 
 

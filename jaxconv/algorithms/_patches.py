@@ -41,7 +41,7 @@ from ._arrays import (
     by_group,
     common_dtype,
     in_vectors,
-    rotated,
+    rotate_kernel,
     to_common_dtype,
     turned,
 )
@@ -72,7 +72,7 @@ def fold(
         return fold(
             "y",
             y,
-            rotated(kernel, geometry.groups),
+            rotate_kernel(kernel, geometry.groups),
             into=into.translate(_EXCHANGED),
             geometry=geometry.transposed(),
             dtypes=(dtypes[2], dtypes[1], dtypes[0]),

@@ -13,7 +13,7 @@ from jax import lax
 
 from .._geometry import Geometry
 from .._typing import Input, Kernel, Output
-from ._arrays import Dtypes, rotated, to_accumulator
+from ._arrays import Dtypes, rotate_kernel, to_accumulator
 from ._problem import Problem
 
 
@@ -45,4 +45,4 @@ def pointwise_input_vjp(
 ) -> Input:
     """∂T/∂x: (1) of the error."""
     back = {"geometry": geometry, "dtypes": dtypes[::-1], "precision": precision}
-    return pointwise_forward(y, rotated(kernel), **back)
+    return pointwise_forward(y, rotate_kernel(kernel), **back)

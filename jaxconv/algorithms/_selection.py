@@ -28,6 +28,7 @@ import numpy as np
 from jax import lax
 
 from .._geometry import Geometry
+from .._spec import ConvSpec, Slot, shape_of
 from .._typing import Array
 from . import _tuning
 from ._arrays import Dtypes, with_zeros_multiplied
@@ -50,31 +51,30 @@ class Plan(NamedTuple):
         return self.name if self.rest is None else f"{self.name} > {self.rest}"
 
 
-def run(
-    slot: str,
-    platform: str,
-    *operands: Array,
-    geometry: Geometry,
-    dtypes: Dtypes,
-    precision: lax.PrecisionLike,
-    impl: str | None = None,
-    forward: str = "y",
-) -> Array:
-    """Compute the corner that leaves `slot` out, with the algorithm that suits the platform.
+def run(slot: Slot, platform: str, spec: ConvSpec, first: Array, second: Array) -> Array:
+    """Compute the contraction that leaves `slot` empty, with the platform's algorithm for it.
 
-    `impl` names an algorithm to prefer wherever it applies. `forward` is the slot that the forward
-    pass leaves out: the call's own corner, of which the others are derivatives.
+    `spec.impl` names an algorithm to prefer wherever it applies. `spec.forward` is the slot that
+    the forward pass leaves empty.
     """
-    problem = problem_of(slot, *(a.shape for a in operands), geometry=geometry)
-    plan, _ = choose(problem, platform, dtypes, impl, forward)
+    problem = problem_of(slot, (first.shape, second.shape), spec.geometry)
+    plan, _ = choose(problem, platform, spec)
     return run_plan(
         plan,
-        *operands,
+        first,
+        second,
         slot=slot,
-        geometry=geometry,
-        dtypes=dtypes,
-        precision=precision,
-        forward=forward,
+        geometry=spec.geometry,
+        dtypes=spec.dtypes,
+        precision=spec.precision,
+        forward=spec.forward,
+    )
+
+
+def run_algorithm(name: str, slot: Slot, spec: ConvSpec, first: Array, second: Array) -> Array:
+    """Compute a contraction with one algorithm, which must apply; `spec.impl` is ignored."""
+    return ALGORITHMS[name][slot](
+        first, second, geometry=spec.geometry, dtypes=spec.dtypes, precision=spec.precision
     )
 
 
@@ -104,14 +104,9 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose(
-    problem: Problem,
-    platform: str,
-    dtypes: Dtypes,
-    impl: str | None = None,
-    forward: str = "y",
-) -> Choice:
-    """The plan for a corner: the algorithm asked for, the one measured, or the cheapest."""
+def choose(problem: Problem, platform: str, spec: ConvSpec) -> Choice:
+    """The plan for a contraction: the algorithm asked for, the one measured, or the cheapest."""
+    impl, forward, dtypes = spec.impl, spec.forward, spec.dtypes
     if impl in ALL and not why_not(impl, problem, dtypes):
         return Choice(_plan(impl, problem), "asked for by impl")
     if platform in GPU_PLATFORMS:
@@ -172,7 +167,7 @@ def execute(
 ) -> Array:
     """Compute a corner as planned."""
     if geometry.crops_all:  # no pixel is met, and most algorithms have nothing to cut
-        shape = result_shape(slot, *(a.shape for a in operands), geometry=geometry)
+        shape = shape_of(Slot(slot), *(a.shape for a in operands), geometry)
         return jnp.zeros(shape, dtypes["xky".index(slot)])
     corner = ALL[plan.name].corners[slot]
     rest = plan.rest
@@ -218,9 +213,10 @@ def _skips_zeros(plan: Plan, slot: str, geometry: Geometry) -> bool:
 
 
 def problem_of(
-    slot: str, first: tuple[int, ...], second: tuple[int, ...], *, geometry: Geometry
+    slot: Slot, shapes: tuple[tuple[int, ...], tuple[int, ...]], geometry: Geometry
 ) -> Problem:
-    """The problem that a corner's operands, of these shapes, pose."""
+    """The problem that the operands of a contraction, of these shapes, pose."""
+    first, second = shapes
     if slot == "x":
         n, c, o = second[0], first[-2] * geometry.groups, first[-1]
     else:
@@ -229,22 +225,11 @@ def problem_of(
     return Problem(slot, geometry, n if isinstance(n, int) else 256, c, o)
 
 
-def result_shape(
-    slot: str, first: tuple[int, ...], second: tuple[int, ...], *, geometry: Geometry
-) -> tuple[int, ...]:
-    """The shape of the slot that a corner of operands of these shapes leaves out."""
-    if slot == "x":
-        return (second[0], *geometry.input_size, first[-2] * geometry.groups)
-    if slot == "k":
-        return (*geometry.window, first[-1] // geometry.groups, second[-1])
-    return (first[0], *geometry.output_size, second[-1])
-
-
 def _corner(name: str, slot: str) -> Corner:
     """A corner as one function of the operands, whatever it leaves to other algorithms."""
 
     def corner(*operands, geometry, **options):
-        problem = problem_of(slot, *(a.shape for a in operands), geometry=geometry)
+        problem = problem_of(Slot(slot), tuple(a.shape for a in operands), geometry)
         reason = why_not(name, problem)
         assert not reason, f"{name} does not apply: {reason}"
         return execute(_plan(name, problem), *operands, slot=slot, geometry=geometry, **options)

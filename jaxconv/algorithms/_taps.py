@@ -36,7 +36,7 @@ from ._arrays import (
     Dtypes,
     add_up,
     by_group,
-    rotated,
+    rotate_kernel,
     sum_in_loop,
     taps_by_group,
     to_accumulator,
@@ -151,7 +151,7 @@ def taps_input_vjp(
     if set(geometry.strides) == {1}:
         # (G') is (G) then, and (1) reads each error in place: faster than to place each product.
         back = {"geometry": geometry.transposed(), "dtypes": dtypes[::-1], "precision": precision}
-        return taps_forward(y, rotated(kernel, geometry.groups), **back)
+        return taps_forward(y, rotate_kernel(kernel, geometry.groups), **back)
     kernel, y = to_accumulator(dtypes[0], kernel, y)
     k = jnp.swapaxes(taps_by_group(kernel, geometry.groups), 1, 2)
     errors = by_group(y, geometry.groups)

@@ -9,7 +9,7 @@ from jax import lax
 
 from .. import ops
 from .._typing import Array
-from ..ops._options import checked_rate
+from ..ops._checks import checked_rate
 from ._parameters import Initializer, draw, features, plus_bias, promote
 
 

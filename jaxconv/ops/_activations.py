@@ -5,8 +5,7 @@ import jax.numpy as jnp
 
 from .._forms import broadcast_batch, linear_pair
 from .._typing import AnyArray, Array
-from ._call import as_array
-from ._options import checked_rate
+from ._checks import as_array, checked_rate
 
 
 def relu(x: AnyArray) -> Array:

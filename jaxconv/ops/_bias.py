@@ -10,7 +10,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from .. import algorithms
 from .._forms import Operation, linear_pair
 from .._typing import AnyArray, Array
-from ._call import as_array, is_as_wide
+from ._checks import as_array
+from ._operands import is_as_wide
 
 
 def add_bias(x: AnyArray, bias: AnyArray) -> Array:

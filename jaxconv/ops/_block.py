@@ -1,17 +1,20 @@
 """Convolution, bias, activation and max pool as one operation that keeps little."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from jax import lax
 
 from .._geometry import Geometry, Padding, Size
+from .._spec import Slot
 from .._typing import AnyArray, Array
 from ._activations import relu, tanh
 from ._bias import checked_bias
 from ._boundary import PaddingMode
-from ._call import Call, as_array
+from ._checks import as_array
 from ._convolution import convolve
 from ._max_pooling import max_pool
+from ._options import ConvOptions
 from ._windows import pool_geometry
 
 # Non-decreasing, each of them: what (1) below rests on.
@@ -90,29 +93,33 @@ def conv_block(
         raise ValueError(
             f"conv_block: activation must be one of {tuple(_ACTIVATIONS)}, got {activation!r}."
         )
-    call = Call(
-        "conv_block",
-        None,
-        flip_kernel,
-        precision,
-        preferred_element_type,
-        impl,
-        padding_mode,
-        kernel_dtype,
+    options = ConvOptions(
+        function="conv_block",
+        strides=strides,
+        padding=padding,
+        padding_mode=padding_mode,
+        input_dilation=input_dilation,
+        kernel_dilation=kernel_dilation,
+        feature_group_count=feature_group_count,
+        flip_kernel=flip_kernel,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        kernel_dtype=kernel_dtype,
+        impl=impl,
     )
-    x, kernel = call.input("x", x), call.kernel("kernel", kernel)
-    dilations = input_dilation, kernel_dilation, feature_group_count
-    whole = call.geometry(x.shape, kernel.shape, strides, padding, *dilations)
+    image = options.operand(Slot.INPUT, "x", x)
+    k = options.operand(Slot.KERNEL, "kernel", kernel)
+    whole = options.geometry(image.array.shape, k.array.shape)
     windows = window_shape, pool_strides, pool_padding
     pool = pool_geometry("conv_block", whole.output_size, *windows, ceil_mode=pool_ceil_mode)
-    a = convolve(call, x, kernel, (strides, _seen(whole, pool), *dilations))
+    a = convolve(replace(options, padding=_seen_by_pool(whole, pool)), image, k)
     z = max_pool(a, *windows, ceil_mode=pool_ceil_mode)
     if bias is not None:
         z = checked_bias("conv_block", z, as_array("conv_block: bias", bias))
     return _ACTIVATIONS[activation](z)  # (1)
 
 
-def _seen(whole: Geometry, pool: Geometry) -> tuple[tuple[int, int], ...]:
+def _seen_by_pool(whole: Geometry, pool: Geometry) -> tuple[tuple[int, int], ...]:
     """The convolution's padding without what would only make places that no pool window covers."""
     padding = []
     for (lo, hi), stride, axis in zip(whole.padding, whole.strides, pool.axes(), strict=True):

@@ -33,6 +33,7 @@ from jax import lax
 from .. import algorithms
 from .._forms import linear_pair
 from .._geometry import Geometry
+from .._spec import ConvSpec
 from .._typing import Array
 
 PaddingMode: TypeAlias = Literal["zeros", "circular", "reflect", "replicate"]
@@ -59,19 +60,23 @@ def check_sides(function: str, geometry: Geometry, mode: PaddingMode) -> None:
             )
 
 
-def pad_boundary(x: Array, geometry: Geometry, mode: PaddingMode) -> tuple[Array, Geometry]:
-    """The input padded in a mode, and the geometry that is left: one without padding."""
-    inner = geometry.padded()
-    if geometry.padding == inner.padding:
-        return x, inner
-    return _extend(x, geometry=geometry, mode=mode), inner
+def without_padding(spec: ConvSpec, mode: PaddingMode) -> ConvSpec:
+    """The convolution of an input that has its padding already, unless the padding is zeros."""
+    return spec if mode == "zeros" else spec.replace(geometry=spec.geometry.padded())
 
 
-def fold_boundary(x_bar: Array, geometry: Geometry, mode: PaddingMode) -> Array:
-    """The transpose of `pad_boundary`: the padding's errors, taken back to where it came from."""
-    if geometry.padding == geometry.padded().padding:
+def pad_boundary(x: Array, spec: ConvSpec, mode: PaddingMode) -> Array:
+    """The input of a convolution, padded in a mode; as it is if the padding is zeros."""
+    if mode == "zeros" or spec.geometry.padding == spec.geometry.padded().padding:
+        return x
+    return _extend(x, geometry=spec.geometry, mode=mode)
+
+
+def fold_boundary(x_bar: Array, spec: ConvSpec, mode: PaddingMode) -> Array:
+    """The transpose of `pad_boundary`: each gradient in the padding goes to where it came from."""
+    if mode == "zeros" or spec.geometry.padding == spec.geometry.padded().padding:
         return x_bar
-    return _fold(x_bar, geometry=geometry, mode=mode)
+    return _fold(x_bar, geometry=spec.geometry, mode=mode)
 
 
 class _Step(NamedTuple):

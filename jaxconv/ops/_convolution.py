@@ -21,10 +21,12 @@ from typing import Any
 from jax import lax
 
 from .._geometry import Padding, Size
+from .._spec import Slot
 from .._typing import AnyArray, Array
-from ._boundary import PaddingMode
-from ._call import Call, DimensionNumbers
-from ._triangle import contract
+from ._boundary import PaddingMode, fold_boundary, pad_boundary, without_padding
+from ._form import contract
+from ._operands import DimensionNumbers, Operand
+from ._options import ConvOptions
 
 
 def conv(
@@ -130,19 +132,26 @@ def conv(
     >>> conv(x, kernel, strides=2, padding="SAME").shape
     (2, 4, 4, 4)
     """
-    call = Call(
-        "conv",
-        dimension_numbers,
-        flip_kernel,
-        precision,
-        preferred_element_type,
-        impl,
-        padding_mode,
-        kernel_dtype,
+    options = ConvOptions(
+        function="conv",
+        strides=strides,
+        padding=padding,
+        padding_mode=padding_mode,
+        input_dilation=input_dilation,
+        kernel_dilation=kernel_dilation,
+        feature_group_count=feature_group_count,
+        dimension_numbers=dimension_numbers,
+        flip_kernel=flip_kernel,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        kernel_dtype=kernel_dtype,
+        impl=impl,
     )
-    x, kernel = call.input("x", x), call.kernel("kernel", kernel)
-    spacing = strides, padding, input_dilation, kernel_dilation, feature_group_count
-    return convolve(call, x, kernel, spacing)
+    return convolve(
+        options,
+        options.operand(Slot.INPUT, "x", x),
+        options.operand(Slot.KERNEL, "kernel", kernel),
+    )
 
 
 def conv_input_vjp(
@@ -221,20 +230,27 @@ def conv_input_vjp(
     >>> conv_input_vjp(y_bar, kernel, input_shape=(2, 8, 8, 3)).shape
     (2, 8, 8, 3)
     """
-    name = "conv_input_vjp"
-    call = Call(
-        name,
-        dimension_numbers,
-        flip_kernel,
-        precision,
-        preferred_element_type,
-        impl,
-        padding_mode,
-        kernel_dtype,
+    options = ConvOptions(
+        function="conv_input_vjp",
+        strides=strides,
+        padding=padding,
+        padding_mode=padding_mode,
+        input_dilation=input_dilation,
+        kernel_dilation=kernel_dilation,
+        feature_group_count=feature_group_count,
+        dimension_numbers=dimension_numbers,
+        flip_kernel=flip_kernel,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        kernel_dtype=kernel_dtype,
+        impl=impl,
     )
-    y_bar, kernel = call.output("y_bar", y_bar), call.kernel("kernel", kernel)
-    spacing = strides, padding, input_dilation, kernel_dilation, feature_group_count
-    return carry_back(call, {"y_bar": y_bar}, kernel, call.input_shape(input_shape), spacing)
+    return carry_back(
+        options,
+        options.operand(Slot.OUTPUT, "y_bar", y_bar),
+        options.operand(Slot.KERNEL, "kernel", kernel),
+        options.shape(Slot.INPUT, "input_shape", input_shape),
+    )
 
 
 def conv_kernel_vjp(
@@ -296,39 +312,55 @@ def conv_kernel_vjp(
     >>> conv_kernel_vjp(x, y_bar, kernel_shape=(3, 3, 3, 4)).shape
     (3, 3, 3, 4)
     """
-    name = "conv_kernel_vjp"
-    call = Call(
-        name,
-        dimension_numbers,
-        flip_kernel,
-        precision,
-        preferred_element_type,
-        impl,
-        padding_mode,
+    options = ConvOptions(
+        function="conv_kernel_vjp",
+        strides=strides,
+        padding=padding,
+        padding_mode=padding_mode,
+        input_dilation=input_dilation,
+        kernel_dilation=kernel_dilation,
+        feature_group_count=feature_group_count,
+        dimension_numbers=dimension_numbers,
+        flip_kernel=flip_kernel,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        impl=impl,
     )
-    x, y_bar = call.input("x", x), call.output("y_bar", y_bar)
-    spacing = strides, padding, input_dilation, kernel_dilation, feature_group_count
-    shape = call.kernel_shape(kernel_shape)
-    geometry = call.geometry(x.shape, shape, *spacing, y={"y_bar": y_bar})
-    dtypes = call.dtypes(result="k", x=x, y_bar=y_bar)
-    return call.to_kernel(contract(call, "k", x, y_bar, geometry=geometry, dtypes=dtypes))
+    return correlate(
+        options,
+        options.operand(Slot.INPUT, "x", x),
+        options.operand(Slot.OUTPUT, "y_bar", y_bar),
+        options.shape(Slot.KERNEL, "kernel_shape", kernel_shape),
+    )
 
 
-# What lies behind the doors of `conv` and `conv_input_vjp`, and of other functions with their own.
+# Public functions end in one of these three. They take operands that are channels last, and lay out
+# the result as the user asks for it.
 
 
-def convolve(call: Call, x: Array, kernel: Array, spacing: tuple) -> Array:
-    """∂T/∂y for operands that are channels last; `spacing` is as `Call.geometry` takes it."""
-    geometry = call.geometry(x.shape, kernel.shape, *spacing)
-    dtypes = call.dtypes(result="y", x=x, kernel=kernel)
-    return call.to_output(contract(call, "y", x, kernel, geometry=geometry, dtypes=dtypes))
+def convolve(options: ConvOptions, x: Operand, kernel: Operand) -> Array:
+    """∂T/∂y: the convolution."""
+    spec = options.spec(x.array.shape, kernel.array.shape, x, kernel)
+    padded = pad_boundary(x.array, spec, options.padding_mode)
+    spec = without_padding(spec, options.padding_mode)
+    y = contract(options.function, Slot.OUTPUT, spec, padded, kernel.array)
+    return options.result(Slot.OUTPUT, y)
 
 
 def carry_back(
-    call: Call, named_y: dict[str, Array], kernel: Array, shape: tuple[int, ...], spacing: tuple
+    options: ConvOptions, y: Operand, kernel: Operand, x_shape: tuple[int, ...]
 ) -> Array:
-    """∂T/∂x of a given `shape`, for operands that are channels last; `named_y` is `{name: y}`."""
-    ((name, y),) = named_y.items()
-    geometry = call.geometry(shape, kernel.shape, *spacing, y=named_y)
-    dtypes = call.dtypes(result="x", **{name: y}, kernel=kernel)
-    return call.to_input(contract(call, "x", kernel, y, geometry=geometry, dtypes=dtypes))
+    """∂T/∂x: the gradient of an input of shape `x_shape`."""
+    spec = options.spec(x_shape, kernel.array.shape, y, kernel)
+    unpadded = without_padding(spec, options.padding_mode)
+    x_bar = contract(options.function, Slot.INPUT, unpadded, kernel.array, y.array)
+    return options.result(Slot.INPUT, fold_boundary(x_bar, spec, options.padding_mode))
+
+
+def correlate(options: ConvOptions, x: Operand, y: Operand, kernel_shape: tuple[int, ...]) -> Array:
+    """∂T/∂k: the gradient of a kernel of shape `kernel_shape`."""
+    spec = options.spec(x.array.shape, kernel_shape, x, y)
+    padded = pad_boundary(x.array, spec, options.padding_mode)
+    spec = without_padding(spec, options.padding_mode)
+    k_bar = contract(options.function, Slot.KERNEL, spec, padded, y.array)
+    return options.result(Slot.KERNEL, k_bar)

@@ -5,9 +5,11 @@ from typing import Any
 
 from jax import lax
 
+from .._spec import Slot
 from .._typing import AnyArray, Array
-from ._call import Call, as_array
+from ._checks import as_array
 from ._convolution import convolve
+from ._options import ConvOptions
 
 
 def dense(
@@ -49,8 +51,11 @@ def dense(
     >>> dense(jnp.ones((2, 3)), jnp.ones((3, 4))).shape
     (2, 4)
     """
-    call = Call(
-        "dense", None, False, precision, preferred_element_type, None, "zeros", kernel_dtype
+    options = ConvOptions(
+        function="dense",
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        kernel_dtype=kernel_dtype,
     )
     x, kernel = as_array("dense: x", x), as_array("dense: kernel", kernel)
     if x.ndim < 1 or kernel.ndim != 2 or x.shape[-1] != kernel.shape[0]:
@@ -59,5 +64,6 @@ def dense(
             f"got shapes {x.shape} and {kernel.shape}."
         )
     *examples, c = x.shape
-    y = convolve(call, x.reshape(math.prod(examples), c), kernel, (1, "VALID", 1, 1, 1))
+    rows = options.operand(Slot.INPUT, "x", x.reshape(math.prod(examples), c))
+    y = convolve(options, rows, options.operand(Slot.KERNEL, "kernel", kernel))
     return y.reshape(*examples, kernel.shape[1])

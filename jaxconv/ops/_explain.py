@@ -3,34 +3,41 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from .. import algorithms
 from .._geometry import Geometry
-from ._triangle import SLOT_OF
+from .._spec import ConvSpec, Slot
+from ._form import SLOT_OF
 
-_FUNCTIONS = {"y": "conv", "x": "conv_input_vjp", "k": "conv_kernel_vjp"}
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+_FUNCTIONS = {
+    Slot.INPUT: "conv_input_vjp",
+    Slot.KERNEL: "conv_kernel_vjp",
+    Slot.OUTPUT: "conv",
+}
 
 
 @dataclass(frozen=True)
-class ExplainedCorner:
-    """One convolution, or one gradient of one, as it would be compiled.
+class ExplainedConvolution:
+    """One convolution, or one gradient of a convolution, as it would be compiled.
 
     Attributes:
       function: `"conv"`, `"conv_input_vjp"` or `"conv_kernel_vjp"`.
-      x_shape, kernel_shape, y_shape: Shapes of input, kernel and output, channels last.
-      dtypes: Their dtypes.
-      geometry: Strides, padding, dilations and groups.
-      algorithm: What runs: the name of an algorithm, or `"phases > direct"` where one rearranges
-        the corner for another. The first name is one that `impl` takes.
-      reason: Why this one.
-      considered: Every algorithm that may run unasked, with its estimated time relative to the
-        first one's.
-      refused: Every other algorithm, with the reason: it does not apply, or it runs only where
-        `impl` names it.
-      times: How often the program holds it; once for the body of a loop.
+      x_shape: Shape of the input, channels last.
+      kernel_shape: Shape of the kernel, channels last.
+      y_shape: Shape of the output, channels last.
+      dtypes: Dtypes of input, kernel and output.
+      geometry: Strides, padding, dilations and feature groups.
+      algorithm: The algorithm that runs, or a chain such as `"phases > direct"` where an algorithm
+        rearranges the convolution for another one. `impl` takes the first name.
+      reason: Why this algorithm runs.
+      considered: Each algorithm that may run by default, with its estimated time in units of the
+        time of the fastest.
+      refused: Each other algorithm, with the reason why it does not run by default.
+      times: How often the program contains the convolution. The body of a loop counts once.
     """
 
     function: str
@@ -47,9 +54,9 @@ class ExplainedCorner:
 
     def __str__(self) -> str:
         shapes = f"x {self.x_shape}  kernel {self.kernel_shape}  y {self.y_shape}"
-        often = f"  ({self.times} times)" if self.times > 1 else ""
+        times = f"  ({self.times} times)" if self.times > 1 else ""
         lines = [
-            f"{self.function}  {shapes}  {self.dtypes[0]}{often}",
+            f"{self.function}  {shapes}  {self.dtypes[0]}{times}",
             f"  runs      {self.algorithm}: {self.reason}",
         ]
         others = [f"{name} {cost:.1f}x" for name, cost in self.considered.items()]
@@ -61,98 +68,107 @@ class ExplainedCorner:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The convolutions of a program, in the order in which they are traced; printed as text."""
+    """The convolutions of a program, in the order in which JAX traces them.
+
+    Attributes:
+      platform: `"cpu"`, `"cuda"`, `"rocm"` or `"tpu"`.
+      convolutions: One entry for each different convolution.
+    """
 
     platform: str
-    corners: tuple[ExplainedCorner, ...]
+    convolutions: tuple[ExplainedConvolution, ...]
 
     def __str__(self) -> str:
-        if not self.corners:
+        if not self.convolutions:
             return f"No convolution of jaxconv's in this program (platform {self.platform})."
-        return "\n".join([f"platform {self.platform}", *map(str, self.corners)])
+        return "\n".join([f"platform {self.platform}", *map(str, self.convolutions)])
 
 
 def explain(f: Callable[..., Any], *args: Any, platform: str | None = None) -> Explanation:
-    """Say which algorithm runs for each of jaxconv's convolutions in a call, why, and what else.
+    """Say which algorithm runs for each of jaxconv's convolutions in a call, and why.
 
         print(jaxconv.explain(jax.grad(loss), params, batch))
 
-    Nothing is compiled or run: `f` is traced, as `jax.jit` would trace it, and every convolution
-    and gradient found in it, loops and conditions included, is put to the selection.
+    `explain` traces `f` as `jax.jit` would trace it. It neither compiles nor runs `f`. It finds the
+    convolutions and their gradients in loops and conditions, too.
 
     Args:
       f: Any function that JAX can trace.
-      *args: Its arguments: arrays, or only their shapes and dtypes as `jax.ShapeDtypeStruct`, or
+      *args: Arguments of `f`: arrays, or `jax.ShapeDtypeStruct`s with their shapes and dtypes, or
         pytrees of them.
-      platform: "cpu", "cuda", "rocm" or "tpu"; None is that of JAX's default backend.
+      platform: `"cpu"`, `"cuda"`, `"rocm"` or `"tpu"`. None means JAX's default backend.
 
     Returns:
-      An `Explanation`: `.corners` for programs, `str()` for people.
+      An `Explanation`. Programs read its `convolutions`; people print it.
 
     Raises:
       ValueError: The platform is none of these.
-
-    Source: the cost model of `jaxconv.algorithms`, derived from measurements.
 
     >>> x, kernel = jax.numpy.ones((2, 8, 8, 3)), jax.numpy.ones((3, 3, 3, 4))
     >>> explanation = explain(lambda x, k: jax.numpy.sum(x), x, kernel)
     >>> print(explanation)
     No convolution of jaxconv's in this program (platform ...).
     """
-    platforms = ("cpu", "cuda", "rocm", "tpu")
     if platform is None:
         backend = jax.default_backend()
         platform = "cuda" if backend == "gpu" else backend
-    if platform not in platforms:
-        raise ValueError(f"explain: platform must be one of {platforms}, got {platform!r}.")
-    counts: dict[Any, int] = {}
-    for corner in _corners(jax.make_jaxpr(f)(*args).jaxpr):
-        counts[corner] = counts.get(corner, 0) + 1
-    found = (_explained(*corner, platform=platform, times=n) for corner, n in counts.items())
-    return Explanation(platform, tuple(found))
+    if platform not in PLATFORMS:
+        raise ValueError(f"explain: platform must be one of {PLATFORMS}, got {platform!r}.")
+    counts: dict[_Found, int] = {}
+    for found in _contractions(jax.make_jaxpr(f)(*args).jaxpr):
+        counts[found] = counts.get(found, 0) + 1
+    explained = (_explained(found, platform, times) for found, times in counts.items())
+    return Explanation(platform, tuple(explained))
 
 
-def _corners(jaxpr: Any) -> Iterator[tuple]:
-    """Slot, operand shapes and parameters of each corner in a program, inner programs included."""
+class _Found(NamedTuple):
+    """A contraction in a program."""
+
+    slot: Slot
+    shapes: tuple[tuple[int, ...], tuple[int, ...]]  # of its operands
+    spec: ConvSpec
+
+
+def _contractions(jaxpr: Any) -> Iterator[_Found]:
+    """Each contraction in a program and in the programs inside it."""
     for equation in jaxpr.eqns:
         slot = SLOT_OF.get(equation.primitive)
         if slot is not None:
-            shapes = tuple(operand.aval.shape for operand in equation.invars)
-            yield slot, shapes, tuple(sorted(equation.params.items()))
+            first, second = (operand.aval.shape for operand in equation.invars)
+            yield _Found(slot, (first, second), equation.params["spec"])
         for value in equation.params.values():
             for inner in value if isinstance(value, tuple | list) else (value,):
                 inner = getattr(inner, "jaxpr", inner)
                 if hasattr(inner, "eqns"):
-                    yield from _corners(inner)
+                    yield from _contractions(inner)
 
 
-def _explained(slot, shapes, params, *, platform: str, times: int) -> ExplainedCorner:
-    params = dict(params)
-    geometry, impl, forward = params["geometry"], params["impl"], params["forward"]
-    problem = algorithms.problem_of(slot, *shapes, geometry=geometry)
-    n, c, o = problem.n, problem.c, problem.o
-    nothing = 0 in (n, c, o, *geometry.input_size, *geometry.output_size)
-    if nothing:
-        choice = algorithms.Choice(algorithms.Plan("zeros", 0.0), "there is nothing to add up")
-    elif impl == "textbook":
-        choice = algorithms.Choice(
-            algorithms.Plan("textbook", 0.0), "asked for, the formula of the derivation"
-        )
+def _explained(found: _Found, platform: str, times: int) -> ExplainedConvolution:
+    slot, shapes, spec = found
+    geometry = spec.geometry
+    problem = algorithms.problem_of(slot, shapes, geometry)
+    n, c, o = problem.sizes
+    is_empty = 0 in (n, c, o, *geometry.input_size, *geometry.output_size)
+    if is_empty:
+        choice = algorithms.Choice(algorithms.Plan("zeros", 0.0), "the sums have no terms")
+    elif spec.impl == "textbook":
+        plan = algorithms.Plan("textbook", 0.0)
+        choice = algorithms.Choice(plan, "the call asks for the formula of the derivation")
     else:
-        choice = algorithms.choose(problem, platform, params["dtypes"], impl, forward)
-    estimated = platform == "cpu" and not nothing
-    plans = [*algorithms.plans(problem, forward=forward)] if estimated else []
+        choice = algorithms.choose(problem, platform, spec)
+    has_estimates = platform == "cpu" and not is_empty
+    plans = [*algorithms.plans(problem, forward=spec.forward)] if has_estimates else []
     refused = {
-        name: algorithms.why_not_by_default(name, problem, forward)
+        name: algorithms.why_not_by_default(name, problem, spec.forward)
         for name in algorithms.ALGORITHMS
     }
     refused |= {plan.name: "made for GPUs" for plan in plans if plan.cost == math.inf}
-    return ExplainedCorner(
+    return ExplainedConvolution(
         function=_FUNCTIONS[slot],
         x_shape=(n, *geometry.input_size, c),
         kernel_shape=(*geometry.window, c // geometry.groups, o),
         y_shape=(n, *geometry.output_size, o),
-        dtypes=tuple(str(dtype) for dtype in params["dtypes"]),
+        dtypes=tuple(map(str, spec.dtypes)),
         geometry=geometry,
         algorithm=str(choice.plan),
         reason=choice.reason,

@@ -11,9 +11,12 @@ import numpy as np
 from jax import lax
 
 from .._geometry import listed, per_axis
+from .._spec import Slot
 from .._typing import AnyArray, Array
-from ._call import Call, DimensionNumbers, as_array, layouts
+from ._checks import as_array
 from ._convolution import convolve
+from ._operands import DimensionNumbers, layouts
+from ._options import ConvOptions
 
 _NAME = "conv_general_dilated"
 # lax takes arrays of integers, too, as results of computations with shapes.
@@ -131,23 +134,23 @@ def conv_general_dilated(
     (2, 4, 8, 8)
     """
     lhs, rhs = _as_operand("lhs", lhs), _as_operand("rhs", rhs)
-    window_strides, padding = as_tuples(window_strides), as_tuples(padding)
-    lhs_dilation, rhs_dilation = as_tuples(lhs_dilation), as_tuples(rhs_dilation)
+    strides, sides = as_tuples(window_strides), as_tuples(padding)
+    input_dilation, kernel_dilation = as_tuples(lhs_dilation), as_tuples(rhs_dilation)
     if lhs.ndim == rhs.ndim < 2:
         raise ValueError(f"{_NAME}: lhs needs two axes besides the spatial ones, got {lhs.shape}.")
     rank = lhs.ndim - 2 if lhs.ndim == rhs.ndim else None
-    check_integers(f"{_NAME}: window_strides", window_strides)
-    for name, value in (("lhs_dilation", lhs_dilation), ("rhs_dilation", rhs_dilation)):
+    check_integers(f"{_NAME}: window_strides", strides)
+    for name, value in (("lhs_dilation", input_dilation), ("rhs_dilation", kernel_dilation)):
         if value is not None:
             check_integers(f"{_NAME}: {name}", value, rank, minimum=_ANY)
     per_axis(feature_group_count, 1, f"{_NAME}: feature_group_count", minimum=_ANY)
     per_axis(batch_group_count, 1, f"{_NAME}: batch_group_count", minimum=_ANY)
     of_lax: Any = lax.conv_general_dilated
     arguments = (
-        window_strides,
-        padding,
-        lhs_dilation,
-        rhs_dilation,
+        strides,
+        sides,
+        input_dilation,
+        kernel_dilation,
         dimension_numbers,
         feature_group_count,
         batch_group_count,
@@ -155,18 +158,28 @@ def conv_general_dilated(
         preferred_element_type,
     )
     check_as_lax(of_lax, lhs, rhs, **dict(zip(_OPTIONS, arguments, strict=True)))
-    if lhs.dtype == np.dtype(bool):  # there is no derivative to have a rule for
+    if lhs.dtype == np.dtype(bool):  # Booleans have no derivative.
         return of_lax(lhs, rhs, *arguments, out_sharding)
     numbers = layouts(_NAME, lhs.shape, rhs.shape, dimension_numbers)
     groups = feature_group_count
     if batch_group_count != 1:
         lhs = _batch_groups_as_features(lhs, numbers, batch_group_count)
         groups = batch_group_count
-    call = Call(_NAME, numbers, False, precision, preferred_element_type, None, may_be_empty=True)
-    e = 1 if lhs_dilation is None else lhs_dilation
-    d = 1 if rhs_dilation is None else rhs_dilation
-    x, kernel = call.input("lhs", lhs), call.kernel("rhs", rhs)
-    y = convolve(call, x, kernel, (window_strides, padding, e, d, groups))
+    options = ConvOptions(
+        function=_NAME,
+        strides=strides,
+        padding=sides,
+        input_dilation=1 if input_dilation is None else input_dilation,
+        kernel_dilation=1 if kernel_dilation is None else kernel_dilation,
+        feature_group_count=groups,
+        dimension_numbers=numbers,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        may_be_empty=True,
+    )
+    x = options.operand(Slot.INPUT, "lhs", lhs)
+    kernel = options.operand(Slot.KERNEL, "rhs", rhs)
+    y = convolve(options, x, kernel)
     return y if out_sharding is None else jax.sharding.reshard(y, out_sharding)
 
 

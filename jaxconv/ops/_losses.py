@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from .._typing import AnyArray, Array
-from ._call import as_array
+from ._checks import as_array
 
 
 def softmax_cross_entropy(logits: AnyArray, labels: AnyArray) -> Array:

@@ -9,7 +9,7 @@ from jax import lax
 from .. import algorithms
 from .._geometry import Geometry, Padding, Size
 from .._typing import AnyArray, Array
-from ._windows import geometry_of, real_map, window_equals, window_gather
+from ._windows import geometry_of, real_map, window_equals, window_max
 
 TIES = ("first", "split", "all")
 
@@ -133,43 +133,29 @@ def min_pool(
     return reverse(_max(reverse(x), geometry, ties))
 
 
-def max_and_taps(x: Array, geometry: Geometry) -> tuple[Array, Array]:
-    """(1) and (2) of `max_pool`: the maxima, and the tap that holds each, -1 where none does."""
-    y, m = algorithms.max_and_argmax(lax.stop_gradient(x), geometry=geometry)  # max_pool (1)
-    return _chosen(y, x, m, geometry), m
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(3,))
-def _chosen(y: Array, x: Array, m: Array, geometry: Geometry) -> Array:
-    """y, the elements of `x` that `m` chooses, with the derivative in `x` that follows."""
-    return y
-
-
-@_chosen.defjvp
-def _chosen_jvp(geometry, primals, tangents):
-    (y, x, m), (_, x_dot, _) = primals, tangents
-    return _chosen(y, x, m, geometry), window_gather(x_dot, m, geometry=geometry)  # max_pool (3)
+def _max(x: Array, geometry: Geometry, ties: str) -> Array:
+    if ties == "first":
+        return window_max(x, geometry=geometry)  # (2), with the derivatives (3) and (4)
+    return _max_with_ties(x, geometry, ties)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2))
-def _max(x: Array, geometry: Geometry, ties: str) -> Array:
-    return algorithms.max_of_windows(x, geometry=geometry)
+def _max_with_ties(x: Array, geometry: Geometry, ties: str) -> Array:
+    return window_max(x, geometry=geometry)
 
 
-@_max.defjvp
-def _max_jvp(geometry, ties, primals, tangents):
+@_max_with_ties.defjvp
+def _max_with_ties_jvp(geometry, ties, primals, tangents):
     (x,), (x_dot,) = primals, tangents
-    if ties == "first":
-        return jax.jvp(lambda x: max_and_taps(x, geometry)[0], (x,), (x_dot,))
-    y = _max(x, geometry, ties)
+    y = _max_with_ties(x, geometry, ties)
     fixed = lax.stop_gradient((x, y))  # E is locally constant, as m is
     if ties == "all":
         return y, window_equals(x_dot, *fixed, geometry=geometry)
+    # A narrow dtype might not hold |E|.
     wide = algorithms.accumulator(x.dtype)
-    ones = jnp.ones(x.shape, wide)
-    size = window_equals(ones, *fixed, geometry=geometry)  # |E|, which a narrow dtype may not hold
+    size = window_equals(jnp.ones(x.shape, wide), *fixed, geometry=geometry)
     y_dot = window_equals(x_dot.astype(wide), *fixed, geometry=geometry)
-    return y, (y_dot / jnp.maximum(size, 1)).astype(x.dtype)  # max_pool (5)
+    return y, (y_dot / jnp.maximum(size, 1)).astype(x.dtype)  # (5)
 
 
 def checked_ties(function: str, ties: str) -> str:

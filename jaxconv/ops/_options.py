@@ -1,51 +1,172 @@
-"""Options that several functions take, checked at their doors."""
+"""The options of one call of a convolution, checked where the user gave them.
 
-from numbers import Real
-from typing import Any
+`conv`, its two gradients and `conv_transpose` share their options, and so the checks of them.
+`ConvOptions` holds the options of one call. It brings operands to the library's own layout,
+channels last, and results back to the user's layout, and it makes the `ConvSpec` of the call.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
 
 import numpy as np
-from jax import lax
+from jax import export, lax
 
-from .._geometry import listed
+from .. import algorithms
+from .._geometry import Geometry, Padding, Size, convolution_geometry, per_axis
+from .._spec import ConvSpec, Slot
+from .._typing import Array
+from ._boundary import PaddingMode, check_sides
+from ._checks import as_array, check_flag, check_precision
+from ._operands import DimensionNumbers, Operand, canonical_dtype, channels_last, slot_dtypes
 
-
-def check_flag(name: str, value: Any) -> None:
-    """Refuse what is neither True nor False; `name` is `function: argument`."""
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be a bool, got {value!r}.")
-
-
-def checked_rate(name: str, value: Any) -> float:
-    """A probability below 1; `name` is `function: argument`."""
-    value = listed(value)
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a number, got {value!r}.")
-    rate = float(value)
-    if not 0 <= rate < 1:
-        raise ValueError(f"{name} must be in [0, 1), got {value!r}.")
-    return rate
+IMPLEMENTATIONS = (None, "textbook", "lax", *algorithms.ALGORITHMS)
 
 
-def check_precision(function: str, value: lax.PrecisionLike) -> None:
-    """Refuse what lax takes for no precision of products."""
-    if value is None or isinstance(value, lax.DotAlgorithm | lax.DotAlgorithmPreset):
-        return
-    if isinstance(value, str) and value in lax.DotAlgorithmPreset.__members__:
-        return
-    each = value if isinstance(value, tuple | list) and len(value) == 2 else (value,)
-    kinds = {type(one) for one in each}
-    if kinds in ({str}, {lax.Precision}) and all(map(_is_precision, each)):
-        return
-    wrong = ValueError if kinds <= {str, lax.Precision} else TypeError
-    raise wrong(
-        f"{function}: precision must be None, a jax.lax.Precision or its name, such as 'highest', "
-        f"a pair of either, or a jax.lax.DotAlgorithmPreset, got {value!r}."
-    )
+@dataclass(frozen=True, kw_only=True)
+class ConvOptions:
+    """The options of one call of the public `function`, as the user gave them; see `conv`.
+
+    With `may_be_empty` a window may be larger than the input, as in lax; the output is then empty.
+    """
+
+    function: str
+    strides: Size = 1
+    padding: Padding = "VALID"
+    padding_mode: PaddingMode = "zeros"
+    input_dilation: Size = 1
+    kernel_dilation: Size = 1
+    feature_group_count: int = 1
+    dimension_numbers: DimensionNumbers = None
+    flip_kernel: bool = False
+    precision: lax.PrecisionLike = None
+    preferred_element_type: Any = None
+    kernel_dtype: Any = None
+    impl: str | None = None
+    may_be_empty: bool = False
+
+    def __post_init__(self):
+        check_flag(f"{self.function}: flip_kernel", self.flip_kernel)
+        check_precision(self.function, self.precision)
+        if isinstance(self.precision, list):  # lax takes a list, which has no hash
+            object.__setattr__(self, "precision", tuple(self.precision))
+        if self.padding_mode not in get_args(PaddingMode):
+            raise ValueError(
+                f"{self.function}: padding_mode must be one of {get_args(PaddingMode)}, "
+                f"got {self.padding_mode!r}."
+            )
+        if self.impl not in IMPLEMENTATIONS:
+            raise ValueError(
+                f"{self.function}: impl must be one of {IMPLEMENTATIONS}, got {self.impl!r}."
+            )
+
+    def operand(self, slot: Slot, name: str, value: Any) -> Operand:
+        """The argument `name` of the call as the operand that fills `slot`, channels last.
+
+        A kernel is reversed if the call asks for `flip_kernel`.
+        """
+        array = as_array(f"{self.function}: {name}", value)
+        if array.ndim < 2:
+            raise ValueError(
+                f"{self.function}: {name} needs two axes besides the spatial ones, "
+                f"got shape {array.shape}."
+            )
+        array = array.transpose(self._channels_last(slot, array.ndim))
+        return Operand(slot, name, self._flipped(slot, array))
+
+    def result(self, slot: Slot, array: Array) -> Array:
+        """The array of `slot` as the user lays it out: the inverse of `operand`."""
+        array = self._flipped(slot, array)
+        return array.transpose(np.argsort(self._channels_last(slot, array.ndim)))
+
+    def shape(self, slot: Slot, name: str, shape: Any) -> tuple[int, ...]:
+        """The argument `name` of the call, the shape of `slot`, channels last."""
+        rank = len(shape) if isinstance(shape, Sequence) else 0
+        if rank < 2:
+            raise ValueError(f"{self.function}: {name} must be a shape, got {shape!r}.")
+        # The number of examples of an exported program may be a symbol.
+        fixed = [0 if export.is_symbolic_dim(size) else size for size in shape]
+        per_axis(fixed, rank, f"{self.function}: {name}", minimum=0)
+        return tuple(shape[axis] for axis in self._channels_last(slot, rank))
+
+    def spec(
+        self, x_shape: Sequence[int], kernel_shape: Sequence[int], *operands: Operand
+    ) -> ConvSpec:
+        """The checked description of a convolution between shapes that are channels last.
+
+        The two `operands` are those of the call. The third slot is the result's.
+
+        Raises:
+          ValueError: Shapes do not match, or an option is out of range.
+          TypeError: Dtypes do not match, or an option has the wrong type.
+        """
+        first, second = operands
+        geometry = self.geometry(x_shape, kernel_shape)
+        expected = (x_shape[0], *geometry.output_size, kernel_shape[-1])
+        for slot, name, array in operands:
+            if slot is Slot.OUTPUT and array.shape != expected:
+                raise ValueError(
+                    f"{self.function}: {name} must have the shape of the convolution's output, "
+                    f"{expected} channels last, got {array.shape}."
+                )
+        kernel_dtype = canonical_dtype(f"{self.function}: kernel_dtype", self.kernel_dtype)
+        preferred = canonical_dtype(
+            f"{self.function}: preferred_element_type", self.preferred_element_type
+        )
+        return ConvSpec(
+            geometry=geometry,
+            dtypes=slot_dtypes(self.function, (first, second), preferred, kernel_dtype),
+            precision=self.precision,
+            impl=self.impl,
+            forward=Slot.INPUT if self.function == "conv_transpose" else Slot.OUTPUT,
+            kernel_dtype=kernel_dtype,
+        )
+
+    def geometry(self, x_shape: Sequence[int], kernel_shape: Sequence[int]) -> Geometry:
+        """The checked geometry of a convolution between shapes that are channels last."""
+        if len(kernel_shape) != len(x_shape):
+            raise ValueError(
+                f"{self.function}: input and kernel must have the same rank, got an input of shape "
+                f"{tuple(x_shape)} and a kernel of shape {tuple(kernel_shape)}, channels last."
+            )
+        (groups,) = per_axis(self.feature_group_count, 1, f"{self.function}: feature_group_count")
+        _check_channels(self.function, x_shape, kernel_shape, groups)
+        geometry = convolution_geometry(
+            self.function,
+            x_shape[1:-1],
+            kernel_shape[:-2],
+            self.strides,
+            self.padding,
+            self.input_dilation,
+            self.kernel_dilation,
+            groups,
+            may_be_empty=self.may_be_empty,
+        )
+        check_sides(self.function, geometry, self.padding_mode)
+        return geometry
+
+    def _channels_last(self, slot: Slot, rank: int) -> tuple[int, ...]:
+        return channels_last(self.function, slot, rank, self.dimension_numbers)
+
+    def _flipped(self, slot: Slot, array: Array) -> Array:
+        if slot is Slot.KERNEL and self.flip_kernel:
+            return lax.rev(array, range(array.ndim - 2))
+        return array
 
 
-def _is_precision(value: Any) -> bool:
-    try:
-        lax.Precision(value)
-    except ValueError:
-        return False
-    return True
+def _check_channels(
+    function: str, x_shape: Sequence[int], kernel_shape: Sequence[int], groups: int
+) -> None:
+    c, c_in, c_out = x_shape[-1], kernel_shape[-2], kernel_shape[-1]
+    if c != c_in * groups:
+        each = f" for each of {groups} groups" if groups > 1 else ""
+        raise ValueError(
+            f"{function}: kernel takes c_in = {c_in} channels{each} but x has c = {c}; "
+            f"x is (n, *spatial, c) = {tuple(x_shape)}, "
+            f"kernel is (*window, c_in, c_out) = {tuple(kernel_shape)}."
+        )
+    if c_out % groups:
+        raise ValueError(
+            f"{function}: feature_group_count = {groups} must divide the kernel's "
+            f"c_out = {c_out}; kernel is (*window, c_in, c_out) = {tuple(kernel_shape)}."
+        )

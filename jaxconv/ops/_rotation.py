@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._typing import AnyArray, Array
-from ._call import as_array
+from ._checks import as_array
 
 
 def rotate_kernel(kernel: AnyArray) -> Array:

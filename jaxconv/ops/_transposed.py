@@ -1,26 +1,20 @@
 """Transposed convolution: a convolution's input gradient as a layer of its own."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from jax import lax
 
 from .. import algorithms
-from .._geometry import (
-    Padding,
-    Size,
-    explicit_padding,
-    extent,
-    listed,
-    per_axis,
-    transposed_input_size,
-    transposed_input_sizes,
-)
+from .._geometry import Padding, Size, per_axis
+from .._spec import Slot
 from .._typing import AnyArray, Array
 from ._boundary import PaddingMode
-from ._call import Call, DimensionNumbers
+from ._checks import check_flag
 from ._convolution import carry_back
-from ._options import check_flag
+from ._operands import DimensionNumbers
+from ._options import ConvOptions
+from ._transposed_size import transposed_size
 
 
 def conv_transpose(
@@ -127,148 +121,60 @@ def conv_transpose(
     (2, 8, 8, 3)
     """
     name = "conv_transpose"
-    call = Call(
-        name,
-        dimension_numbers,
-        flip_kernel,
-        precision,
-        preferred_element_type,
-        impl,
-        padding_mode,
-        kernel_dtype,
+    options = ConvOptions(
+        function=name,
+        strides=strides,
+        padding=padding,
+        padding_mode=padding_mode,
+        input_dilation=input_dilation,
+        kernel_dilation=kernel_dilation,
+        feature_group_count=feature_group_count,
+        dimension_numbers=dimension_numbers,
+        flip_kernel=flip_kernel,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+        kernel_dtype=kernel_dtype,
+        impl=impl,
     )
     check_flag(f"{name}: transpose_kernel", transpose_kernel)
-    y, kernel = call.output("x", x), call.kernel("kernel", kernel)
-    if kernel.ndim != y.ndim:
+    # `x` of this function is the output y of the convolution that it transposes.
+    y = options.operand(Slot.OUTPUT, "x", x)
+    k = options.operand(Slot.KERNEL, "kernel", kernel)
+    if k.array.ndim != y.array.ndim:
         raise ValueError(
-            f"{name}: x and kernel must have the same rank, got x of shape {y.shape} and "
-            f"kernel of shape {kernel.shape}, channels last."
+            f"{name}: x and kernel must have the same rank, got x of shape {y.array.shape} and "
+            f"kernel of shape {k.array.shape}, channels last."
         )
     (groups,) = per_axis(feature_group_count, 1, f"{name}: feature_group_count")
-    kernel = kernel if transpose_kernel else _as_forward(kernel, groups)
-    if kernel.shape[-1] != y.shape[-1]:
+    if not transpose_kernel:
+        k = k._replace(array=_of_forward(k.array, groups))
+    n, *size, o = y.array.shape
+    *window, c, c_out = k.array.shape
+    if c_out != o:
         raise ValueError(
-            f"{name}: kernel gives c_out = {kernel.shape[-1]} channels but x has "
-            f"{y.shape[-1]}; x is the convolution's output {y.shape}, "
-            f"kernel is (*window, c_in, c_out) = {kernel.shape}."
+            f"{name}: kernel gives c_out = {c_out} channels but x has {o}; x is the convolution's "
+            f"output {y.array.shape}, kernel is (*window, c_in, c_out) = {k.array.shape}."
         )
-    rank = y.ndim - 2
-    steps = per_axis(strides, rank, f"{name}: strides")
-    d = per_axis(kernel_dilation, rank, f"{name}: kernel_dilation")
-    e = per_axis(input_dilation, rank, f"{name}: input_dilation")
-    extra = per_axis(output_padding, rank, f"{name}: output_padding", minimum=0)
-    if any(a >= max(step, apart) for a, step, apart in zip(extra, steps, d, strict=True)):
-        raise ValueError(
-            f"{name}: output_padding must be below the stride or the kernel dilation, got {extra} "
-            f"for strides {steps} and kernel_dilation {d}."
-        )
-    reach = tuple(map(extent, kernel.shape[:-2], d))
-    padding = _agreed_padding(
-        y.shape[1:-1], kernel.shape[:-2], reach, steps, padding, crop, input_padding
+    x_size, padding = transposed_size(
+        tuple(size),
+        tuple(window),
+        strides=strides,
+        input_dilation=input_dilation,
+        kernel_dilation=kernel_dilation,
+        padding=padding,
+        crop=crop,
+        input_padding=input_padding,
+        output_padding=output_padding,
+        output_shape=output_shape,
     )
-    spacing = reach, steps, padding, e, extra
-    if output_shape is None:
-        size, padding = transposed_input_size(name, y.shape[1:-1], *spacing)
-    else:
-        size, padding = _asked_size(output_shape, y.shape[1:-1], *spacing)
-    shape = (y.shape[0], *size, kernel.shape[-2] * groups)
-    return carry_back(call, {"x": y}, kernel, shape, (steps, padding, e, d, groups))
+    return carry_back(replace(options, padding=padding), y, k, (n, *x_size, c * groups))
 
 
-def _as_forward(kernel: Array, groups: int) -> Array:
-    """The kernel of the convolution whose errors this one, `(*window, o/g, c)`, carries back."""
+def _of_forward(kernel: Array, groups: int) -> Array:
+    """The kernel of the forward convolution, for a kernel `(*window, o/g, c)` that is rotated."""
     if kernel.shape[-1] % groups:
         raise ValueError(
             f"conv_transpose: feature_group_count = {groups} must divide the kernel's "
             f"c = {kernel.shape[-1]}; kernel is (*window, o / groups, c) = {kernel.shape}."
         )
-    return algorithms.rotated(kernel, groups)
-
-
-def _asked_size(
-    output_shape: Size,
-    size: tuple[int, ...],
-    reach: tuple[int, ...],
-    strides: tuple[int, ...],
-    padding: Padding,
-    input_dilation: tuple[int, ...],
-    output_padding: tuple[int, ...],
-) -> tuple[tuple[int, ...], Padding]:
-    """The size that was asked for, if the convolution maps it to `size`, and its padding."""
-    name = "conv_transpose"
-    asked = per_axis(output_shape, len(size), f"{name}: output_shape", minimum=0)
-    sizes, padding = transposed_input_sizes(
-        name, size, reach, strides, padding, input_dilation, output_padding
-    )
-    if any(output_padding):
-        given = tuple(found[0] for found in sizes)
-        if asked != given:
-            raise ValueError(
-                f"{name}: output_padding = {output_padding} gives the size {given}, output_shape "
-                f"asks for {asked}."
-            )
-    for axis, (i, p, found) in enumerate(zip(asked, size, sizes, strict=True)):
-        if i not in found or i < min(p, 1):
-            possible = f"from {max(found[0], 1)} to {found[-1]}" if len(found) > 1 else found[0]
-            raise ValueError(
-                f"{name}: output_shape must be {possible} along spatial axis {axis}, where the "
-                f"convolution maps these sizes to the {p} of x, got {asked}."
-            )
-    return asked, padding
-
-
-def _sides_to_crop(crop: Padding, window: Sequence[int], reach: Sequence[int]) -> Padding:
-    """The padding that Lasagne's `crop` stands for: "same" takes as much from either side."""
-    if not isinstance(crop, str):
-        return crop
-    if crop.upper() == "SAME":
-        if any(r % 2 == 0 for r in window):
-            raise ValueError(
-                f"conv_transpose: crop {crop!r} needs a window of odd size along every axis, got "
-                f"{tuple(window)}; give (lo, hi) for each axis."
-            )
-        return tuple((r // 2, r // 2) for r in reach)
-    if crop.upper() in ("VALID", "FULL"):
-        return crop
-    raise ValueError(
-        f"conv_transpose: crop must be 'VALID', 'SAME', 'FULL' or explicit (lo, hi) pairs, "
-        f"got {crop!r}."
-    )
-
-
-def _agreed_padding(
-    size: Sequence[int],
-    window: Sequence[int],
-    reach: Sequence[int],
-    strides: Sequence[int],
-    padding: Padding,
-    crop: Padding | None,
-    input_padding: Padding | None,
-) -> Padding:
-    """The forward convolution's padding, from whichever of its three names was used."""
-    name = "conv_transpose"
-    given: dict[str, Padding] = {}
-    if crop is not None:
-        given["crop"] = _sides_to_crop(crop, window, reach)
-    if input_padding is not None:
-        if isinstance(input_padding, str):
-            raise TypeError(
-                f"{name}: input_padding must be explicit, (lo, hi) for each axis, "
-                f"got {input_padding!r}."
-            )
-        sides = explicit_padding(f"{name}: input_padding", input_padding, size, reach, strides)
-        given["input_padding"] = tuple(
-            (r - 1 - lo, r - 1 - hi) for r, (lo, hi) in zip(reach, sides, strict=True)
-        )
-    padding = listed(padding)
-    if not given or str(padding).upper() != "VALID":
-        given["padding"] = padding
-    whole = [s * p for s, p in zip(strides, size, strict=True)]
-    explicit = {
-        option: explicit_padding(name, value, whole, reach, strides)
-        for option, value in given.items()
-    }
-    if len(set(explicit.values())) > 1:
-        found = ", ".join(f"{option} means {sides}" for option, sides in explicit.items())
-        raise ValueError(f"{name}: as padding of the convolution {found}; give one of them.")
-    return next(iter(given.values()))
+    return algorithms.rotate_kernel(kernel, groups)

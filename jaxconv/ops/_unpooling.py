@@ -10,8 +10,7 @@ from jax.experimental import checkify
 from .. import algorithms
 from .._geometry import Geometry, Padding, Size, extent, per_axis, transposed_input_size
 from .._typing import AnyArray, Array
-from ._call import as_array
-from ._max_pooling import max_and_taps
+from ._checks import as_array
 from ._windows import (
     geometry_of,
     numeric_map,
@@ -19,6 +18,7 @@ from ._windows import (
     real_map,
     spatial_rank,
     window_gather,
+    window_max_and_tap,
     window_scatter,
 )
 
@@ -69,7 +69,7 @@ def max_pool_with_argmax(
     options = (window_shape, strides, padding, window_dilation, ceil_mode)
     geometry = geometry_of(function, x, *options)
     _check_count(function, geometry)
-    y, m = max_and_taps(x, geometry)
+    y, m = window_max_and_tap(x, geometry=geometry)
     return y, _taps_to_pixels(m, geometry)
 
 

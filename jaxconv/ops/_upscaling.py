@@ -10,8 +10,7 @@ from .._forms import linear_pair
 from .._geometry import Geometry, Size, per_axis
 from .._typing import AnyArray, Array
 from ..algorithms import Mixing
-from ._call import as_array
-from ._options import check_flag
+from ._checks import as_array, check_flag
 from ._windows import inexact_map, numeric_map, resample, spatial_rank, window_spread
 
 METHODS = ("nearest", "bilinear", "zeros")

@@ -1,12 +1,19 @@
-"""The linear maps that pooling and upscaling are made of, in pairs: each the other's transpose.
+"""The maps that pooling and upscaling are made of, as operations of JAX.
+
+Three pairs of linear maps, each the other's transpose:
 
     window_sum    <->  window_spread      y[p] = Σ_r x[s·p + d·r - lo]
     window_gather <->  window_scatter     y[p] = x[s·p + d·m[p] - lo]   for a fixed choice m of taps
     window_equals <->  window_to_equals   y[p] = Σ_r x[s·p + d·r - lo] [tap r holds the maximum]
     resample      <->  resample_back      y[p] = Σ_k w[p,k] x[i[p,k]]   for fixed i and w
 
-Here they are declared; what a pool is in terms of them is said where the pool is. The options of
-all pools are checked here, too.
+and one choice, which has the derivative of `window_gather` for the m that it chose:
+
+    window_max, window_max_and_tap        m[p] = argmax_r x[s·p + d·r - lo]
+
+`_max_pooling.py`, `_sum_pooling.py` and the other files of pools say what a pool is in terms of
+these maps. `jaxconv.algorithms` computes them, for CPUs in a form of its own. The last part of this
+file checks the options of all pools.
 """
 
 from typing import Any
@@ -15,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import algorithms
-from .._forms import linear_pair
+from .._forms import choice, linear_pair
 from .._geometry import (
     Geometry,
     Padding,
@@ -26,13 +33,19 @@ from .._geometry import (
     per_axis,
 )
 from .._typing import Array
-from ._call import as_array
+from ..algorithms import cpu
+from ._checks import as_array
 
 
 def _result(slot: str, operand, *_, geometry: Geometry) -> jax.ShapeDtypeStruct:
     n, *_, c = operand.shape
     size = geometry.output_size if slot == "out" else geometry.input_size
     return jax.ShapeDtypeStruct((n, *size, c), operand.dtype)
+
+
+def _chosen(x, *, geometry: Geometry) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+    y = _result("out", x, geometry=geometry)
+    return y, jax.ShapeDtypeStruct(y.shape, algorithms.index_dtype(geometry))
 
 
 def _resampled(slot: str, operand, *, mixings: tuple[algorithms.Mixing, ...]):
@@ -42,19 +55,40 @@ def _resampled(slot: str, operand, *, mixings: tuple[algorithms.Mixing, ...]):
 
 
 window_sum, window_spread = linear_pair(
-    "jaxconv_window_sum", algorithms.sum_windows, algorithms.spread_windows, result=_result
+    "jaxconv_window_sum",
+    algorithms.sum_windows,
+    algorithms.spread_windows,
+    result=_result,
+    lowerings={"cpu": (cpu.sum_windows, cpu.spread_windows)},
 )
 window_gather, window_scatter = linear_pair(
-    "jaxconv_window_gather", algorithms.gather_windows, algorithms.scatter_windows, result=_result
+    "jaxconv_window_gather",
+    algorithms.gather_windows,
+    algorithms.scatter_windows,
+    result=_result,
+    lowerings={"cpu": (cpu.gather_windows, cpu.scatter_windows)},
 )
 window_equals, window_to_equals = linear_pair(
     "jaxconv_window_equals",
     algorithms.sum_where_equal,
     algorithms.spread_where_equal,
     result=_result,
+    lowerings={"cpu": (cpu.sum_where_equal, cpu.spread_where_equal)},
 )
 resample, resample_back = linear_pair(
-    "jaxconv_resample", algorithms.resample, algorithms.resample_back, result=_resampled
+    "jaxconv_resample",
+    algorithms.resample,
+    algorithms.resample_back,
+    result=_resampled,
+    lowerings={"cpu": (cpu.resample, cpu.resample_back)},
+)
+window_max, window_max_and_tap = choice(
+    "jaxconv_window_max",
+    algorithms.max_of_windows,
+    algorithms.max_and_argmax,
+    window_gather,
+    result=_chosen,
+    lowerings={"cpu": (cpu.max_of_windows, cpu.max_and_argmax)},
 )
 
 

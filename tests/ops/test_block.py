@@ -131,5 +131,5 @@ def test_errors(change, error, message):
 def test_computes_no_place_that_the_pool_does_not_see(normal):
     x, kernel = normal((2, 12, 12, 1), "float32"), normal((3, 3, 1, 4), "float32")
     explanation = explain(partial(conv_block, window_shape=4), x, kernel, platform="cpu")
-    (corner,) = explanation.corners
+    (corner,) = explanation.convolutions
     assert corner.y_shape == (2, 8, 8, 4)  # of 10: two windows of 4

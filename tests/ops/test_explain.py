@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxconv import algorithms, conv, conv_input_vjp, conv_kernel_vjp, conv_transpose, explain
+from jaxconv._spec import Slot
 
 X, KERNEL = jnp.ones((50, 12, 12, 32)), jnp.ones((5, 5, 32, 32))
 
@@ -15,7 +16,7 @@ def loss(x, kernel, **options):
 
 
 def test_finds_the_three_corners():
-    found = explain(jax.grad(loss, (0, 1)), X, KERNEL, platform="cpu").corners
+    found = explain(jax.grad(loss, (0, 1)), X, KERNEL, platform="cpu").convolutions
     assert [corner.function for corner in found] == ["conv", "conv_kernel_vjp", "conv_input_vjp"]
     for corner in found:
         assert corner.x_shape == X.shape
@@ -38,12 +39,12 @@ def test_finds_the_three_corners():
     ],
 )
 def test_looks_into_inner_programs(program):
-    (corner,) = explain(program, X, KERNEL).corners
+    (corner,) = explain(program, X, KERNEL).convolutions
     assert (corner.function, corner.times) == ("conv", 1)
 
 
 def test_equal_corners_are_listed_once():
-    (corner,) = explain(lambda x, k: conv(x, k) + conv(2 * x, k), X, KERNEL).corners
+    (corner,) = explain(lambda x, k: conv(x, k) + conv(2 * x, k), X, KERNEL).convolutions
     assert corner.times == 2
     assert "(2 times)" in str(corner)
 
@@ -68,7 +69,7 @@ def test_takes_shapes_without_arrays():
     ],
 )
 def test_reasons(program, platform, runs, reason):
-    (corner,) = explain(program, X, KERNEL, platform=platform).corners
+    (corner,) = explain(program, X, KERNEL, platform=platform).convolutions
     assert corner.algorithm == runs
     assert reason in corner.reason
     assert f"runs      {runs}: " in str(corner)
@@ -76,7 +77,7 @@ def test_reasons(program, platform, runs, reason):
 
 def test_a_basis_in_which_all_pixels_meet_is_refused_unless_asked_for():
     x = jax.ShapeDtypeStruct((500, *X.shape[1:]), X.dtype)
-    for corner in explain(jax.grad(loss, (0, 1)), x, KERNEL, platform="cpu").corners:
+    for corner in explain(jax.grad(loss, (0, 1)), x, KERNEL, platform="cpu").convolutions:
         assert not any("fourier" in plan for plan in corner.considered)
         assert "impl='fourier' asks for it" in corner.refused["fourier"]
 
@@ -85,7 +86,7 @@ def test_zeros_that_spread_an_infinity_are_kept_out_of_forward_passes():
     y, kernel = jnp.ones((2, 12, 12, 4)), jnp.ones((5, 5, 1, 4))
 
     def refused(program, function):
-        found = explain(jax.grad(program), y, platform="cpu").corners
+        found = explain(jax.grad(program), y, platform="cpu").convolutions
         return next(c.refused for c in found if c.function == function)
 
     def transposed(y):
@@ -99,7 +100,7 @@ def test_zeros_that_spread_an_infinity_are_kept_out_of_forward_passes():
 
 
 def test_nothing_to_compute():
-    (corner,) = explain(conv, X, KERNEL[..., :0]).corners
+    (corner,) = explain(conv, X, KERNEL[..., :0]).convolutions
     assert (corner.algorithm, corner.considered) == ("zeros", {})
 
 
@@ -123,8 +124,8 @@ def test_impl_runs_the_algorithm_or_says_why_not(impl, normal):
         "k": lambda: conv_kernel_vjp(x, y, kernel.shape),
     }
     for slot, corner in corners.items():
-        geometry = next(iter(jax.make_jaxpr(default["y"])().eqns)).params["geometry"]
-        problem = algorithms.Problem(slot, geometry, 2, 3, 4)
+        geometry = next(iter(jax.make_jaxpr(default["y"])().eqns)).params["spec"].geometry
+        problem = algorithms.Problem(Slot(slot), geometry, 2, 3, 4)
         if why := algorithms.why_not(impl, problem):
             with pytest.raises(ValueError, match=f"impl='{impl}' does not apply.*: {why}"):
                 corner()
@@ -141,7 +142,7 @@ def test_integers_have_no_fourier_transform():
 
 def test_derivatives_use_the_named_algorithm_where_it_applies():
     program = jax.grad(lambda x, k: loss(x, k, impl="split_patches"), (0, 1))
-    found = explain(program, X, KERNEL).corners
+    found = explain(program, X, KERNEL).convolutions
     assert {corner.function: corner.algorithm for corner in found} == {
         "conv": "split_patches > direct",
         "conv_input_vjp": "split_patches > direct",

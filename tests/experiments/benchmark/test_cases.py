@@ -8,8 +8,8 @@ import pytest
 
 from experiments._user_error import UserError
 from experiments.benchmark import shapes
-from experiments.benchmark.single import geometry_of
 from experiments.benchmark.cases import CASES, CONVOLUTIONS, POOLS, Conv, conv, matching
+from experiments.benchmark.single import geometry_of
 
 ROOT = Path(__file__).parents[3]
 LETTERS = "ABCDEGLPSTV"
