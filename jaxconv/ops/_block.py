@@ -17,7 +17,7 @@ from ._max_pooling import max_pool
 from ._options import ConvOptions
 from ._windows import pool_geometry
 
-# Non-decreasing, each of them: what (1) below rests on.
+# None of them decreases, as (1) requires.
 _ACTIVATIONS = {"relu": relu, "tanh": tanh, None: lambda x: x}
 
 
@@ -47,9 +47,9 @@ def conv_block(
 
         max_r f(a[r] + b) = f(max_r a[r] + b)    for every f that does not decrease            (1)
 
-    The right side is what runs: bias and activation see the pooled map, which is |R| times smaller
-    than the convolution's. Composed by hand in the usual order, the left side, autodiff cannot know
-    (1): it writes the activated map and keeps what its reverse needs of it.
+    The right side of (1) is what runs. Bias and activation act on the pooled map, which has |R|
+    times fewer elements than the convolution's output. Composed from separate layers in the usual
+    order, the left side writes the activated map and keeps it for the reverse pass.
 
     Derivative. With m the argmax of the pool, `gather` its choice of elements and z the pooled map,
 
@@ -57,32 +57,41 @@ def conv_block(
         z_bar = f'(z + b) y_bar,   b_bar = Σ_{n,p} z_bar,   a_bar = gatherᵀ(z_bar, m)          (2)
 
     and a_bar goes on through `conv_input_vjp` and `conv_kernel_vjp`. Besides x and k, (2) needs m,
-    one byte for each pooled element, and what f' needs of the pooled map: of the convolution's
-    output nothing is kept. Places that no window of the pool covers are not computed at all.
+    which is one byte for each pooled element, and what f' needs of the pooled map. Nothing of the
+    convolution's output is kept. Elements that no window of the pool covers are not computed.
 
-    Where rounding or saturation makes elements of a window equal after f that were not before, the
-    two sides of (1) may choose different subgradients.
+    Elements of a window that differ before f may be equal after f, by rounding or saturation. The
+    two sides of (1) may then have different subgradients.
 
     Args:
       x: Input `(n, *spatial, c)`.
       kernel: Kernel `(*window, c / feature_group_count, o)`, of the same dtype.
-      bias: `(o,)`, as for `add_bias`; None adds nothing.
-      window_shape: Window of the max pool; an int or one for each spatial axis.
+      bias: `(o,)`, as in `add_bias`; None adds nothing.
+      window_shape: Window of the max pool: an int, or one for each spatial axis.
       activation: `"relu"`, `"tanh"` or None.
-      strides, padding, padding_mode, input_dilation, kernel_dilation, feature_group_count,
-        flip_kernel, precision, preferred_element_type, kernel_dtype, impl: Of the convolution, as
-        for `conv`.
-      pool_strides, pool_padding, pool_ceil_mode: Of the pool, as for `max_pool`.
+      strides: Of the convolution, as in `conv`.
+      padding: Of the convolution, as in `conv`.
+      pool_strides: Strides of the pool, as in `max_pool`.
+      pool_padding: Padding of the pool, as in `max_pool`.
+      pool_ceil_mode: `ceil_mode` of the pool, as in `max_pool`.
+      padding_mode: Of the convolution, as in `conv`.
+      input_dilation: Of the convolution, as in `conv`.
+      kernel_dilation: Of the convolution, as in `conv`.
+      feature_group_count: Of the convolution, as in `conv`.
+      flip_kernel: Of the convolution, as in `conv`.
+      precision: Of the convolution, as in `conv`.
+      preferred_element_type: Of the convolution, as in `conv`.
+      kernel_dtype: Of the convolution, as in `conv`.
+      impl: Of the convolution, as in `conv`.
 
     Returns:
       Feature map `(n, *pooled, o)`.
 
     Raises:
-      ValueError: As `conv`, `max_pool` and `add_bias`; or the activation is unknown.
-      TypeError: As `conv`, `max_pool` and `add_bias`.
+      ValueError: As in `conv`, `max_pool` and `add_bias`, or the activation is unknown.
+      TypeError: As in `conv`, `max_pool` and `add_bias`.
 
-    Source: that a monotonic activation may follow the pool is well known; that m and the pooled map
-    are all that (2) needs, and the rule, are derived here.
+    Source: that a monotonic activation may follow the pool is well known. (2) is derived here.
 
     >>> import jax.numpy as jnp
     >>> x, kernel, bias = jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4)), jnp.zeros(4)
@@ -120,7 +129,7 @@ def conv_block(
 
 
 def _seen_by_pool(whole: Geometry, pool: Geometry) -> tuple[tuple[int, int], ...]:
-    """The convolution's padding without what would only make places that no pool window covers."""
+    """The convolution's padding, without the part whose outputs no window of the pool covers."""
     padding = []
     for (lo, hi), stride, axis in zip(whole.padding, whole.strides, pool.axes(), strict=True):
         last = axis.s * (axis.p - 1) + axis.r - 1 - axis.lo

@@ -24,8 +24,8 @@ def dense(
 
         y[n,o] = Σ_c x[n,c] w[c,o]                                                             (1)
 
-    This is `conv` with no spatial axis: one position, one tap, and (T) is Σ x[n,c] w[c,o] y[n,o].
-    Its other two corners are what backpropagation through a dense layer needs:
+    This is `conv` without spatial axes: one position and one tap, and (T) is Σ x[n,c] w[c,o]
+    y[n,o]. Backpropagation through a dense layer needs the other two contractions:
 
         x_bar[n,c] = Σ_o w[c,o] y_bar[n,o]         the transposed matrix; nothing to rotate    (2)
         w_bar[c,o] = Σ_n x[n,c] y_bar[n,o]         a sum over the examples                     (3)
@@ -33,15 +33,16 @@ def dense(
     Args:
       x: Features `(..., c)`; all leading axes count examples.
       kernel: Weights `(c, o)`, of the dtype of `x`.
-      precision: As for `jax.lax.dot`.
-      preferred_element_type, kernel_dtype: As for `conv`.
+      precision: As in `jax.lax.dot`.
+      preferred_element_type: Dtype of the result, as in `conv`.
+      kernel_dtype: Dtype that the weights are rounded to before products, as in `conv`.
 
     Returns:
-      Features `(..., o)`, in the dtype of `x`, or as preferred.
+      Features `(..., o)`, in the dtype of `x` or in `preferred_element_type`.
 
     Raises:
       ValueError: Ranks or channels do not match.
-      TypeError: An operand is no array, or dtypes differ.
+      TypeError: An operand is not an array, or dtypes differ.
 
     Source: Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors",
     1986; (2) and (3) are BP2 and BP4 of M. Nielsen, "Neural Networks and Deep Learning", 2015,

@@ -1,4 +1,4 @@
-"""`jax.lax.conv_general_dilated` with jaxconv's derivatives: same arguments, same order."""
+"""`jax.lax.conv_general_dilated` with the derivatives of this library."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -19,10 +19,10 @@ from ._operands import DimensionNumbers, layouts
 from ._options import ConvOptions
 
 _NAME = "conv_general_dilated"
-# lax takes arrays of integers, too, as results of computations with shapes.
+# lax also takes arrays of integers, which computations with shapes may give.
 Integers: TypeAlias = Sequence[int] | np.ndarray
 Sides: TypeAlias = str | Sequence[Sequence[int]] | np.ndarray
-# No limit to an integer here: lax itself says which it takes.
+# lax itself checks the range of these integers.
 _ANY = -sys.maxsize
 _OPTIONS = (
     "window_strides",
@@ -38,9 +38,9 @@ _OPTIONS = (
 
 
 def check_as_lax(function: Callable[..., Array], lhs: Array, rhs: Array, **options: Any) -> None:
-    """Raise lax's own error where lax refuses a call: its `function` is evaluated for the shapes.
+    """Raise lax's own error where lax refuses a call.
 
-    What lax does not look at, it may break on; callers check that before.
+    lax's `function` is evaluated for shapes only. Callers must check what lax does not check.
     """
     name = function.__name__
     operands = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (lhs, rhs)]
@@ -67,7 +67,7 @@ def _can_be_hashed(options: dict[str, Any]) -> bool:
 
 
 def as_tuples(value: Any) -> Any:
-    """What lax goes through once, with what is inside, as tuples; anything else as it is."""
+    """An iterable, and the iterables in it, as tuples; anything else as it is."""
     value = listed(value)
     if isinstance(value, str) or not isinstance(value, Iterable):
         return value
@@ -75,7 +75,7 @@ def as_tuples(value: Any) -> Any:
 
 
 def check_integers(name: str, value: Any, rank: int | None = None, *, minimum: int = 1) -> None:
-    """Refuse what is not a sequence of integers: lax takes no single one for all axes."""
+    """Refuse a value that is not a tuple of integers. lax takes no single integer for all axes."""
     if not isinstance(value, tuple):
         raise TypeError(f"{name} must be a sequence of integers, got {value!r}.")
     per_axis(value, len(value) if rank is None else rank, name, minimum=minimum)
@@ -97,18 +97,18 @@ def conv_general_dilated(
 ) -> Array:
     """Convolve as `jax.lax.conv_general_dilated` does, with the derivatives of this library.
 
-    A drop-in: hand it to whatever takes lax's function, such as
-    `flax.nnx.Conv(..., conv_general_dilated=jaxconv.conv_general_dilated)`. With lax's names,
-    `lhs` is the feature map x, `rhs` the kernel, and the operation is that of `conv`:
+    The function is a drop-in replacement. It can be given to whatever takes lax's function, such as
+    `flax.nnx.Conv(..., conv_general_dilated=jaxconv.conv_general_dilated)`. In lax's names, `lhs`
+    is the feature map x and `rhs` the kernel. The operation is that of `conv`:
 
         y[n,p,o] = Σ_{i,r,c} x[n,i,c] k[r,c,o] [e·i + lo = s·p + d·r]                          (1)
 
-    `batch_group_count` b splits examples and output channels into b groups each: outputs of group g
-    are convolutions of the examples of group g. With the examples' groups moved to the channels
-    that is a convolution with feature groups, so it needs no rule of its own.
+    `batch_group_count` b divides examples and output channels into b groups each. The outputs of
+    group g are convolutions of the examples of group g. With the groups of examples moved to the
+    channels, that is a convolution with feature groups, so it needs no derivative of its own.
 
     Args:
-      lhs: Input of rank m + 2; by default `(n, c, *spatial)`, as lax has it.
+      lhs: Input of rank m + 2; by default `(n, c, *spatial)`, as in lax.
       rhs: Kernel of rank m + 2; by default `(o, c / feature_group_count, *window)`.
       window_strides: m strides s.
       padding: `"SAME"`, `"SAME_LOWER"`, `"VALID"`, or m pairs `(lo, hi)`.
@@ -116,16 +116,19 @@ def conv_general_dilated(
       rhs_dilation: m kernel dilations d; None means 1.
       dimension_numbers: Three layout strings, a `jax.lax.ConvDimensionNumbers`, or None.
       feature_group_count: Number of groups of channels.
-      batch_group_count: Number of groups of examples; not together with feature groups.
-      precision, preferred_element_type: As for `conv`.
+      batch_group_count: Number of groups of examples. It excludes feature groups.
+      precision: As in `conv`.
+      preferred_element_type: Dtype of the result, as in `conv`.
       out_sharding: Sharding of the result, in a mesh with explicit axes.
 
     Returns:
-      The convolution, laid out as `dimension_numbers` says; by default `(n, o, *output)`.
+      The convolution in the layout of `dimension_numbers`; by default `(n, o, *output)`.
 
     Raises:
-      ValueError, TypeError, RuntimeError: lax's own errors, in lax's words, wherever lax checks the
-        call; else an operand is no array, or an option is out of range or of the wrong type.
+      ValueError: lax refuses the call with this error, or an option is out of range.
+      TypeError: lax refuses the call with this error, an operand is not an array, or an option has
+        the wrong type.
+      RuntimeError: lax refuses the call with this error.
 
     Source: the arguments are those of `jax.lax.conv_general_dilated`; (1) as in `conv`.
 
@@ -190,7 +193,7 @@ def _as_operand(name: str, value: Any) -> Array:
 
 
 def _batch_groups_as_features(lhs, numbers: lax.ConvDimensionNumbers, count: int) -> Array:
-    """`(b·n, c)` becomes `(n, b·c)`, whatever the layout."""
+    """Move the groups of examples to the channels: `(b·n, c)` to `(n, b·c)`, in any layout."""
     batch, feature, *_ = numbers.lhs_spec
     x = jnp.moveaxis(lhs, (batch, feature), (0, 1))
     n, c, *spatial = x.shape

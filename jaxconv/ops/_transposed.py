@@ -1,4 +1,4 @@
-"""Transposed convolution: a convolution's input gradient as a layer of its own."""
+"""Transposed convolution: the input gradient of a convolution, used as a layer."""
 
 from dataclasses import replace
 from typing import Any
@@ -46,21 +46,22 @@ def conv_transpose(
 
         <conv(x, k), y> = <x, conv_transpose(y, k)>      for all x and y                       (1)
 
-    which is what carries errors back through the convolution, `conv_input_vjp`, here run forward.
-    By the derivation there it is itself a convolution, of the dilated and padded input with the
-    kernel rotated by 180°: deconvolutions are just convolutions. Neither inverts the other.
+    The map is that of `conv_input_vjp`, which carries gradients back through the convolution, here
+    used as a layer. The derivation in `conv_input_vjp` shows that it is itself a convolution, of
+    the dilated and padded input with the kernel rotated by 180°: deconvolutions are just
+    convolutions. It is not the inverse of the convolution.
 
-    Linear in `x` and in `kernel`; its VJP is, by (1), the convolution itself and `conv_kernel_vjp`
-    with the two feature maps exchanged.
+    The function is linear in `x` and in `kernel`. By (1), its VJP is the convolution itself, and
+    `conv_kernel_vjp` with the two feature maps exchanged.
 
-    All options are those of the *forward* convolution, so that both share one kernel and one set of
-    arguments. Several input sizes of a strided convolution give one output size; among them the
-    transposed convolution returns the smallest, for "SAME" and "SAME_LOWER" `strides · size`, or
-    the one that `output_padding` or `output_shape` asks for.
+    All options are those of the *forward* convolution, so that a convolution and its transpose
+    share one kernel and one set of arguments. A strided convolution maps several input sizes to one
+    output size. The transposed convolution returns the smallest of them; for "SAME" and
+    "SAME_LOWER" it returns `strides · size`. `output_padding` or `output_shape` asks for another.
 
-    Other libraries describe the same map in other words. Here `w` is their kernel, R the window,
-    and `axes` stands for the move to `(*window, c, o)`: `w.transpose(2, 3, 1, 0)` for the
-    `(in, out, h, w)` of torch and Lasagne.
+    Other libraries describe the same map in other words. In this table `w` is their kernel, R the
+    window, and `axes` moves the axes to `(*window, c, o)`: for the `(in, out, h, w)` of torch and
+    Lasagne it is `w.transpose(2, 3, 1, 0)`.
 
         torch    ConvTranspose2d(stride=s, padding=p, output_padding=a, groups=g, dilation=d)
                  conv_transpose(x, axes(w), s, p, output_padding=a, feature_group_count=g,
@@ -79,38 +80,47 @@ def conv_transpose(
         Keras    Conv2DTranspose(strides=s, padding="same")
                  conv_transpose(x, w, s, "SAME")
 
-    Numerics, as of `conv`: an infinity or NaN in `x` reaches exactly the places that it is spread
-    over. One in the kernel reaches all places of its channel, because its tap meets the zeros of
+    Numerics. An infinity or NaN in `x` reaches exactly the elements of the result that depend on
+    it. One in the kernel reaches all elements of its channel, because its tap meets the zeros of
     the dilated and padded map.
 
     Args:
       x: Feature map `(n, *spatial, o)`, as the convolution's output.
       kernel: Kernel `(*window, c / feature_group_count, o)` of the convolution, of the dtype of
         `x` or a narrower one of its kind.
-      strides, padding, padding_mode, input_dilation, kernel_dilation, feature_group_count,
-        dimension_numbers, flip_kernel, precision, kernel_dtype, impl: Of the convolution `conv`.
-        `dimension_numbers` gives the convolution's layouts: `x` has that of its output.
-      output_padding: Additional size of the result on the high side: less of the convolution's
-        padding is cropped there. Below the larger of stride and kernel dilation.
+      strides: Of the convolution, as in `conv`.
+      padding: Of the convolution, as in `conv`.
+      output_padding: Additional size of the result on the high side, where less of the
+        convolution's padding is cropped. It must be below the stride or the kernel dilation.
       output_shape: Spatial shape of the result, in place of `output_padding`.
-      crop: In place of `padding`, what is cut from the whole result, as Lasagne has it: `"VALID"`
-        (nothing), `"SAME"` (window // 2 on either side; the window must be odd), `"FULL"` or
-        explicit, as for `padding`. `output_shape` then adds rows on the high side.
-      input_padding: In place of `padding`, the zeros `(lo, hi)` around the dilated input `x` when
-        the rotated kernel slides over it: d·(R-1) less what `padding` would be.
-      transpose_kernel: False takes the kernel as `(*window, o / feature_group_count, c)`, to slide
-        over the dilated input as it stands, without a rotation.
-      preferred_element_type: dtype of the result; by default that of `x`.
+      crop: In place of `padding`, what is cut from the whole result, in the words of Lasagne:
+        `"VALID"` cuts nothing, `"SAME"` cuts window // 2 on either side of an odd window, `"FULL"`
+        cuts window - 1. Explicit values are as for `padding`. With `crop`, `output_shape` adds rows
+        on the high side.
+      input_padding: In place of `padding`, the zeros `(lo, hi)` around the dilated input `x` over
+        which the rotated kernel slides: d·(R-1) minus `padding`.
+      transpose_kernel: False takes the kernel as `(*window, o / feature_group_count, c)`, which
+        slides over the dilated input without a rotation.
+      padding_mode: Of the convolution, as in `conv`.
+      input_dilation: Of the convolution, as in `conv`.
+      kernel_dilation: Of the convolution, as in `conv`.
+      feature_group_count: Of the convolution, as in `conv`.
+      dimension_numbers: Layouts of the convolution, as in `conv`; `x` has that of its output.
+      flip_kernel: Of the convolution, as in `conv`.
+      precision: As in `conv`.
+      preferred_element_type: Dtype of the result. None means the dtype of `x`.
+      kernel_dtype: As in `conv`.
+      impl: As in `conv`.
 
     Returns:
       Feature map `(n, *size, c)` with size = s·(spatial-1) + d·(window-1) + 1 - lo - hi +
       output_padding.
 
     Raises:
-      ValueError: Ranks or channels do not match, an option is out of range, `output_shape` is none
-        that the convolution maps to `x`, or two of `padding`, `crop`, `input_padding`, or of
-        `output_padding` and `output_shape`, disagree.
-      TypeError: An operand is no array, dtypes differ, or an option has the wrong type.
+      ValueError: Ranks or channels do not match, an option is out of range, the convolution maps
+        `output_shape` to another shape than that of `x`, two of `padding`, `crop` and
+        `input_padding` disagree, or `output_padding` and `output_shape` disagree.
+      TypeError: An operand is not an array, dtypes differ, or an option has the wrong type.
 
     Source: Zeiler, Krishnan, Taylor & Fergus, "Deconvolutional networks", CVPR 2010,
     doi:10.1109/CVPR.2010.5539957; (1) as in Dumoulin & Visin, 2016, arXiv:1603.07285, chapter 4.
