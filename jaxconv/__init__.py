@@ -1,8 +1,56 @@
 """jaxconv: convolution gradients in JAX that you can read, check, and that run fast.
 
-The functions are pure and differentiable in every mode; each has its derivative written by hand,
-with the derivation in its docstring. They are loaded on first use, and so are the packages:
-`backprop`, `derivations`, `lax`, `nn` (Flax NNX modules on top), `reference` and `verify`.
+The functions are pure and differentiable in every mode. Each has a derivative written by hand, with
+the derivation in its docstring. This page follows one call through the library.
+
+## The life of a convolution
+
+    y = jaxconv.conv(x, kernel, strides=2, padding="SAME")
+
+1. `ops/_convolution.py`: `conv` states the equation, its derivatives and its options. It puts the
+   options into a `ConvOptions` and calls `convolve`.
+2. `ops/_options.py`: `ConvOptions` checks the options and the operands, and transposes the operands
+   to the library's own layout, channels last. `ConvOptions.spec` works out the geometry and the
+   dtypes. The result is a `ConvSpec` (`_spec.py`): all that is static about the convolution, in one
+   hashable object.
+3. `ops/_form.py`: `contract` binds a primitive to the operands, with the `ConvSpec` as its only
+   parameter. There are three primitives, one for each slot of the trilinear form T that can be left
+   empty. They are the only operations of a convolution that JAX ever sees:
+
+        jaxconv_y   x, k -> y       the convolution, ∂T/∂y
+        jaxconv_x   k, y -> x       the gradient of its input, ∂T/∂x
+        jaxconv_k   x, y -> k       the gradient of its kernel, ∂T/∂k
+
+   `jax.grad`, `jax.jvp` and `jax.vmap` exchange one primitive for another (`_forms.py`,
+   `ops/_batching.py`). Nothing else is needed for derivatives of any order.
+4. `ops/_compile.py`: when XLA compiles the program, the primitive becomes an algorithm's operations
+   for the platform that it is compiled for.
+5. `algorithms/`: the platform's folder chooses an algorithm by shape. The algorithm computes the
+   contraction with operations of `jax.lax`.
+
+The gradient of a network with a max pool,
+
+    jax.grad(lambda kernel: jaxconv.max_pool(jaxconv.conv(x, kernel), 2).sum())
+
+consists of four primitives of this library: `jaxconv_y`, the choice of the pool
+(`jaxconv_window_max_and_choice`, which returns the maxima and which tap holds each), its transpose
+for fixed taps (`jaxconv_window_gather_in`), and `jaxconv_k`. `jax.make_jaxpr` prints them, and
+`jaxconv.explain` says which algorithms they are compiled to.
+
+## Packages
+
+| package | contents |
+|---|---|
+| `jaxconv.ops` | the functions, each with its derivation; all of them are found here, too |
+| `jaxconv.algorithms` | how contractions and pools are computed on each platform |
+| `jaxconv.nn` | Flax NNX modules |
+| `jaxconv.lax` | the convolutions of `jax.lax`, under their own names |
+| `jaxconv.verify` | a verifier for any function's derivatives |
+| `jaxconv.derivations` | derivations that can be executed step by step |
+| `jaxconv.backprop` | backpropagation in five steps, with every value open to inspection |
+| `jaxconv.reference` | the definitions as NumPy loops |
+
+Functions and packages are loaded on first use.
 """
 
 from importlib import import_module
@@ -53,11 +101,11 @@ __version__ = "0.1.0"
 
 _PACKAGES = ("algorithms", "backprop", "derivations", "lax", "nn", "ops", "reference", "verify")
 
-if not TYPE_CHECKING:  # to a type checker it would say that every name is found
+if not TYPE_CHECKING:  # A type checker would take it to say that every name exists.
 
     def __getattr__(name: str) -> Any:
         if name in _PACKAGES:
-            return import_module(f"{__name__}.{name}")  # which binds the name here
+            return import_module(f"{__name__}.{name}")  # This binds the name, too.
         if name == "__all__":  # for `from jaxconv import *`
             return _functions()
         if name in _functions():
@@ -73,6 +121,6 @@ def __dir__() -> list[str]:
 
 
 def _functions() -> list[str]:
-    """The functions of `ops`, each of which is found here, too."""
+    """The names of the functions of `ops`."""
     ops = import_module(f"{__name__}.ops")
     return [name for name, thing in vars(ops).items() if name[0] != "_" and callable(thing)]

@@ -12,60 +12,55 @@ from . import _textbook
 
 
 def compiled_for(slot: Slot, platform: str) -> Map:
-    """The function that XLA compiles, on one platform, for the contraction that leaves `slot`."""
+    """The function that XLA compiles on a platform for the contraction that leaves `slot` empty."""
 
-    def contraction(*operands: Array, spec: ConvSpec) -> Array:
-        if _has_no_terms(slot, operands, spec):
-            return _zeros(slot, operands, spec)
-        operands = _with_rounded_kernel(slot, operands, spec)
+    def contraction(first: Array, second: Array, *, spec: ConvSpec) -> Array:
+        if _is_empty(slot, first.shape, second.shape, spec):
+            return _empty_sums(slot, first, second, spec)
+        first, second = _with_rounded_kernel(slot, first, second, spec)
         if spec.impl == "textbook":
-            return _textbook_result(slot, operands, spec)
-        first, second = operands
+            return _textbook_result(slot, first, second, spec)
         return algorithms.run(slot, platform, spec, first, second)
 
     return contraction
 
 
-def plain_lax(slot: Slot, spec: ConvSpec, *operands: Array) -> Array:
+def plain_lax(slot: Slot, spec: ConvSpec, first: Array, second: Array) -> Array:
     """The contraction as one operation of lax, with autodiff's derivatives."""
-    if _has_no_terms(slot, operands, spec):
-        return jnp.zeros(_shape(slot, operands, spec), spec.dtypes.of(slot))
-    first, second = _with_rounded_kernel(slot, operands, spec)
+    if _is_empty(slot, first.shape, second.shape, spec):
+        shape = shape_of(slot, first.shape, second.shape, spec.geometry)
+        return jnp.zeros(shape, spec.dtypes.of(slot))
+    first, second = _with_rounded_kernel(slot, first, second, spec)
     return algorithms.run_algorithm("direct", slot, spec, first, second)
 
 
-def _has_no_terms(slot: Slot, operands: Sequence[Array], spec: ConvSpec) -> bool:
-    """Whether the sums have no terms, or the result has no elements."""
-    shapes = [_shape(slot, operands, spec), *(operand.shape for operand in operands)]
-    return any(0 in shape for shape in shapes)
+def _is_empty(slot: Slot, first: Sequence[int], second: Sequence[int], spec: ConvSpec) -> bool:
+    """Whether the sums of a contraction have no terms, or its result has no elements."""
+    return 0 in (*first, *second, *shape_of(slot, first, second, spec.geometry))
 
 
-def _zeros(slot: Slot, operands: Sequence[Array], spec: ConvSpec) -> Array:
-    """The result of sums without terms. A forward pass multiplies the zeros of its padding, too."""
-    zeros = jnp.zeros(_shape(slot, operands, spec), spec.dtypes.of(slot))
+def _empty_sums(slot: Slot, first: Array, second: Array, spec: ConvSpec) -> Array:
+    """Zeros; in a forward pass the products of the kernel and the zeros of the padding, too."""
+    shape = shape_of(slot, first.shape, second.shape, spec.geometry)
+    zeros = jnp.zeros(shape, spec.dtypes.of(slot))
     if slot != spec.forward or slot is Slot.KERNEL:
         return zeros
-    kernel = operand_of(Slot.KERNEL, slot, operands)
+    kernel = operand_of(Slot.KERNEL, slot, (first, second))
     return algorithms.with_zeros_multiplied(slot, zeros, kernel, spec.geometry.groups)
 
 
 def _with_rounded_kernel(
-    slot: Slot, operands: Sequence[Array], spec: ConvSpec
+    slot: Slot, first: Array, second: Array, spec: ConvSpec
 ) -> tuple[Array, ...]:
     """The operands, the kernel among them in the dtype that it has in products."""
     if spec.kernel_dtype is None or slot is Slot.KERNEL:
-        return tuple(operands)
-    return with_operand(Slot.KERNEL, slot, operands, lambda k: k.astype(spec.kernel_dtype))
+        return first, second
+    return with_operand(Slot.KERNEL, slot, (first, second), lambda k: k.astype(spec.kernel_dtype))
 
 
-def _textbook_result(slot: Slot, operands: Sequence[Array], spec: ConvSpec) -> Array:
+def _textbook_result(slot: Slot, first: Array, second: Array, spec: ConvSpec) -> Array:
     dtype = spec.dtypes.of(slot)
-    common = algorithms.common_dtype(dtype, *(operand.dtype for operand in operands))
-    first, second = (operand.astype(algorithms.accumulator(common)) for operand in operands)
-    formula = _textbook.CONTRACTIONS[slot]
-    return formula(first, second, geometry=spec.geometry, precision=spec.precision).astype(dtype)
-
-
-def _shape(slot: Slot, operands: Sequence[Array], spec: ConvSpec) -> tuple[int, ...]:
-    first, second = (operand.shape for operand in operands)
-    return shape_of(slot, first, second, spec.geometry)
+    wide = algorithms.accumulator(algorithms.common_dtype(dtype, first.dtype, second.dtype))
+    return _textbook.CONTRACTIONS[slot](
+        first.astype(wide), second.astype(wide), geometry=spec.geometry, precision=spec.precision
+    ).astype(dtype)

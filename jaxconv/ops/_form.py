@@ -53,14 +53,15 @@ _OPERATIONS = dict(
 SLOT_OF = {operation.primitive: slot for slot, operation in _OPERATIONS.items()}
 
 
-def contract(function: str, slot: Slot, spec: ConvSpec, *operands: Array) -> Array:
+def contract(function: str, slot: Slot, spec: ConvSpec, first: Array, second: Array) -> Array:
     """Contract T with two operands, channels last; `slot` is left empty.
 
     Args:
       function: Name of the public function, for the error.
       slot: The empty slot.
       spec: The static description of the convolution.
-      *operands: The arrays of the other two slots, in the order x, k, y.
+      first: The array of the first of the other two slots, in the order x, k, y.
+      second: The array of the second one.
 
     Returns:
       The array of the empty slot, in its dtype.
@@ -69,13 +70,12 @@ def contract(function: str, slot: Slot, spec: ConvSpec, *operands: Array) -> Arr
       ValueError: `spec.impl` names an algorithm that does not apply.
     """
     if spec.impl == "lax":
-        return plain_lax(slot, spec, *operands)
+        return plain_lax(slot, spec, first, second)
     if spec.impl in algorithms.ALGORITHMS:
-        first, second = operands
         problem = algorithms.problem_of(slot, (first.shape, second.shape), spec.geometry)
         why_not = algorithms.why_not(spec.impl, problem, spec.dtypes)
         if why_not:
             raise ValueError(
                 f"{function}: impl={spec.impl!r} does not apply to this call: {why_not}."
             )
-    return _OPERATIONS[slot](*operands, spec=spec)
+    return _OPERATIONS[slot](first, second, spec=spec)

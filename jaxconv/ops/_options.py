@@ -72,11 +72,14 @@ class ConvOptions:
                 f"got shape {array.shape}."
             )
         array = array.transpose(self._channels_last(slot, array.ndim))
-        return Operand(slot, name, self._flipped(slot, array))
+        if slot is Slot.KERNEL and self.flip_kernel:
+            array = lax.rev(array, range(array.ndim - 2))
+        return Operand(slot, name, array)
 
     def result(self, slot: Slot, array: Array) -> Array:
         """The array of `slot` as the user lays it out: the inverse of `operand`."""
-        array = self._flipped(slot, array)
+        if slot is Slot.KERNEL and self.flip_kernel:
+            array = lax.rev(array, range(array.ndim - 2))
         return array.transpose(np.argsort(self._channels_last(slot, array.ndim)))
 
     def shape(self, slot: Slot, name: str, shape: Any) -> tuple[int, ...]:
@@ -147,11 +150,6 @@ class ConvOptions:
 
     def _channels_last(self, slot: Slot, rank: int) -> tuple[int, ...]:
         return channels_last(self.function, slot, rank, self.dimension_numbers)
-
-    def _flipped(self, slot: Slot, array: Array) -> Array:
-        if slot is Slot.KERNEL and self.flip_kernel:
-            return lax.rev(array, range(array.ndim - 2))
-        return array
 
 
 def _check_channels(
