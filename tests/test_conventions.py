@@ -1,7 +1,6 @@
-"""The house keeps its order: who imports whom, what is documented, what lies where.
+"""Conventions of the code: which package imports which, what is documented, which files there are.
 
-Each rule is a function from what it looks at to a list of complaints, so that it can be shown a bad
-example, and is.
+Each rule is a function that returns a list of complaints. A test shows each rule a bad example.
 """
 
 import ast
@@ -13,18 +12,18 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 
-# For each room of jaxconv/: the rooms and the packages that it may import, and what only a function
-# that needs it may import, when it is called. The standard library is open to all.
+# For each package or module of jaxconv/: the parts of jaxconv that it may import, the packages of
+# others that it may import, and those that only its functions may import, when they are called. All
+# may import the standard library.
 BASE = {"jax", "numpy", "jaxtyping"}
 BELOW_OPS = {"_typing", "_geometry", "_spec", "_forms", "algorithms"}
 ABOVE_OPS = BELOW_OPS | {"ops"}
-ROOMS = {
+PACKAGES = {
     "_typing": (set(), BASE, set()),
     "_geometry": (set(), set(), set()),
     "_spec": ({"_geometry"}, {"numpy"}, set()),
@@ -37,7 +36,7 @@ ROOMS = {
     "derivations": (ABOVE_OPS, BASE, set()),
     "verify": (set(), {"jax", "numpy", "scipy"}, {"rich", "matplotlib"}),
     "reference": (set(), {"numpy"}, set()),
-    "__init__": (set(), set(), set()),  # it loads what is asked for
+    "__init__": (set(), set(), set()),  # It loads on first use.
 }
 
 TOP_LEVEL = {"README.md", "pyproject.toml", "jaxconv", "experiments", "tests", "notebooks"} | {
@@ -45,7 +44,7 @@ TOP_LEVEL = {"README.md", "pyproject.toml", "jaxconv", "experiments", "tests", "
     *(".ci", ".github", ".gitignore", ".gitattributes", ".pre-commit-config.yaml"),
 }
 
-# What would work on one machine only: home and work folders, and the hosts of package registries.
+# What works on one machine only: home and work folders, and the hosts of package registries.
 OF_ONE_MACHINE = re.compile(
     r"(?<![\w.~}])/(?:work|root|home|farm|Users)/\w"
     r"|\b(?:pypi[.]org|files[.]python[h]osted|deb[.]debian[.]org|registry[.]npm[j]s)"
@@ -58,7 +57,7 @@ OF_ONE_MACHINE = re.compile(
 def imports(source: str, package: str) -> Iterator[tuple[str, bool]]:
     """Each name that a module of `package` imports, absolute, and whether inside a function.
 
-    What is imported for a type checker only is left out.
+    Imports for a type checker are left out.
     """
 
     def visit(node, lazy):
@@ -76,25 +75,25 @@ def imports(source: str, package: str) -> Iterator[tuple[str, bool]]:
 
 
 def import_complaints(source: str, path: str) -> list[str]:
-    """What a file, such as `path` "jaxconv/ops/_pooling.py", may not import but does."""
+    """The imports that a file, such as `path` "jaxconv/ops/_pooling.py", must not have."""
     parts = Path(path).with_suffix("").parts
-    room = parts[1]
-    if room not in ROOMS:
-        return [f"{path}: design.md has no room {room!r}"]
-    rooms, packages, packages_later = ROOMS[room]
+    package = parts[1]
+    if package not in PACKAGES:
+        return [f"{path}: {package!r} has no entry in PACKAGES"]
+    ours, others, others_later = PACKAGES[package]
     complaints = []
     for name, lazy in imports(source, package=".".join(parts[:-1])):
         top, *inside = name.split(".")
         if top == "jaxconv":
-            other = inside[0] if inside and inside[0] in ROOMS else "__init__"
-            allowed = other in rooms or other == room
+            other = inside[0] if inside and inside[0] in PACKAGES else "__init__"
+            allowed = other in ours or other == package
             other = f"jaxconv.{other}"
         else:
-            allowed = top in packages or top in sys.stdlib_module_names
-            allowed = allowed or (lazy and top in packages_later)
+            allowed = top in others or top in sys.stdlib_module_names
+            allowed = allowed or (lazy and top in others_later)
             other = top
         if not allowed:
-            complaints.append(f"{path}: {room} may not import {other} ({name})")
+            complaints.append(f"{path}: {package} may not import {other} ({name})")
     return complaints
 
 
@@ -157,7 +156,7 @@ def test_import_rule_allows():
 
 
 def documentation_complaints(thing) -> list[str]:
-    """What the docstring of a public function or class lacks."""
+    """The parts that the docstring of a public function or class lacks."""
     doc, is_class = inspect.getdoc(thing) or "", inspect.isclass(thing)
     # A class states its arguments; how it is built is its __init__'s business, less `self`.
     signature = inspect.signature(thing.__init__ if is_class else thing)
@@ -189,24 +188,24 @@ def section(doc: str, heading: str) -> str:
     return found.group(1) if found else ""
 
 
-def public_names(door: str) -> list[str]:
-    """The functions and classes that a module lets in by name."""
-    module = importlib.import_module(door)
+def public_names(entry: str) -> list[str]:
+    """The public functions and classes that a module, or a package, defines."""
+    module = importlib.import_module(entry)
     things = {name: getattr(module, name) for name in dir(module) if not name.startswith("_")}
     return sorted(
-        f"{door}.{name}"
+        f"{entry}.{name}"
         for name, thing in things.items()
-        if callable(thing) and not isinstance(thing, ModuleType)
+        if callable(thing) and getattr(thing, "__module__", "").startswith(entry)
     )
 
 
-DOORS = ("jaxconv", "jaxconv.nn", "jaxconv.verify")
+ENTRY_POINTS = ("jaxconv", "jaxconv.lax", "jaxconv.nn", "jaxconv.verify")
 
 
-@pytest.mark.parametrize("name", [name for door in DOORS for name in public_names(door)])
+@pytest.mark.parametrize("name", [name for entry in ENTRY_POINTS for name in public_names(entry)])
 def test_public_name_is_documented(name):
-    door, _, name = name.rpartition(".")
-    assert documentation_complaints(getattr(importlib.import_module(door), name)) == []
+    entry, _, name = name.rpartition(".")
+    assert documentation_complaints(getattr(importlib.import_module(entry), name)) == []
 
 
 def test_documentation_rule_sees_what_lacks():
@@ -275,7 +274,7 @@ def test_the_readme_names_what_it_comes_from():
 
 
 def nameless(text: str) -> bool:
-    """Whether somebody's work is spoken of and nobody is named."""
+    """Whether a text refers to somebody's work without the author's name."""
     return bool(re.search(r"\b[Tt]he (original|post|study)\b", text)) and "Gwardys" not in text
 
 
@@ -290,7 +289,7 @@ def test_the_original_is_named_where_it_is_spoken_of():
 
 
 def files_of_the_project() -> list[str]:
-    """What git keeps, or would keep if it was added."""
+    """The files that git tracks, or would track if they were added."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
