@@ -1,8 +1,19 @@
-"""Experiments on real images whose every gradient is one of jaxconv's.
+"""Programs that train, measure and compare jaxconv's convolutions on real images.
 
-    python -m experiments.classifier     the two classifiers of G. Gwardys, 2016
-    python -m experiments.autoencoder    a convolutional autoencoder beside PCA
-    python -m experiments.benchmark      how fast all of it is, beside autodiff and PyTorch
+    python -m experiments.classifier     train two convolutional classifiers
+    python -m experiments.autoencoder    train a convolutional autoencoder
+    python -m experiments.compare        one table and one figure of several runs
+    python -m experiments.predict        apply a trained model to image files
+    python -m experiments.benchmark      measure speed beside autodiff and PyTorch
+    python -m experiments.coverage       try which options each library can differentiate
+    python -m experiments.verifier       try verifiers on right and wrong gradients
+    python -m experiments.gpu            check and time every contraction on a GPU
 
-Each has a `Config` that is its command line and a `main(config)` that returns its metrics.
+The packages hold what the programs share:
+
+    command_line    options, errors, notes, progress bars, tables and files
+    data            datasets of images
+    networks        models, their losses, and the classical methods they are compared with
+    training        the training loop, checkpoints, records, several processes, export
+    pictures        figures
 """

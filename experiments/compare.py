@@ -4,16 +4,15 @@
     python -m experiments.compare runs/classifier-001 runs/classifier-004/standard
     python -m experiments.compare runs/* --metric test_loss --output losses.png
 
-A folder is a run's (with its config.json and metrics.csv) or holds runs. Best is, for each seed,
-the epoch with the best validation value, and the test value is that of the same epoch: choosing
-epochs by test images would flatter the runs that have more of them. Several seeds give mean ±
-standard deviation. Only those options are shown in which the runs differ.
+A folder is that of a run, with its config.json and metrics.csv, or holds runs. For each seed, the
+best epoch is the one with the best validation value, and the test value is that of the same epoch:
+an epoch chosen by test images would favour long runs. Several seeds give mean ± standard deviation.
+Only the options in which the runs differ are shown.
 """
 
 import difflib
 import json
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +21,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import tyro
 
-from ._command_line import make_output_dir, require, run
-from ._user_error import UserError
-from .records import Entry, read_config, read_metrics, runs_in, write_figure
+from .command_line import UserError, make_output_dir, note, require, run, write_figure
+from .command_line.tables import number, print_table, table
+from .training.records import Entry, read_config, read_metrics, runs_in
 
 _SPLITS = ("train_", "validation_", "test_")
-_MEASURES = ("accuracy", "nats", "mse", "loss")  # a run is judged by the first that it has
-# Where a run lies and what it leaves there, and `epochs`, which is a column anyhow.
+_MEASURES = ("accuracy", "nats", "mse", "loss")  # a run is compared by the first that it has
+# Options that do not affect the result, and `epochs`, which has a column.
 _NOT_COMPARED = frozenset(
     {
         *("data_dir", "cache_dir", "output_dir", "checkpoint_epochs", "checkpoint_seconds", "keep"),
@@ -41,20 +40,18 @@ _NOT_COMPARED = frozenset(
 class Config:
     """Compare runs: a table, and a figure of their learning curves."""
 
-    folders: tyro.conf.Positional[tuple[Path, ...]] = ()  # of runs, or of folders of runs
-    metric: str | None = (
-        None  # column of metrics.csv; default: test_accuracy, test_nats or test_mse
-    )
-    output: Path | None = None  # of the figure; default: compare.png beside the runs
+    folders: tyro.conf.Positional[tuple[Path, ...]] = ()  # runs, or folders that hold runs
+    metric: str | None = None  # column of metrics.csv; default: test_accuracy, _nats or _mse
+    output: Path | None = None  # the figure; default: compare.png beside the runs
 
 
 class Run(NamedTuple):
-    """What a run's folder tells."""
+    """A run as its folder describes it."""
 
     label: str
     config: dict[str, Any]
     histories: list[list[Entry]]  # of each seed, an entry an epoch
-    metric: str  # what it is judged by, such as "test_accuracy"
+    metric: str  # the metric that it is compared by, such as "test_accuracy"
 
     def values(self, name: str) -> np.ndarray:
         """A metric `(seeds, epochs)`."""
@@ -62,12 +59,12 @@ class Run(NamedTuple):
 
     @property
     def measure(self) -> str:
-        """Its metric without the split: "accuracy"."""
+        """The metric without the split, such as "accuracy"."""
         return next((self.metric[len(s) :] for s in _SPLITS if self.metric.startswith(s)), "")
 
 
 def main(config: Config) -> list[dict[str, Any]]:
-    """Print the table and write the figure; returns the table's rows.
+    """Print the table and write the figure; return the rows of the table.
 
     Raises:
       UserError: No folder holds a run, or none has the metric.
@@ -85,9 +82,9 @@ def main(config: Config) -> list[dict[str, Any]]:
 
 
 def read(folders: Sequence[Path], metric: str | None) -> list[Run]:
-    """The runs in these folders. One that can't be read is a note, if another can."""
+    """The runs in these folders. If some cannot be read, notes name them."""
     found = list(dict.fromkeys(each for folder in folders for each in runs_in(folder)))
-    # A figure of an earlier comparison lies among the runs: runs/* may name files.
+    # runs/* may match the figure of an earlier comparison: files are ignored.
     problems = [
         f"{folder} holds no run"
         for folder in folders
@@ -120,16 +117,16 @@ def read(folders: Sequence[Path], metric: str | None) -> list[Run]:
         expected = "expected folders with config.json and metrics.csv, as training leaves in runs/"
         raise UserError(f"{'; '.join(problems) or 'no folder among these'}: {expected}.")
     for problem in problems:
-        print(f"note: {problem}", file=sys.stderr)
+        note(problem)
     return runs
 
 
 def summary(each: Run) -> dict[str, Any]:
-    """A row of the table; values are arrays of one number a seed."""
+    """A row of the table. Values are arrays with an element for each seed."""
     validation = each.values(f"validation_{each.measure}")
     test = each.values(f"test_{each.measure}")
     sign = -1 if each.measure == "accuracy" else 1
-    best = np.argmin(sign * validation, axis=1)[:, None]  # the first of equals
+    best = np.argmin(sign * validation, axis=1)[:, None]
     return {
         "run": each.label,
         "experiment": each.config.get("experiment", ""),
@@ -138,13 +135,13 @@ def summary(each: Run) -> dict[str, Any]:
         "last_validation": validation[:, -1],
         "best_validation": np.take_along_axis(validation, best, axis=1)[:, 0],
         "test": np.take_along_axis(test, best, axis=1)[:, 0],
-        # The median: on a shared machine single epochs take longer for reasons of their own.
+        # The median, because other programs may slow down single epochs.
         "seconds": float(np.median(each.values("seconds"))),
     }
 
 
 def differing_options(runs: Sequence[Run]) -> list[str]:
-    """Names of the options that have more than one value among the runs that have them."""
+    """The names of the options that differ between the runs that have them."""
     values: dict[str, set[str]] = {}
     for each in runs:
         for name, value in _settings(each).items():
@@ -153,21 +150,19 @@ def differing_options(runs: Sequence[Run]) -> list[str]:
 
 
 def _settings(each: Run) -> dict[str, Any]:
-    """Its options, and the device that its seconds are of."""
+    """The options of a run, and its device, on which the times depend."""
     device = each.config.get("environment", {}).get("device")
     options = {k: v for k, v in each.config["options"].items() if k not in _NOT_COMPARED}
     return options | {"device": device}
 
 
 def print_rows(rows: Sequence[dict[str, Any]], options: Sequence[str]) -> None:
-    from ._tables import print_table, table
-
     found = table("run", "experiment", "measure")
     for heading in ("epochs", "last validation", "best validation", "test at best", "s/epoch"):
         found.add_column(heading, justify="right")
     for column in found.columns:
         column.no_wrap = True
-    for name in options:  # what has no room goes on in the next line, to its last letter
+    for name in options:  # long values continue in the next line
         found.add_column(name, overflow="fold")
     for row in rows:
         figures = (row[name] for name in ("last_validation", "best_validation", "test"))
@@ -185,9 +180,9 @@ def _spread(values: np.ndarray, measure: str) -> str:
     mean = scale * values.mean()
     if measure != "accuracy" and abs(mean) >= 10:
         digits = 2
-    shown = f"{mean:.{digits}f}"
+    shown = number(mean, digits)
     if len(values) > 1:
-        shown += f" ± {scale * values.std(ddof=1):.{digits}f}"
+        shown += f" ± {number(scale * values.std(ddof=1), digits)}"
     return shown + unit
 
 
@@ -196,13 +191,13 @@ def _plain(value: Any) -> str:
 
 
 def save_figure(runs: Sequence[Run], file: Path) -> None:
-    from .figures import compared  # matplotlib is slow to import
+    from .pictures.curves import compared  # Matplotlib takes a second to import
 
     panels: dict[str, dict[str, Any]] = {}
     fractions = set()
     for each in runs:
         title, values = each.metric.replace("_", " "), each.values(each.metric)
-        if each.measure == "accuracy":  # on a logarithmic axis, 99 % and 99.5 % lie apart
+        if each.measure == "accuracy":  # a logarithmic axis separates 99 % and 99.5 %
             title, values = title.replace("accuracy", "error"), 1 - values
             fractions.add(title)
         panels.setdefault(title, {})[each.label] = values
@@ -212,7 +207,7 @@ def save_figure(runs: Sequence[Run], file: Path) -> None:
 
 
 def _labels(folders: Sequence[Path]) -> dict[Path, str]:
-    """Paths below what they have in common."""
+    """The paths without their common part."""
     if not folders:
         return {}
     above = os.path.commonpath([folder.absolute().parent for folder in folders])
@@ -220,7 +215,7 @@ def _labels(folders: Sequence[Path]) -> dict[Path, str]:
 
 
 def _beside(folders: Sequence[Path]) -> Path:
-    """Where the figure goes: into the folder that holds what is compared."""
+    """The file of the figure, in the folder that holds the runs."""
     folder = Path(os.path.commonpath([folder.absolute() for folder in folders]))
     if (folder / "config.json").exists():
         folder = folder.parent

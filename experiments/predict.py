@@ -1,14 +1,15 @@
-"""Label image files, or reconstruct them, with a model that one of the experiments trained.
+"""Classify or reconstruct image files with a model that one of the experiments trained.
 
     python -m experiments.predict --run runs/classifier-001/standard a.png b.jpg
     python -m experiments.predict --run runs/autoencoder-001 --output-dir seen *.png
     python -m experiments.predict --checkpoint runs/classifier-001/standard/checkpoints/2400 a.png
     python -m experiments.predict --artifact forward.stablehlo a.png
 
-Images become as large as those that the model was trained on, and grey if those were. MNIST and the
-like are white on black: photographs of ink on paper need `--invert`. A classifier prints the three
-most probable classes of each image. An autoencoder writes what it makes of each image, and a figure
-of all. Without `--step`, a run's checkpoint of the lowest validation loss is used.
+Images are resized to the size of the training images, and converted to grey if those were grey.
+MNIST and similar datasets are white on black; photographs of ink on paper need `--invert`. A
+classifier prints the three most probable classes of each image. An autoencoder writes the
+reconstruction of each image, and a figure of all. By default, a run's checkpoint with the lowest
+validation loss is used, which `--export` also writes.
 """
 
 import io
@@ -21,41 +22,37 @@ import tyro
 from PIL import Image
 
 from . import data
-from ._command_line import make_output_dir, require, run
-from ._user_error import UserError
-from .records import write_atomically, write_figure
-from .trained import Trained, from_artifact, from_run
+from .command_line import UserError, make_output_dir, require, run, write_figure, write_whole
+from .command_line.tables import print_table, table
+from .training.trained import Trained, from_artifact, from_run
 
 _BATCH = 256  # images at once
-_ROWS = 16  # of the figure
+_ROWS = 16  # images in the figure
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Label images, or reconstruct them, with a trained model."""
+    """Classify or reconstruct images with a trained model."""
 
     images: tyro.conf.Positional[tuple[Path, ...]] = ()  # files of any format that Pillow reads
-    run: Path | None = None  # a run's folder, such as runs/classifier-001/standard
+    run: Path | None = None  # folder of a run, such as runs/classifier-001/standard
     checkpoint: Path | None = None  # one of its checkpoints, RUN/checkpoints/STEP
-    artifact: Path | None = (
-        None  # or a forward.stablehlo, which is a program: run none of strangers
-    )
+    artifact: Path | None = None  # a forward.stablehlo; it is a program, so trust its source
     step: int | None = None  # of the run's checkpoint; default: of the lowest validation loss
     seed_index: int = 0  # which of the seeds that were trained at once, from 0
     invert: bool = False  # black on white becomes white on black
-    output_dir: Path = Path("runs/predict")  # of reconstructions
+    output_dir: Path = Path("runs/predict")  # for reconstructions
 
 
 def main(config: Config) -> np.ndarray:
-    """Print or write what the model makes of the images; returns it, of all images.
+    """Print or write the model's answers; return the answers to all images.
 
     Raises:
-      UserError: There is no such model, or a file can't be read.
+      UserError: There is no such model, or a file cannot be read.
     """
     require(bool(config.images), "expected image files: predict --run FOLDER image.png …")
     trained = find(config)
     h, w, c = trained.image_shape
-    # A dataset of one's own in npz may have any number of channels; files have 1 or 3.
     require(c in (1, 3), f"{trained.title} takes images of {c} channels, files have 1 or 3.")
     images = data.read_images(config.images, size=(h, w), channels=c)
     if config.invert:
@@ -76,23 +73,20 @@ def find(config: Config) -> Trained:
     require(len(named) == 1, "expected one of --run, --checkpoint and --artifact.")
     if config.artifact is not None:
         return from_artifact(config.artifact)
-    folder, step = config.run, config.step
-    if config.checkpoint is not None:
-        require(
-            step is None, "--step goes with --run: a checkpoint's folder is named for its step."
-        )
-        checkpoint = config.checkpoint.absolute()
-        if not (checkpoint.name.isdecimal() and checkpoint.parent.name == "checkpoints"):
-            raise UserError(f"--checkpoint must be RUN/checkpoints/STEP, got {config.checkpoint}.")
-        folder, step = config.checkpoint.parent.parent, int(checkpoint.name)
-    assert folder is not None
-    return from_run(folder, step=step, seed_index=config.seed_index)
+    if config.run is not None:
+        return from_run(config.run, step=config.step, seed_index=config.seed_index)
+    message = "--step goes with --run: a checkpoint's folder is named after its step."
+    require(config.step is None, message)
+    checkpoint = config.checkpoint
+    assert checkpoint is not None
+    absolute = checkpoint.absolute()
+    if not (absolute.name.isdecimal() and absolute.parent.name == "checkpoints"):
+        raise UserError(f"--checkpoint must be RUN/checkpoints/STEP, got {checkpoint}.")
+    return from_run(checkpoint.parent.parent, step=int(absolute.name), seed_index=config.seed_index)
 
 
 def print_labels(files, probabilities: np.ndarray, class_names: tuple[str, ...]) -> None:
-    """A line an image: its three most probable classes, the first one first."""
-    from ._tables import print_table, table
-
+    """Print the three most probable classes of each image."""
     count = min(3, probabilities.shape[1])
     found = table("image", *("class", "second", "third")[:count])
     for file, row in zip(files, probabilities, strict=True):
@@ -105,28 +99,26 @@ def print_labels(files, probabilities: np.ndarray, class_names: tuple[str, ...])
 
 
 def save_images(config: Config, images: np.ndarray, reconstructed: np.ndarray) -> None:
-    """A PNG an image, as the images came: ink on paper if they did; and a figure of the first."""
-    from .figures import reconstructions
+    """Write a PNG for each image, inverted back if `--invert` is set, and a figure of the first."""
+    from .pictures.images import reconstructions
 
     make_output_dir(config.output_dir)
     stems: Counter[str] = Counter()
     for file, image in zip(config.images, reconstructed, strict=True):
-        stems[file.stem] += 1  # files of two folders may be named alike
-        number = f"-{stems[file.stem]}" if stems[file.stem] > 1 else ""
-        written = config.output_dir / f"{file.stem}-reconstructed{number}.png"
+        stems[file.stem] += 1  # files in two folders may have one name
+        suffix = f"-{stems[file.stem]}" if stems[file.stem] > 1 else ""
+        written = config.output_dir / f"{file.stem}-reconstructed{suffix}.png"
         pixels = np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
         pixels = 255 - pixels if config.invert else pixels
-        shown = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
         content = io.BytesIO()
-        Image.fromarray(shown).save(content, format="png")
-        write_atomically(written, content.getvalue())
+        grey = pixels.shape[-1] == 1
+        Image.fromarray(pixels[..., 0] if grey else pixels).save(content, format="png")
+        write_whole(written, content.getvalue())
         print(f"{file} -> {written}")
-    few = slice(0, _ROWS)
-    figure = reconstructions(images[few] / 255, {"reconstructed": reconstructed[few]})
-    write_figure(config.output_dir / "reconstructions.png", figure)
-    print(
-        f"the first {min(_ROWS, len(images))} side by side: {config.output_dir}/reconstructions.png"
-    )
+    few, figure = slice(0, _ROWS), config.output_dir / "reconstructions.png"
+    columns = {"reconstructed": reconstructed[few]}
+    write_figure(figure, reconstructions(images[few] / 255, columns))
+    print(f"the first {min(_ROWS, len(images))} side by side: {figure}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     from jaxconv import lax      # in place of: from jax import lax
 
-Same arguments, same order, same results, shapes and dtypes. For programs that are written against
-lax; new ones read better with `jaxconv.conv` and `jaxconv.conv_transpose`.
+Arguments, their order, results, shapes and dtypes are those of `jax.lax`. The module is for
+programs that call lax already. `jaxconv.conv` and `jaxconv.conv_transpose` are easier to read.
 """
 
 from typing import Any
@@ -29,21 +29,25 @@ def conv(
     precision: lax.PrecisionLike = None,
     preferred_element_type: Any = None,
 ) -> Array:
-    """Convolve as `jax.lax.conv` does: `conv_general_dilated` with fewer arguments.
+    """Convolve as `jax.lax.conv` does: call `conv_general_dilated` with fewer arguments.
 
     Args:
       lhs: Input `(n, c, *spatial)`.
       rhs: Kernel `(o, c, *window)`.
-      window_strides, padding, precision, preferred_element_type: As for
-        `jaxconv.conv_general_dilated`.
+      window_strides: As in `jaxconv.conv_general_dilated`.
+      padding: As in `jaxconv.conv_general_dilated`.
+      precision: As in `jaxconv.conv_general_dilated`.
+      preferred_element_type: As in `jaxconv.conv_general_dilated`.
 
     Returns:
       The convolution, `(n, o, *output)`.
 
     Raises:
-      ValueError, TypeError, RuntimeError: As `jaxconv.conv_general_dilated`.
+      ValueError: As for `jaxconv.conv_general_dilated`.
+      TypeError: As for `jaxconv.conv_general_dilated`.
+      RuntimeError: As for `jaxconv.conv_general_dilated`.
 
-    Source: the arguments are those of `jax.lax.conv`; the rules are derived in `jaxconv.conv`.
+    The gradients are derived in `jaxconv.conv`.
 
     >>> conv(jnp.ones((2, 3, 8, 8)), jnp.ones((4, 3, 3, 3)), (2, 2), "SAME").shape
     (2, 4, 4, 4)
@@ -68,22 +72,27 @@ def conv_with_general_padding(
     precision: lax.PrecisionLike = None,
     preferred_element_type: Any = None,
 ) -> Array:
-    """Convolve as `jax.lax.conv_with_general_padding` does: `conv` with both dilations.
+    """Convolve as `jax.lax.conv_with_general_padding` does: call `conv` with both dilations.
 
     Args:
       lhs: Input `(n, c, *spatial)`.
       rhs: Kernel `(o, c, *window)`.
-      window_strides, padding, lhs_dilation, rhs_dilation, precision, preferred_element_type: As for
-        `jaxconv.conv_general_dilated`.
+      window_strides: As in `jaxconv.conv_general_dilated`.
+      padding: As in `jaxconv.conv_general_dilated`.
+      lhs_dilation: As in `jaxconv.conv_general_dilated`.
+      rhs_dilation: As in `jaxconv.conv_general_dilated`.
+      precision: As in `jaxconv.conv_general_dilated`.
+      preferred_element_type: As in `jaxconv.conv_general_dilated`.
 
     Returns:
       The convolution, `(n, o, *output)`.
 
     Raises:
-      ValueError, TypeError, RuntimeError: As `jaxconv.conv_general_dilated`.
+      ValueError: As for `jaxconv.conv_general_dilated`.
+      TypeError: As for `jaxconv.conv_general_dilated`.
+      RuntimeError: As for `jaxconv.conv_general_dilated`.
 
-    Source: the arguments are those of `jax.lax.conv_with_general_padding`; the rules are derived in
-    `jaxconv.conv`.
+    The gradients are derived in `jaxconv.conv`.
 
     >>> x, kernel = jnp.ones((2, 3, 8, 8)), jnp.ones((4, 3, 3, 3))
     >>> conv_with_general_padding(x, kernel, (1, 1), ((1, 1), (0, 0)), (2, 2), None).shape
@@ -115,33 +124,35 @@ def conv_transpose(
 ) -> Array:
     """Convolve with fractional strides as `jax.lax.conv_transpose` does.
 
-    The input is dilated by the strides s, padded, and convolved with stride 1. A forward padding
-    (lo, hi) of a window that reaches over K pixels becomes (K-1-lo, K-1-hi). "SAME" gives s·size,
-    "VALID" s·size + max(K-s, 0).
+    The input is dilated by the strides s, padded, and convolved with stride 1. A padding (lo, hi)
+    of a forward convolution becomes (K-1-lo, K-1-hi), where the dilated window covers K pixels. The
+    result has the size s·size for "SAME" and s·size + max(K-s, 0) for "VALID".
 
     Args:
       lhs: Input of rank m + 2; by default `(n, *spatial, c)`.
-      rhs: Kernel of rank m + 2; by default `(*window, c, o)`, with `transpose_kernel`
-        `(*window, o, c)`.
+      rhs: Kernel of rank m + 2; by default `(*window, c, o)`, or `(*window, o, c)` with
+        `transpose_kernel`.
       strides: m strides s.
-      padding: `"SAME"` or `"VALID"`, as of a forward convolution, or m pairs of the zeros around
-        the dilated input, unless `use_consistent_padding`.
+      padding: `"SAME"` or `"VALID"` of a forward convolution, or m pairs. The pairs count the zeros
+        around the dilated input, unless `use_consistent_padding` is set.
       rhs_dilation: m kernel dilations; None means 1.
-      dimension_numbers: As for `jaxconv.conv_general_dilated`; None means channels last, for up to
+      dimension_numbers: As in `jaxconv.conv_general_dilated`. None means channels last, for up to
         three spatial axes.
-      transpose_kernel: Turn the kernel by 180° and exchange its channel axes first: the gradient of
-        a convolution with it.
-      precision, preferred_element_type: As for `jaxconv.conv`.
-      use_consistent_padding: Explicit pairs, too, are those of the forward convolution.
+      transpose_kernel: Whether to rotate the kernel by 180° and exchange its channel axes. The
+        result is then the input gradient of a convolution with the kernel.
+      precision: As in `jaxconv.conv`.
+      preferred_element_type: As in `jaxconv.conv`.
+      use_consistent_padding: Whether explicit pairs are those of a forward convolution, too.
 
     Returns:
       The transposed convolution, laid out as `dimension_numbers` says.
 
     Raises:
-      ValueError, TypeError, RuntimeError: As `jaxconv.conv_general_dilated`.
+      ValueError: As for `jaxconv.conv_general_dilated`.
+      TypeError: As for `jaxconv.conv_general_dilated`.
+      RuntimeError: As for `jaxconv.conv_general_dilated`.
 
-    Source: the arguments are those of `jax.lax.conv_transpose`; `jaxconv.conv_transpose` derives
-    the map.
+    The map is derived in `jaxconv.conv_transpose`.
 
     >>> conv_transpose(jnp.ones((2, 4, 4, 3)), jnp.ones((3, 3, 3, 8)), (2, 2), "SAME").shape
     (2, 8, 8, 8)
@@ -151,7 +162,7 @@ def conv_transpose(
     rank = lhs.ndim - 2
     if rhs.ndim != lhs.ndim or rank < 0:
         raise ValueError(
-            f"{name}: lhs and rhs must have one rank of at least 2, "
+            f"{name}: lhs and rhs must have the same rank, of at least 2, "
             f"got shapes {lhs.shape} and {rhs.shape}."
         )
     strides, rhs_dilation = as_tuples(strides), as_tuples(rhs_dilation)
@@ -199,7 +210,7 @@ def conv_transpose(
 
 
 def _around_dilated(padding: str, reach: int, stride: int) -> tuple[int, int]:
-    """The zeros around the dilated input that stand for a named forward padding."""
+    """The zeros around the dilated input for the named padding of a forward convolution."""
     if padding == "VALID":
         return reach - 1, max(reach, stride) - 1
     total = reach + stride - 2

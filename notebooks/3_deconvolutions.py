@@ -13,10 +13,10 @@
 # %% [markdown]
 # # 3 · Deconvolutions are just convolutions: the autoencoder
 #
-# Networks that draw need layers that make images larger. The layer most used for it has had a run
-# of unlucky names, "deconvolution" and "fractionally strided convolution" among them. It is the
-# convolution's transpose: what carries errors back in notebook 2, run forward. The title and the
-# autoencoder are those of Grzegorz Gwardys, "Convolutional Autoencoder for Dummies" (2016).
+# Networks that draw need layers that make images larger. The layer most used for this has had a
+# run of unlucky names, among them "deconvolution" and "fractionally strided convolution". It is the
+# transpose of a convolution: the map that carries errors back in notebook 2, run forward. The title
+# and the autoencoder are those of Grzegorz Gwardys, "Convolutional Autoencoder for Dummies" (2016).
 
 # %%
 # %matplotlib inline
@@ -24,10 +24,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import data, open_networks
-from experiments._user_error import UserError
-from experiments.figures import reconstructions
-from experiments.layer_figures import feature_maps, filters
+from experiments import data
+from experiments.command_line import UserError
+from experiments.networks import as_layers as open_networks
+from experiments.pictures.images import reconstructions
+from experiments.pictures.layers import feature_maps, filters
 from jaxconv import conv, conv_transpose, derivations
 from jaxconv.backprop import backpropagate, initial_parameters
 
@@ -38,8 +39,9 @@ IMAGES, EPOCHS, BATCH_SIZE, FEATURES = 4000, 4, 50, 16
 # %% [markdown]
 # ## Transposed, not inverse
 #
-# A convolution with stride 2 makes a 9×9 map of 4×4 pixels. Its transpose makes a 4×4 map of 9×9.
-# It has the shape of an inverse, but is none: what comes back is not what went in.
+# A convolution with stride 2 turns a map of 9×9 pixels into one of 4×4. Its transpose turns a map
+# of 4×4 pixels into one of 9×9. It has the shape of an inverse, but it is none: what comes back is
+# not what went in.
 
 # %%
 rng = np.random.default_rng(0)
@@ -50,8 +52,8 @@ print(x.shape, "->", y.shape, "->", back.shape)
 print("largest difference from what went in:", float(jnp.abs(back - x).max()))
 
 # %% [markdown]
-# What defines it is the adjoint: $\langle \mathrm{conv}(x), y \rangle = \langle x,
-# \mathrm{conv\_transpose}(y) \rangle$ for whatever $x$ and $y$.
+# The transpose is defined as the adjoint: $\langle \mathrm{conv}(x), y \rangle = \langle x,
+# \mathrm{conv\_transpose}(y) \rangle$ for all $x$ and $y$.
 
 # %%
 u = rng.normal(size=y.shape)
@@ -62,15 +64,15 @@ print(
 # %% [markdown]
 # ## A convolution after all
 #
-# Start from the transposed matrix and simplify. What comes out is a convolution: put zeros between
-# the pixels, pad, and slide the rotated kernel over it.
+# Start from the transposed matrix and simplify. The result is a convolution: put zeros between the
+# pixels, pad, and slide the rotated kernel over the map.
 
 # %%
 derivations.transposed_convolution(strides=2).show(u, w)
 
 # %% [markdown]
-# Since its own transpose is the convolution, nothing new is needed to train it. Six transposes
-# close the circle:
+# Its own transpose is the convolution. So nothing new is needed to train it. Convolution and its
+# two gradients have six transposes among them, and all six follow from one sum:
 
 # %%
 derivations.triangle(strides=2).show(x, w, u)
@@ -78,12 +80,12 @@ derivations.triangle(strides=2).show(x, w, u)
 # %% [markdown]
 # ## The autoencoder
 #
-# Two convolutions with max pools and a dense layer squeeze an image through a code of numbers;
-# dense layer, upscaling and two transposed convolutions draw it again. The decoder has no kernels
-# of its own: it uses the encoder's, transposed. So each of these kernels is used twice, and its
-# gradient is the sum of what both uses contribute.
+# Two convolutions with max pools and a dense layer squeeze an image into a short code. A dense
+# layer, upscaling and two transposed convolutions draw the image again. The decoder has no kernels
+# of its own. It uses the encoder's, transposed. So each of these kernels is used twice, and its
+# gradient is the sum over both uses.
 #
-# Training is Nielsen's algorithm in a loop: `backpropagate`, clip, step with momentum.
+# Training is Nielsen's algorithm in a loop: backpropagate, clip the gradient, step with momentum.
 
 # %%
 try:
@@ -93,7 +95,7 @@ except UserError:  # not prepared on this machine
 images = dataset.train.images[:IMAGES] / np.float32(255)
 network = open_networks.autoencoder(features=FEATURES, code_size=64, dropout=0.0)
 parameters = initial_parameters(network, jax.random.key(0), images[:1].shape)
-# The last relu must start alive: its bias begins at the mean brightness.
+# With the mean brightness as its first bias, the last relu starts with a positive input.
 parameters["deconv1"]["bias"] += images.mean()
 
 
@@ -119,7 +121,7 @@ for epoch in range(1, EPOCHS + 1):
 parameters, _ = state
 
 # %% [markdown]
-# Test images, the first of each class, and what 64 numbers keep of them:
+# Here are test images, the first of each class, and what a code of 64 values keeps of them:
 
 # %%
 test = dataset.test
@@ -129,9 +131,9 @@ edges = backpropagate(network, parameters, shown, shown)
 reconstructions(shown, {"from the code": np.asarray(edges.a["deconv1"])})
 
 # %% [markdown]
-# Half-way there, the zero of the first row: the code, spread out to 4×4 maps, has been upscaled and
-# drawn upon by the second convolution's transpose. And the kernels of the first, which read the
-# image and draw it.
+# Below is the zero of the first row, half-way through the decoder. The code was spread out to 4×4
+# maps, upscaled, and passed through the transpose of the second convolution. After it come the
+# kernels of the first convolution, which both read the image and draw it.
 
 # %%
 feature_maps(edges.a["deconv2"][0], "what the second deconvolution draws")
@@ -140,16 +142,16 @@ feature_maps(edges.a["deconv2"][0], "what the second deconvolution draws")
 filters(parameters["conv1"]["kernel"], "the kernels that read and draw")
 
 # %% [markdown]
-# Why upscaling and then a transposed convolution with stride 1, rather than one with stride 2?
-# With a stride, neighbouring pixels hear different numbers of taps, and the picture shows a
-# checkerboard. Count them for a kernel of ones:
+# Why upscaling and then a transposed convolution with stride 1, and not one with stride 2? With a
+# stride, neighbouring pixels receive different numbers of taps, and the picture shows a
+# checkerboard. Count the taps with a kernel of ones:
 
 # %%
 ones = jnp.ones((1, 6, 6, 1))
 strided = conv_transpose(ones, jnp.ones((3, 3, 1, 1)), strides=2)[0]
-feature_maps(strided, "taps that a pixel hears, stride 2")
+feature_maps(strided, "taps that a pixel receives, stride 2")
 
 # %% [markdown]
-# **What to remember.** A transposed convolution is the convolution's matrix, transposed. As an
-# operation it is a convolution with the rotated kernel; as a layer its gradients are the other two
-# corners of the same triangle.
+# **What to remember.** A transposed convolution is the product with the transposed matrix of a
+# convolution. It is computed as a convolution with the rotated kernel. Its own gradients are the
+# convolution itself and the convolution's kernel gradient.

@@ -14,10 +14,10 @@
 # %% [markdown]
 # # 4 · Verify your own gradient
 #
-# You have derived a gradient by hand, for a layer of your own, and told JAX with `jax.custom_vjp`.
-# Nothing checks it. If it is wrong, nothing crashes, and training even works a little: an error
-# that points roughly downhill is still a direction. This notebook makes the mistake that notebook
-# 2 warns of, and finds it.
+# You have derived a gradient by hand, for a layer of your own, and given it to JAX with
+# `jax.custom_vjp`. Nothing checks it. If it is wrong, nothing crashes, and training even works a
+# little, because a gradient that is roughly right still points downhill. This notebook makes the
+# mistake that notebook 2 warns of, and finds it.
 
 # %%
 import jax
@@ -34,7 +34,7 @@ SIDE, STEPS, ORDER = 6, 200, 2
 # %% [markdown]
 # ## A convolution, and its derivative from memory
 #
-# The error of the input is a full convolution of the output's error with the kernel. Isn't it?
+# The error of the input is a full convolution of the output's error with the kernel. Is it?
 
 
 # %%
@@ -45,7 +45,7 @@ def convolve(x, kernel, padding):
 
 
 def with_rule(backward):
-    """The convolution, its derivative a rule of ours."""
+    """The convolution, with a derivative of our own."""
 
     @jax.custom_vjp
     def my_conv(x, kernel):
@@ -67,7 +67,8 @@ my_conv = with_rule(from_memory)
 # %% [markdown]
 # ## It seems to work
 #
-# Two such layers, trained to reproduce what two random ones make of random images. The cost falls:
+# Two such layers are trained to compute what two layers with other random kernels compute. The cost
+# falls:
 
 
 # %%
@@ -104,7 +105,7 @@ print(f"my_conv: cost {mine[0]:.3f} -> {mine[-1]:.3f}")
 # %% [markdown]
 # ## Ask
 #
-# The verifier compares the rule with the function's own values, and says where they part.
+# The verifier compares the rule with the function's own values, and says where they differ.
 
 # %%
 args = (x[:2], teacher[0])
@@ -112,10 +113,9 @@ report = verify.check_gradients(my_conv, args, order=ORDER)
 print(report)
 
 # %% [markdown]
-# The kernel's gradient is right, the input's is not, and the report even names the slip: the
-# reported gradient is the right one for a kernel turned by 180°. From notebook 2 we know why it has
-# to be turned: seen from a pixel, the units that hold it come in the opposite order of the taps.
-# `rotate_kernel` does it, and exchanges the channels.
+# The gradient of the kernel is right, and that of the input is wrong. The report even names the
+# mistake: the gradient would be right for a kernel rotated by 180°. From notebook 2 we know why it
+# has to be rotated. `rotate_kernel` does so, and exchanges the channels.
 
 
 # %%
@@ -132,7 +132,7 @@ print(verify.check_gradients(repaired_conv, args, order=ORDER))
 # %% [markdown]
 # ## What the mistake cost
 #
-# The same training, with the derivative repaired:
+# Here is the same training with the repaired derivative:
 
 # %%
 right = train(repaired_conv)
@@ -140,12 +140,12 @@ print(f"with the mistake: cost {mine[0]:.3f} -> {mine[-1]:.4f}")
 print(f"repaired:         cost {right[0]:.3f} -> {right[-1]:.4f}")
 
 # %% [markdown]
-# In a test, one line is enough. It raises with the report as its message:
+# In a test, one line is enough. It raises an error whose message is the report:
 
 # %%
 verify.assert_gradients(repaired_conv, args, order=ORDER)
 
 # %% [markdown]
-# **What to remember.** A loss that falls proves nothing about a gradient. Neither does a
-# comparison with finite differences and a tolerance that was chosen until it passed. A bound that
-# follows from the arithmetic can say *wrong*, and where.
+# **What to remember.** A loss that falls proves nothing about a gradient. A comparison with finite
+# differences proves nothing either, if its tolerance was raised until it passed. A bound that
+# follows from the arithmetic can say that a gradient is wrong, and where.

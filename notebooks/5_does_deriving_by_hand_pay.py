@@ -14,8 +14,8 @@
 # # 5 · Does deriving by hand pay?
 #
 # "There doesn't seem to be any gain in analytically deriving a function with respect to using
-# automatic derivation." A fair objection: automatic differentiation is exact, and costs nobody an
-# afternoon. Let us measure, on the machine that this runs on.
+# automatic derivation." This is a fair objection: automatic differentiation is exact, and it costs
+# nobody an afternoon. Let us measure, on the machine that runs this notebook.
 
 # %%
 # %matplotlib inline
@@ -26,16 +26,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from experiments import classifier, open_networks
 from experiments.benchmark import ops, step
 from experiments.benchmark.cases import matching
 from experiments.benchmark.figures import overview
 from experiments.benchmark.timing import Machine, Program, interleaved
+from experiments.networks import as_layers as open_networks
+from experiments.networks import classifiers as classifier
 from jaxconv import conv, explain
 from jaxconv.backprop import backpropagate
 
 # %%
-# Sizes: which of the benchmark's layers, how much smaller the batches are, how often things run.
+# Sizes: the benchmark's layers, the factors by which batches shrink, and how often things run.
 ALONE, SHRINK_ALONE = ["A", "B", "D", "E", "G", "T", "resnet-14"], 4
 IN_A_LOOP, SHRINK_IN_A_LOOP = ["A", "B", "G"], 64
 BATCH_SIZE, REPEATS = 50, 7
@@ -43,15 +44,15 @@ BATCH_SIZE, REPEATS = 50, 7
 # %% [markdown]
 # ## What is there to gain?
 #
-# Automatic differentiation returns the right function. What it cannot return is the right
-# *program*: it transposes whatever operations the forward pass was made of. The rule written by
-# hand knows what the gradient means, a full convolution here, a correlation there, and each can be
-# computed by an algorithm that suits its shape.
+# Automatic differentiation returns the right function. It does not choose the *program*: it
+# transposes the operations of the forward pass, one by one. A rule written by hand knows what the
+# gradient means, a full convolution or a correlation, and each can be computed by an algorithm that
+# suits its shape.
 #
-# So the question is about programs. Both gradients of a convolution, of the input and of the
-# kernel, for layers of well-known networks: jaxconv's against those that JAX derives from
-# `lax.conv_general_dilated`. The benchmark first checks that both give the same numbers; bars to
-# the right of 1 say how many times faster ours is.
+# So the question is about programs. We take both gradients of a convolution, of the input and of
+# the kernel, for layers of well-known networks, and compare jaxconv's with those that JAX derives
+# from `lax.conv_general_dilated`. The benchmark first checks that the results are equal. A bar to
+# the right of 1 says how many times faster ours is.
 
 # %%
 machine = Machine(size=1024)
@@ -72,9 +73,9 @@ alone = measured(ALONE, SHRINK_ALONE, "entry")
 overview({"ops": alone, "machine": {}})
 
 # %% [markdown]
-# That was each gradient alone. In training they run inside a loop, and there XLA's CPU compiler
-# treats the convolutions that autodiff writes as plain loops, while ours are mostly matrix
-# products, which stay fast.
+# Each gradient ran alone here. In training they run inside a loop. There XLA's CPU compiler does
+# not use its fast convolution routine, so autodiff's convolutions become slow. Ours are mostly
+# matrix products, which stay fast.
 
 # %%
 in_a_loop = measured(IN_A_LOOP, SHRINK_IN_A_LOOP, "scan")
@@ -87,7 +88,8 @@ for name, rows in (("alone", alone), ("in a loop", in_a_loop)):
     print(f"{name}: {min(ratios):.2f} to {max(ratios):.2f}, geometric mean {mean:.2f} times faster")
 
 # %% [markdown]
-# Which algorithms were these? For the kernel gradient of case B, the classifier's second layer:
+# Which algorithms were these? This is the answer for the kernel gradient of case B, the
+# classifier's second layer:
 
 # %%
 x, kernel = jnp.ones((500 // SHRINK_ALONE, 12, 12, 32)), jnp.ones((5, 5, 32, 32))
@@ -96,8 +98,8 @@ print(explain(jax.grad(lambda kernel: conv(x, kernel).sum()), kernel))
 # %% [markdown]
 # ## A whole training step
 #
-# The standard classifier, forward, backward and update, in the experiments' compiled loop: our
-# layers against plain Flax, differentiated by `jax.grad`.
+# This is a step of the standard classifier (forward, backward and update) in the experiments'
+# compiled loop. It compares our layers with plain Flax, differentiated by `jax.grad`.
 
 # %%
 (row,) = step.rows(
@@ -115,9 +117,9 @@ print(f"{seconds['autodiff'] / seconds['jaxconv']:.1f} times faster")
 # %% [markdown]
 # ## And backpropagation by hand?
 #
-# `backpropagate` of notebook 2 writes the five steps out and uses no automatic differentiation at
-# all. `jax.grad` of the same network with our operations finds the same program, so neither should
-# be faster. What costs is to keep every z, a and δ: more numbers go to memory.
+# `backpropagate` of notebook 2 writes the five steps out. `jax.grad` of the same network with our
+# operations arrives at the same program, so neither should be faster. Returning every z, a and δ
+# does cost time, because more values are written to memory.
 
 # %%
 model = classifier.standard(nnx.Rngs(0))
@@ -160,7 +162,6 @@ for name, timing in timings.items():
     print(f"{name:27} {1e3 * timing.median:6.1f} ms   {ratio:.2f}")
 
 # %% [markdown]
-# **What to remember.** The derivative is the same either way; deriving it by hand bought the
-# knowledge of *what* it is, and with it the choice of an algorithm. Whether that pays is not a
-# matter of taste but of the numbers above, on your machine and your shapes: `python -m
-# experiments.benchmark` measures all of them.
+# **What to remember.** The derivative is the same either way. Deriving it by hand tells us *what*
+# it is, and with that we can choose an algorithm. Whether this pays depends on your machine and
+# your shapes. `python -m experiments.benchmark` measures all of them.

@@ -13,10 +13,11 @@
 # %% [markdown]
 # # 6 · The standard and the modified network
 #
-# An idea for a classifier: besides the usual trunk of small windows, give the last layer a branch
-# that looks at the image through large windows, 10×10, and needs one convolution only. Grzegorz
-# Gwardys, who tried it in Lasagne in May 2016, found that the branch helps in the first epoch, and
-# then learns slower. Here are both networks, in miniature, and a way to look at *why* that may be.
+# Here is an idea for a classifier. Beside the usual trunk of small windows, give the last layer a
+# branch that looks at the image through large windows, 10×10, and has a single convolution.
+# Grzegorz Gwardys tried it in Lasagne in May 2016. He found that the branch helps in the first
+# epoch and then learns more slowly. This notebook trains both networks in miniature, and looks at
+# *why* that may be.
 
 # %%
 # %matplotlib inline
@@ -24,11 +25,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from experiments import classifier, data, open_networks
-from experiments._user_error import UserError
+from experiments import classifier, data
+from experiments.command_line import UserError
 from experiments.data import Dataset, Split
-from experiments.figures import learning_curves
-from experiments.layer_figures import errors, gradient_flow
+from experiments.networks import as_layers as open_networks
+from experiments.networks import classifiers
+from experiments.pictures.curves import learning_curves
+from experiments.pictures.layers import errors, gradient_flow
 from jaxconv.backprop import backpropagate
 
 # %%
@@ -55,9 +58,9 @@ dataset = Dataset(
 # %% [markdown]
 # ## Training
 #
-# Both train as in `experiments.classifier`: dropout, softmax and cross entropy, Nesterov's
-# momentum. The band is the range over seeds; with few seeds and few images, a difference within
-# the bands is none.
+# Both train as in `experiments.classifier`, with dropout, softmax and cross entropy, and Nesterov's
+# momentum. The band is the range over seeds. With few seeds and few images, a difference within the
+# bands means nothing.
 
 # %%
 config = classifier.Config(epochs=EPOCHS, batch_size=BATCH_SIZE, seeds=SEEDS)
@@ -70,16 +73,16 @@ curves = {
 learning_curves(curves, "test error")
 
 # %% [markdown]
-# ## Who hears of the mistakes?
+# ## Where do the errors go?
 #
-# The first epoch is a matter of how much of the error reaches which weights. So open both networks
-# before the first step, send a batch through, and compare the errors layer by layer.
+# In the first epoch it matters how much of the error reaches which weights. So we open both
+# networks before the first step, send a batch through, and compare the errors layer by layer.
 
 # %%
 batch, labels = dataset.train.images[:100] / np.float32(255), dataset.train.labels[:100]
 edges = {}
 for name in ("standard", "modified"):
-    parameters = open_networks.parameters_of(classifier.NETWORKS[name](nnx.Rngs(0)))
+    parameters = open_networks.parameters_of(classifiers.NETWORKS[name](nnx.Rngs(0)))
     edges[name] = backpropagate(open_networks.classifier(name), parameters, batch, labels)
 
 trunk = ["conv1", "pool1", "conv2", "pool2", "hidden", "out"]
@@ -92,10 +95,10 @@ gradient_flow(
 )
 
 # %% [markdown]
-# The modified network's trunk hears less of the mistakes. Its last layer has more inputs, 544 in
-# place of 256, so Glorot's initialisation draws its weights smaller, and every error that passes
-# through them shrinks. The branch has a way of its own: its convolution is one pool away from the
-# last layer. How large is the gradient of each kernel, for each of its weights?
+# In the modified network, less of the error reaches the trunk. The last layer has more inputs, 544
+# instead of 256, so Glorot's initialisation draws smaller weights, and every error that passes
+# through them shrinks. The branch has a short path: between its convolution and the last layer
+# there is only a pool. How large is the gradient of each kernel, for each of its weights?
 
 # %%
 for layer, gradient in edges["modified"].gradients.items():
@@ -105,12 +108,12 @@ for layer, gradient in edges["modified"].gradients.items():
     )
 
 # %% [markdown]
-# The branch's kernel (`wide`) is the one that is moved most, the trunk's are moved less than
-# without it. That fits a network that is quick at first, and later relies on features that one
-# convolution can find. It is an explanation to test, not a proof.
+# The kernel of the branch (`wide`) has the largest gradient, and the kernels of the trunk have
+# smaller ones than without the branch. This fits a network that is quick at first and later relies
+# on features that one convolution can find. It is an explanation to test, not a proof.
 #
-# Errors of one image, in the trunk and in the branch. The branch's pool is wide, so its errors are
-# few; each of them speaks to a window of 100 pixels.
+# Here are the errors of one image, in the trunk and in the branch. The pool of the branch is wide,
+# so its errors are few. Each of them affects a window of 100 pixels.
 
 # %%
 errors({name: edges["modified"].delta[name] for name in ["conv1", "wide", "pool2", "wide_pool"]})
@@ -118,12 +121,12 @@ errors({name: edges["modified"].delta[name] for name in ["conv1", "wide", "pool2
 # %% [markdown]
 # ## And if the branch were silent?
 #
-# Replace the branch's activations by zeros, and the modified network is a standard one: the rest
-# follows, and the gradients show what the branch contributed.
+# With zeros in place of the branch's activations, the modified network is a standard one. The
+# change of the gradients shows what the branch contributed.
 
 # %%
 network = open_networks.classifier("modified")
-parameters = open_networks.parameters_of(classifier.modified(nnx.Rngs(0)))
+parameters = open_networks.parameters_of(classifiers.modified(nnx.Rngs(0)))
 silence = {"a": {"wide_pool": jnp.zeros_like(edges["modified"].a["wide_pool"])}}
 silent = backpropagate(network, parameters, batch, labels, replace=silence)
 print(f"cost {edges['modified'].cost:.3f}, with a silent branch {silent.cost:.3f}")
@@ -133,7 +136,7 @@ for layer in ("conv1", "conv2", "hidden"):
     print(f"{layer:7} gradient changes by {change / jnp.linalg.norm(with_branch):.0%}")
 
 # %% [markdown]
-# **What to remember.** A change of architecture is a change of the paths that errors take.
-# Training curves say whether it helped; the errors say where. On all 60,000 images and with three
-# seeds, the branch is ahead after the first epoch and behind in the end: `python -m
-# experiments.classifier --dataset mnist --seeds 3`.
+# **What to remember.** A change of architecture changes the paths that errors take. The training
+# curves say whether it helped, and the errors say where. On all 60,000 images and with three seeds,
+# the branch is ahead after the first epoch and behind in the end: `python -m experiments.classifier
+# --dataset mnist --seeds 3`.

@@ -1,4 +1,4 @@
-"""What all tests share: float64, seeded data, and each program compiled once."""
+"""What all tests share: float64, seeded data, and a compilation cache for the whole run."""
 
 import os
 import shutil
@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-# The tests of sharding need several devices; the others take the first.
+# The tests of sharding need several devices. The others use the first one.
 jax.config.update("jax_num_cpu_devices", 8)
 
-# Compiling small programs is what takes the time. So each is compiled once, for all processes of a
-# run: xdist's workers, and what the tests start, find the folder in their environment. And LLVM is
-# told not to optimise, which changes no pass of XLA's own. What is set outside stays as it is:
-# JAX_COMPILATION_CACHE_DIR to keep the programs for later runs, JAX_DISABLE_MOST_OPTIMIZATIONS=0 to
-# run what a user runs.
+# Most of a test's time is compilation. Two things make it shorter. Every program is compiled once a
+# run: all processes, xdist's workers and the programs that tests start, share a cache in a
+# temporary folder. And LLVM does not optimise; XLA's own passes stay as they are.
+# A setting in the environment wins: JAX_COMPILATION_CACHE_DIR keeps the programs for later runs,
+# JAX_DISABLE_MOST_OPTIMIZATIONS=0 runs what a user runs.
 COMPILER = {
     "JAX_DISABLE_MOST_OPTIMIZATIONS": True,
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0,
@@ -35,14 +35,14 @@ def pytest_configure(config):
     for name, value in (COMPILER | settings).items():
         if name not in os.environ:
             os.environ[name] = str(value)
-            jax.config.update(name.lower(), value)  # JAX has read its environment before
+            jax.config.update(name.lower(), value)  # JAX has already read its environment
 
 
 @pytest.fixture
 def optimised():
-    """Compile as a user does: for results of two programs that are to have the same bits."""
+    """Compile with all optimisations, as a user does, to compare the bits of two programs."""
     before = jax.config.read("jax_disable_most_optimizations")
-    jax.clear_caches()  # what was compiled without
+    jax.clear_caches()  # programs that were compiled without optimisations
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
@@ -50,7 +50,7 @@ def optimised():
 
 @pytest.fixture
 def compiled_anew():
-    """Let a test that is about compiling compile, though its program was compiled before."""
+    """Switch the compilation cache off, for tests that look at the compilation itself."""
     jax.config.update("jax_enable_compilation_cache", False)
     reset_cache()
     yield
@@ -60,26 +60,26 @@ def compiled_anew():
 
 @pytest.fixture
 def normal():
-    """Draw arrays of independent standard normal numbers, the same ones in every run."""
+    """A function that draws an array of standard normal values, the same ones in every run."""
     rng = np.random.default_rng(0)
 
     def draw(shape, dtype=np.float64):
-        numbers = rng.normal(size=shape).astype(jnp.dtype(dtype))
-        return jax.device_put(numbers)  # what jnp.asarray would compile a program for
+        values = rng.normal(size=shape).astype(jnp.dtype(dtype))
+        return jax.device_put(values)  # jnp.asarray would compile a program
 
     return draw
 
 
 @pytest.fixture
 def float64():
-    """Let a test compute in float64."""
+    """Compute in float64."""
     with jax.enable_x64(True):
         yield
 
 
 @pytest.fixture
 def no_type_checker():
-    """Call functions as a user does, without the type checker that the tests put around them."""
+    """Call functions without the type checker that the tests put around them, as a user does."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)

@@ -22,14 +22,15 @@ ROOT = Path(__file__).parent.parent
 # may import the standard library.
 BASE = {"jax", "numpy", "jaxtyping"}
 BELOW_OPS = {"_typing", "_geometry", "_spec", "_forms", "algorithms"}
-ABOVE_OPS = BELOW_OPS | {"ops"}
+ABOVE_OPS = BELOW_OPS | {"_arguments", "ops"}
 PACKAGES = {
     "_typing": (set(), BASE, set()),
     "_geometry": (set(), set(), set()),
+    "_arguments": ({"_geometry"}, set(), set()),
     "_spec": ({"_geometry"}, {"numpy"}, set()),
     "_forms": ({"_typing"}, BASE, set()),
     "algorithms": ({"_typing", "_geometry", "_spec", "_forms"}, BASE, set()),
-    "ops": (BELOW_OPS, BASE, set()),
+    "ops": (BELOW_OPS | {"_arguments"}, BASE, set()),
     "lax": (ABOVE_OPS, BASE, set()),  # lax's functions under lax's names
     "nn": (ABOVE_OPS, BASE | {"flax"}, set()),
     "backprop": (ABOVE_OPS, BASE, set()),

@@ -21,10 +21,10 @@ def result(slot, *operands, **_):
     return jax.ShapeDtypeStruct(shape, first.dtype)
 
 
-def one_by_one(corners, slot, operands, batched, **params):
+def one_by_one(contractions, slot, operands, batched, **params):
     size = next(a.shape[0] for a, b in zip(operands, batched, strict=True) if b)
     rows = [[a[i] if b else a for a, b in zip(operands, batched, strict=True)] for i in range(size)]
-    return jnp.stack([corners[slot](*row, **params) for row in rows])
+    return jnp.stack([contractions[slot](*row, **params) for row in rows])
 
 
 bra, outer, ket = multilinear_form(
@@ -79,7 +79,7 @@ def test_modes(mode, operands):
         np.testing.assert_allclose(x, y, rtol=1e-13, atol=1e-13)
 
 
-def test_every_corner_has_the_others_as_transposes(operands):
+def test_every_contraction_has_the_others_as_transposes(operands):
     a, b, c = operands
     bars = {
         bra: jax.vjp(lambda b, c: bra(b, c, scale=1.0), b, c)[1](a),
@@ -92,7 +92,7 @@ def test_every_corner_has_the_others_as_transposes(operands):
 
 
 def test_a_wrong_transpose_would_be_seen(operands):
-    """The form is taken at its word: a wrong corner is a wrong gradient, and the tests see it."""
+    """A wrong map makes a wrong gradient, which the tests above would find."""
     a, b, c = operands
     _, wrong = linear_pair(
         "test_wrong",

@@ -1,16 +1,19 @@
-"""The integers: every geometry derived from (G) has exactly the meeting points of (G)."""
+"""The integers: every geometry derived from (G) has exactly the meeting points of (G).
+
+Covers jaxconv/_spec.py, jaxconv/_arguments.py.
+"""
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from jaxconv._geometry import (
+from jaxconv._arguments import (
     convolution_geometry,
     explicit_padding,
-    extent,
     per_axis,
     transposed_input_size,
 )
+from jaxconv._geometry import extent
 
 small = st.integers(1, 3)
 paddings = st.one_of(

@@ -1,4 +1,4 @@
-"""`jaxconv.lax` against `jax.lax`: the same call, the same answer, forward and back."""
+"""`jaxconv.lax` against `jax.lax`: equal results and gradients for equal arguments."""
 
 import inspect
 from functools import partial
@@ -12,7 +12,7 @@ from jax import lax
 
 import jaxconv
 from jaxconv import lax as ours
-from tests.oracles import assert_within_rounding, three_corners, with_magnitudes
+from tests.oracles import assert_within_rounding, with_magnitudes
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -52,14 +52,24 @@ CALLS = [
 
 @pytest.mark.parametrize(("name", "x_shape", "k_shape", "args"), CALLS, ids=str)
 def test_equals_lax(name, x_shape, k_shape, args, normal):
-    def corners(module, x, kernel, y_bar):
-        return three_corners(lambda x, k: getattr(module, name)(x, k, *args), x, kernel, y_bar)
+    x, kernel = normal(x_shape), normal(k_shape)
+    actual = jax.jit(lambda x, k: getattr(ours, name)(x, k, *args))(x, kernel)
+    expected, scale = with_magnitudes(lambda x, k: getattr(lax, name)(x, k, *args), x, kernel)
+    assert_within_rounding(actual, expected, scale, x.size + kernel.size)
+
+
+@pytest.mark.parametrize("call", [3, 9, 12])
+def test_gradients_equal_those_of_lax(call, normal):
+    name, x_shape, k_shape, args = CALLS[call]
+
+    def with_gradients(module, x, kernel, y_bar):
+        y, back = jax.vjp(lambda x, k: getattr(module, name)(x, k, *args), x, kernel)
+        return y, *back(y_bar)
 
     x, kernel = normal(x_shape), normal(k_shape)
-    theirs = partial(getattr(lax, name))
-    y_bar = normal(jax.eval_shape(lambda x, k: theirs(x, k, *args), x, kernel).shape)
-    actual = jax.jit(partial(corners, ours))(x, kernel, y_bar)
-    expected, scale = with_magnitudes(partial(corners, lax), x, kernel, y_bar)
+    y_bar = normal(jax.eval_shape(lambda x, k: getattr(lax, name)(x, k, *args), x, kernel).shape)
+    actual = jax.jit(partial(with_gradients, ours))(x, kernel, y_bar)
+    expected, scale = with_magnitudes(partial(with_gradients, lax), x, kernel, y_bar)
     for a, e, s in zip(actual, expected, scale, strict=True):
         assert_within_rounding(a, e, s, x.size + kernel.size)
 
@@ -114,7 +124,7 @@ BAD_CALLS = {
         lambda x, k: ours.conv_transpose(x[:, None, None], k[None, None], (1,) * 4, "SAME"),
         "No 4\\+ dimensional dimension_number defaults",
     ),
-    "rank": (lambda x, k: ours.conv_transpose(x, k[0], (1, 1), "SAME"), "one rank of at least 2"),
+    "rank": (lambda x, k: ours.conv_transpose(x, k[0], (1, 1), "SAME"), "same rank, of at least 2"),
     "strides": (
         lambda x, k: ours.conv_transpose(x, k, (1,), "SAME"),
         "conv_transpose: strides needs 2",

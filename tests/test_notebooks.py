@@ -1,22 +1,21 @@
-"""The notebooks run, on small sizes, and their two forms agree.
+"""The notebooks run, with small sizes, and their two forms agree.
 
-Their code is run here, cell by cell in one process, which spares starting Python and JAX anew for
-each; one of them also goes through a kernel, as a reader's would.
+The cells are run in this process, which saves starting Python and JAX for each notebook. The two
+notebooks that train and time networks, and one run in a Jupyter kernel, are marked exhaustive. The
+default run checks that what those two import exists.
 """
 
 import ast
 import io
-from pathlib import Path
 
 import jupytext
 import nbclient
 import pytest
 from matplotlib.figure import Figure
 
-ROOT = Path(__file__).parent.parent
-FOLDER = ROOT / "notebooks"
+from tests.notebook_cells import FOLDER, read, run
 
-# For each notebook what stands in the cell of sizes, and what the test puts there.
+# For each notebook: text of its cell of sizes, and what takes its place here.
 SIZES = {
     "1_from_perceptron_to_convolution": {"SIDE = 28": "SIDE = 12"},
     "2_backpropagation": {"STEPS, DEPTH = 100, 60, 10": "STEPS, DEPTH = 8, 2, 2"},
@@ -28,60 +27,62 @@ SIZES = {
         "REPEATS = 50, 7": "REPEATS = 2, 1",
     },
     "6_standard_and_modified": {"SEEDS = 3000, 1000, 6, 50, 2": "SEEDS = 100, 50, 1, 50, 1"},
+    "how_to_check_a_gradient": {},
+    "how_to_port_weights": {},
+    "how_to_read_explain": {},
+    "how_to_use_it_in_a_framework": {},
 }
-# How much each shows: figures and derivations.
+# For each notebook with figures or derivations, how many of either it shows.
 SHOWN = {
     "1_from_perceptron_to_convolution": (3, 2),
     "2_backpropagation": (4, 2),
     "3_deconvolutions": (4, 2),
-    "4_verify_your_own_gradient": (0, 0),
     "5_does_deriving_by_hand_pay": (2, 0),
     "6_standard_and_modified": (3, 0),
 }
+LONG = ("5_does_deriving_by_hand_pay", "6_standard_and_modified")
+# test_porting.py runs this one.
+ELSEWHERE = ("how_to_port_weights",)
 
 
-def with_small_sizes(name):
-    """The notebook with its cell of sizes changed."""
-    notebook = jupytext.read(FOLDER / f"{name}.py")
-    (cell,) = [cell for cell in notebook.cells if cell.source.startswith("# Sizes")]
-    for large, small in SIZES[name].items():
-        assert cell.source.count(large) == 1, f"{name}: the cell of sizes has no {large!r}"
-        cell.source = cell.source.replace(large, small)
-    return notebook
-
-
-def run(notebook, name):
-    """Run the code; what the cells' last expressions are."""
-    names, results = {"__name__": "__main__"}, []
-    for number, cell in enumerate(notebook.cells):
-        if cell.cell_type != "code":
-            continue
-        lines = (line for line in cell.source.splitlines() if not line.startswith("%"))
-        tree = ast.parse("\n".join(lines))
-        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
-        where = f"{name}, cell {number}"
-        exec(compile(tree, where, "exec"), names)
-        if last is not None:
-            results.append(eval(compile(ast.Expression(last.value), where, "eval"), names))
-    return results
-
-
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.exhaustive) if name in LONG else name
+        for name in SIZES
+        if name not in ELSEWHERE
+    ],
+)
 def test_notebook_runs(name, capsys):
-    results = run(with_small_sizes(name), name)
-    figures = [result for result in results if isinstance(result, Figure)]
-    pages = [result for result in results if hasattr(result, "_repr_markdown_")]
+    _, shown = run(read(name, SIZES[name]), name)
+    figures = [value for value in shown if isinstance(value, Figure)]
+    pages = [value for value in shown if hasattr(value, "_repr_markdown_")]
     for figure in figures:
         figure.savefig(io.BytesIO(), format="png", dpi=30)
     assert all("Evaluated: equal" in page._repr_markdown_() for page in pages)
-    assert (len(figures), len(pages)) == SHOWN[name]
+    assert (len(figures), len(pages)) == SHOWN.get(name, (0, 0))
 
 
+@pytest.mark.parametrize("name", LONG)
+def test_what_a_long_notebook_imports_exists(name):
+    for cell in read(name, SIZES[name]).cells:
+        if cell.cell_type == "code" and "import" in cell.source:
+            lines = [line for line in cell.source.splitlines() if not line.startswith("%")]
+            imports = [
+                node
+                for node in ast.parse("\n".join(lines)).body
+                if isinstance(node, ast.Import | ast.ImportFrom)
+            ]
+            exec(compile(ast.Module(imports, []), name, "exec"), {})
+
+
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning")
 def test_a_kernel_runs_a_notebook():
-    """The shortest one, as Jupyter would: figures arrive as pictures, derivations as Markdown."""
-    notebook = with_small_sizes("1_from_perceptron_to_convolution")
-    resources = {"metadata": {"path": str(ROOT)}}
+    """As Jupyter would run it: figures arrive as pictures, derivations as Markdown."""
+    name = "1_from_perceptron_to_convolution"
+    notebook = read(name, SIZES[name])
+    resources = {"metadata": {"path": str(FOLDER.parent)}}
     nbclient.NotebookClient(notebook, timeout=300, resources=resources).execute()
     shown = [
         output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])
@@ -97,7 +98,7 @@ def test_every_notebook_is_run():
 
 @pytest.mark.parametrize("name", SIZES)
 def test_the_two_forms_agree(name):
-    """`jupytext --update --to ipynb notebooks/*.py` brings them together again."""
+    """`jupytext --update --to ipynb notebooks/*.py` makes them agree."""
     text, notebook = (jupytext.read(FOLDER / f"{name}.{end}") for end in ("py", "ipynb"))
     cells = [
         [(cell.cell_type, cell.source) for cell in cells if cell.source]

@@ -1,6 +1,6 @@
-"""The definitions, held to facts they were not written from: sums done by hand, SciPy, identities.
+"""The definitions are right: they equal sums done by hand, SciPy's results, and each other.
 
-Data are whole numbers, sums of which are exact in any order: equal means equal.
+The data are whole numbers. Their sums are exact in any order, so results are compared for equality.
 """
 
 import math

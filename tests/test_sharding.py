@@ -2,6 +2,8 @@
 
 Three ways to split: XLA decides (automatic axes), the types say it (explicit axes), or each device
 runs its own part (`shard_map`, in `test_transforms.py`).
+
+Covers jaxconv/ops/_sharding.py.
 """
 
 from contextlib import nullcontext

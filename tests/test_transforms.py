@@ -1,7 +1,8 @@
-"""A small network, with every operation in it, through the transforms that move programs around.
+"""JAX transforms of a small network with every operation in it.
 
-Export to StableHLO and back for platforms that need not be here, batch-sharded meshes, `shard_map`
-with its replication check, and the same bits again.
+They are: export to StableHLO and back, also for platforms that are not present; meshes that shard
+the batch; `shard_map` with its replication check; and gradients of single examples. The same
+program must give the same bits every time.
 """
 
 import chex
@@ -25,7 +26,7 @@ from jaxconv import (
     tanh,
     upscale,
 )
-from jaxconv.algorithms import _blocks
+from jaxconv.algorithms.cpu import _blocks
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -71,24 +72,32 @@ def test_export_of_many_taps_for_any_number_of_examples(normal):
     close(exported.call(x), jax.grad(loss)(x))
 
 
-@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
-def test_export(network, platform):
-    """Lowering only: no such device is needed. What comes back computes the same."""
-    if platform != "cpu":  # float64 is the tests' choice; accelerators are written for float32
-        network = jax.tree.map(
-            lambda a: a.astype("float32") if a.dtype == "float64" else a, network
-        )
-    exported = export.export(value_and_gradient, platforms=[platform])(*network)
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_export_for_another_platform(network, platform):
+    """The exported program is run on the CPU, and computes what the program for the CPU does.
+
+    float64 is the tests' choice; accelerators are written for float32. A sum of float32 has some
+    hundred terms here, and second factors that are sums themselves.
+    """
+    network = jax.tree.map(lambda a: a.astype("float32") if a.dtype == "float64" else a, network)
+    exported = export.export(
+        value_and_gradient,
+        platforms=[platform],
+        disabled_checks=[export.DisabledSafetyCheck.platform()],
+    )(*network)
     again = export.deserialize(exported.serialize())
     assert again.platforms == (platform,)
-    assert "stablehlo.convolution" in again.mlir_module() or platform == "cpu"
+    assert "stablehlo.convolution" in again.mlir_module()
     assert "select_and_scatter" not in again.mlir_module()
-    if platform == "cpu":
-        close(again.call(*network), value_and_gradient(*network))
+    expected = value_and_gradient(*network)
+    for actual, wanted in zip(*map(jax.tree.leaves, (again.call(*network), expected)), strict=True):
+        scale = np.abs(wanted).max()
+        np.testing.assert_allclose(actual, wanted, rtol=0, atol=200 * 2**-23 * scale)
 
 
 @pytest.mark.usefixtures("no_type_checker")  # which takes sizes for integers
 def test_export_for_any_number_of_examples(network):
+    """On the CPU, through the serialised form."""
     parameters, images, labels = network
     (n,) = export.symbolic_shape("n")
     exported = export.export(jax.jit(jax.grad(loss)))(
@@ -96,6 +105,7 @@ def test_export_for_any_number_of_examples(network):
         jax.ShapeDtypeStruct((n, *images.shape[1:]), images.dtype),
         jax.ShapeDtypeStruct((n,), labels.dtype),
     )
+    exported = export.deserialize(exported.serialize())
     for count in (2, 8):
         few = images[:count], labels[:count]
         close(exported.call(parameters, *few), value_and_gradient(parameters, *few)[1])
@@ -155,7 +165,7 @@ def pool_of_many_taps(x):
 @pytest.mark.parametrize("program", [depthwise, in_blocks, pool_of_many_taps])
 def test_shard_map_of_loops(program, normal, monkeypatch):
     """What a loop carries varies over the mesh from its first turn on."""
-    monkeypatch.setattr(_blocks, "NUMBERS", 100)  # a block an example
+    monkeypatch.setattr(_blocks, "BLOCK_ELEMENTS", 100)  # a block an example
 
     def gradient(x):
         f, parameter = program(x)

@@ -1,11 +1,16 @@
 """The benchmark of jaxconv against autodiff, Flax and PyTorch: `python -m experiments.benchmark`.
 
-    cases      which convolutions and pools, as plain data
-    peers      how ours, lax autodiff and torch compute them
-    timing     interleaved runs, and the machine's own rates beside them
-    ops, step, compile, memory      a suite each
-    tuning     `--tune`: measure the algorithms of this machine and remember the fastest
-    report, figures      the table, the closing means, the JSON, the picture
+    cases      the convolutions and pools that are timed, as plain data
+    shapes     convolutions that the user describes on the command line
+    peers      the computation with jaxconv and with lax's autodiff
+    torch_peer the computation with PyTorch
+    checks     whether the results are right
+    timing     interleaved runs, and the rates of the machine
+    ops, step, compile, memory      the suites
+    tuning     `--tune`: measure the algorithms on this machine and write the fastest to a file
+    report, figures      tables and figure
 
-`cases` imports the standard library alone: a script for a machine with little on it may use it.
+`cases` imports only the standard library, so that scripts on other machines can use it. A case is
+computed in up to three contractions of the trilinear form: F is the forward pass, DX the gradient
+of the input, DW the gradient of the kernel.
 """

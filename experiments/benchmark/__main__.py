@@ -1,13 +1,13 @@
-"""How fast jaxconv is, beside lax's autodiff, Flax and PyTorch, on this machine.
+"""Measure the speed of jaxconv beside lax's autodiff, Flax and PyTorch on this machine.
 
     python -m experiments.benchmark
     python -m experiments.benchmark --suite ops --cases A B "resnet-*" --modes entry
     python -m experiments.benchmark --suite step
     python -m experiments.benchmark --tune --shape "x=(500,12,12,32) kernel=(5,5,32,32)"
 
-Prints a table of medians and their spread (half the distance of the quartiles), closes with
-geometric means, and saves everything as JSON and a figure. Programs are run in turn, round by
-round; a row is taken again where the machine's own rate fell meanwhile.
+The program prints a table of medians with their spread, which is half the distance of the
+quartiles, and geometric means. It saves all results as JSON, and a figure. The programs of a row
+run in turn, round by round. A row is measured again if the machine became slower meanwhile.
 """
 
 import json
@@ -17,39 +17,41 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from .. import _malloc
-from .._command_line import make_output_dir, require, run
+from ..command_line import make_output_dir, require, run
+from ..training import memory
 from . import cases, shapes
 
 
 @dataclass(frozen=True)
 class Config:
-    """Time convolutions and pools, training steps, compilation, or count what is remembered."""
+    """Measure times of convolutions and pools, training steps and compilation, or memory."""
 
-    suite: Literal["ops", "step", "compile", "memory", "all"] = "ops"  # the question asked first
+    suite: Literal["ops", "step", "compile", "memory", "all"] = "ops"  # the suite to run
     cases: tuple[str, ...] = ("*",)  # names or shell patterns, see benchmark/cases.py
-    # A convolution of your own, in place of --cases where that is not given; may be repeated:
+    # A convolution of your own, in place of --cases or beside them; may be repeated:
     # "x=(n,h,w,c) kernel=(kh,kw,c,o) strides=1 padding=SAME kernel_dilation=1 groups=1"
     shape: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    modes: tuple[Literal["entry", "scan"], ...] = ("entry", "scan")  # top level, inside a loop
-    corners: tuple[Literal["F", "DX", "DW", "DX+DW", "F+DX", "F+DX+DW"], ...] | None = None  # all
-    peers: tuple[Literal["autodiff", "torch"], ...] | None = None  # default: those installed
-    repeats: int = 9  # runs of a program; down to 3 of one that takes longer than half a second
-    impl: str | None = None  # one algorithm of jaxconv's; default: the one that it selects
+    modes: tuple[Literal["entry", "scan"], ...] = ("entry", "scan")  # at top level; inside a loop
+    contractions: tuple[Literal["F", "DX", "DW", "DX+DW", "F+DX", "F+DX+DW"], ...] | None = (
+        None  # default: all
+    )
+    peers: tuple[Literal["autodiff", "torch"], ...] | None = None  # default: the installed ones
+    repeats: int = 9  # runs of a program; at least 3 if a run takes longer than half a second
+    impl: str | None = None  # an algorithm of jaxconv; default: the selected one
     dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
     output_dir: Path = Path("results")  # for benchmark.json and benchmark.png
-    malloc_tuning: bool = True  # keep freed memory: else large results cost a page fault a page
-    tune: bool = False  # measure jaxconv's algorithms, and have later runs use the fastest
+    malloc_tuning: bool = True  # keep freed memory, which avoids page faults
+    tune: bool = False  # measure jaxconv's algorithms, and write the fastest to a tuning file
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Run the suites, print their tables, write `benchmark.json` and `.png`; returns the record.
+    """Run the suites, print tables, write `benchmark.json` and `.png`; return the results.
 
     Raises:
-      UserError: An option can't be followed.
+      UserError: The options cannot be followed.
     """
     if config.malloc_tuning:  # before JAX allocates anything large
-        _malloc.keep_freed_memory()
+        memory.keep_freed_memory()
     from . import suites  # imports JAX
 
     chosen = _chosen(config)
@@ -64,21 +66,21 @@ def main(config: Config) -> dict[str, Any]:
 
 
 def _chosen(config: Config) -> list[cases.Case]:
-    """The cases that the options name; shapes of the user's own stand alone unless both do."""
+    """The cases that the options name. With --shape, --cases has no default."""
     own = [shapes.parse(text) for text in config.shape]
     patterns = () if own and config.cases == ("*",) else config.cases
     for pattern in patterns:
         fits = cases.matching([pattern]) or cases.matching_networks([pattern])
-        require(bool(fits), f"--cases {pattern!r} fits no case.")
+        require(bool(fits), f"--cases {pattern!r} matches no case.")
     return own + cases.matching(patterns)
 
 
 def save(record: dict[str, Any], folder: Path) -> None:
-    """Write what was measured, and draw it."""
+    """Write the results and draw the figure."""
     text = json.dumps(record, indent=2, default=str)
     (folder / "benchmark.json").write_text(text + "\n", encoding="utf-8")
     if record.get("ops"):
-        from .figures import overview  # matplotlib is slow to import
+        from .figures import overview  # Matplotlib takes a second to import
 
         overview(record).savefig(folder / "benchmark.png", dpi=150)
 

@@ -1,7 +1,7 @@
-"""What is timed: convolutions and pools of the networks that people train, as plain data.
+"""The convolutions and pools that are timed, from well-known networks, as plain data.
 
-The batches are such that a direct algorithm takes some 2 to 60 ms on two cores. A transposed
-convolution is written as the convolution whose input gradient is its forward pass.
+The batch sizes are such that a direct algorithm takes about 2 to 60 ms on two cores. A transposed
+convolution is given as the convolution whose input gradient it computes.
 """
 
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ Pads = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class _Windows:
-    """Windows that slide over the feature maps of a batch: what a convolution and a pool share."""
+    """Windows that slide over a batch of feature maps: the options of convolutions and pools."""
 
     name: str
-    origin: str  # where one meets it
+    origin: str  # the network or layer that has this case
     n: int
     spatial: Sizes
     c: int
     window: Sizes
     strides: Sizes
-    padding: str | Pads  # "VALID", "SAME" or (lo, hi) for each axis
+    padding: str | Pads  # "VALID", "SAME", or (lo, hi) for each axis
 
     @property
     def pads(self) -> Pads:
@@ -79,13 +79,13 @@ class Conv(_Windows):
 
     @property
     def operations(self) -> int:
-        """Additions and multiplications of each corner, padding and dilation counted in full."""
+        """Additions and multiplications of each contraction, products with padding included."""
         products = self.n * self.c * self.o // self.groups
         return 2 * prod(self.output) * prod(self.window) * products
 
     def shrunk(self) -> "Conv":
-        """The same options with so little data that NumPy loops can follow."""
-        # Room for a window and two steps of it.
+        """The same options on little data, for which NumPy loops are fast enough."""
+        # The window fits, and can move by two strides.
         spatial = tuple(
             min(size, -(-(reach + 2 * s) // e))
             for size, reach, s, e in zip(
@@ -122,11 +122,11 @@ class Pool(_Windows):
 
     @property
     def operations(self) -> int:
-        """Elements that the forward pass looks at."""
+        """The elements that the forward pass reads."""
         return prod(self.y_shape) * (1 if self.kind == "up" else prod(self.window))
 
     def shrunk(self) -> "Pool":
-        """The same options with so little data that NumPy loops can follow."""
+        """The same options on little data, for which NumPy loops are fast enough."""
         spatial = tuple(
             min(size, w + 2 * s)
             for size, w, s in zip(self.spatial, self.window, self.strides, strict=True)
@@ -160,7 +160,7 @@ def conv(
     kernel_dilation: int | Sizes = 1,
     groups: int = 1,
 ) -> Conv:
-    """A convolution whose options may be one number for all axes, padding for all sides."""
+    """A convolution. An integer option applies to all axes, an integer padding to all sides."""
     rank = len(spatial)
     if isinstance(padding, int):
         padding = ((padding, padding),) * rank
@@ -175,7 +175,7 @@ def _pool(name, origin, kind, n, side, c, window, stride=None, padding="VALID") 
 
 
 CONVOLUTIONS = (
-    # The layers of this project's own networks, and others under the letters of its notes.
+    # The layers of the experiments' networks, and one case of each other kind.
     conv("A", "classifier, first layer", 500, (28, 28), 1, 32, 5),
     conv("B", "classifier, second layer", 500, (12, 12), 32, 32, 5),
     conv("C", "classifier, branch", 500, (28, 28), 1, 32, 10),
@@ -215,8 +215,8 @@ CONVOLUTIONS = (
     conv("dcgan-16", "DCGAN, transposed", 64, (16, 16), 128, 256, 4, 2, 1),
     conv("dcgan-32", "DCGAN, transposed", 64, (32, 32), 64, 128, 4, 2, 1),
     conv("dcgan-64", "DCGAN, transposed", 64, (64, 64), 3, 64, 4, 2, 1),
-    # Upsampling as lax writes it, by an input dilation: where autodiff's kernel gradient leaves the
-    # fast routines of every platform (jax#31662 has the volume).
+    # Upsampling by an input dilation. On every platform, autodiff's kernel gradient of it is slow
+    # (jax#31662 reports the volume).
     conv("upsampled-2d", "generator, lhs_dilation", 8, (32, 32), 64, 32, 4, 1, 2, input_dilation=2),
     conv("upsampled-3d", "jax#31662", 2, (16, 16, 16), 32, 16, 4, 1, 2, input_dilation=2),
     # Sound and other signals.
@@ -239,17 +239,17 @@ POOLS = (
 
 CASES: tuple[Case, ...] = (*CONVOLUTIONS, *POOLS)
 
-# The networks of the experiments, of which whole training steps are timed.
+# The networks of the experiments whose training steps are timed.
 NETWORKS = ("standard", "modified", "autoencoder")
 
 
 def matching(patterns: Sequence[str]) -> list[Case]:
-    """The cases whose name fits a shell pattern, in their own order."""
+    """The cases whose names match a shell pattern, in the order of `CASES`."""
     return [case for case in CASES if _fits(case.name, patterns)]
 
 
 def matching_networks(patterns: Sequence[str]) -> list[str]:
-    """The networks whose name fits a shell pattern, in their own order."""
+    """The networks whose names match a shell pattern, in the order of `NETWORKS`."""
     return [name for name in NETWORKS if _fits(name, patterns)]
 
 

@@ -1,4 +1,4 @@
-"""Is what is timed right? No time is reported for a wrong result."""
+"""Whether the results are right. Wrong results are not timed."""
 
 from math import prod
 
@@ -8,16 +8,16 @@ import numpy as np
 from jaxconv import reference
 
 from .cases import Case, Conv, Pool
-from .peers import CORNERS, conv_options, jax_programs, operands
+from .peers import CONTRACTIONS, conv_options, jax_programs, operands
 
 
 def mismatch(
     actual: list[np.ndarray], expected: list[np.ndarray], terms: list[int], dtype: str
 ) -> str | None:
-    """What is wrong with a peer's results, compared with ours; None if they agree.
+    """What is wrong with a peer's results; None if they agree with ours.
 
-    Rounding moves a sum of N terms by at most N·eps of their magnitudes, eps that of the
-    accumulator, and its result by eps of its dtype. Norms are compared: no single element decides.
+    Rounding changes a sum of N terms by at most N·eps of their magnitudes, where eps is that of the
+    accumulator, and the stored result by eps of its dtype. Norms of arrays are compared.
     """
     eps = float(jnp.finfo(dtype).eps)
     sum_eps = min(eps, float(np.finfo(np.float32).eps))  # half precision is summed in float32
@@ -32,33 +32,33 @@ def mismatch(
     return None
 
 
-def terms(case: Case, corner: str) -> list[int]:
-    """How many products, or elements of a window, each number of a corner's results adds up."""
+def terms(case: Case, contraction: str) -> list[int]:
+    """The number of terms in each element of the results: products, or elements of a window."""
     if isinstance(case, Pool):
-        return [prod(case.window)] * len(CORNERS[corner])
+        return [prod(case.window)] * len(CONTRACTIONS[contraction])
     taps = prod(case.window)
     of_slot = {
         "y": taps * case.c // case.groups,
         "x": taps * case.o // case.groups,
         "k": case.n * prod(case.output),
     }
-    return [of_slot[slot] for slot in CORNERS[corner]]
+    return [of_slot[slot] for slot in CONTRACTIONS[contraction]]
 
 
-def differs_from_definition(case: Case, corner: str, impl: str | None = None) -> str | None:
-    """What is wrong with our corner of a shrunk case, compared with the definition in NumPy."""
+def differs_from_definition(case: Case, contraction: str, impl: str | None = None) -> str | None:
+    """What is wrong with our results on a shrunk case; None if they equal the definition."""
     small = case.shrunk()
     given = operands(small)
     if isinstance(small, Conv):
-        expected = _conv_definition(small, corner, given)
+        expected = _conv_definition(small, contraction, given)
     else:
-        corner, expected = "F", [_pool_definition(small, given.x)]
-    # The algorithm chosen for the small case may be another; rounding is bounded as for the large.
-    program = jax_programs("jaxconv", small, given, "float32", impl)(corner, "entry")
-    return mismatch(program.arrays(program.run()), expected, terms(case, corner), "float32")
+        contraction, expected = "F", [_pool_definition(small, given.x)]
+    # The small case may use another algorithm. The bound is that of the large case.
+    program = jax_programs("jaxconv", small, given, "float32", impl)(contraction, "entry")
+    return mismatch(program.arrays(program.run()), expected, terms(case, contraction), "float32")
 
 
-def _conv_definition(case: Conv, corner: str, given) -> list[np.ndarray]:
+def _conv_definition(case: Conv, contraction: str, given) -> list[np.ndarray]:
     x, k, y = given
     options = conv_options(case)
     fill = {
@@ -66,7 +66,7 @@ def _conv_definition(case: Conv, corner: str, given) -> list[np.ndarray]:
         "k": lambda: reference.conv_kernel_vjp(x, y, case.kernel_shape, **options),
         "y": lambda: reference.conv(x, k, **options),
     }
-    return [fill[slot]() for slot in CORNERS[corner]]
+    return [fill[slot]() for slot in CONTRACTIONS[contraction]]
 
 
 def _pool_definition(case: Pool, x: np.ndarray) -> np.ndarray:

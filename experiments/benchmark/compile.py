@@ -1,7 +1,4 @@
-"""Suite `compile`: how long it takes until a value and its gradient can run.
-
-At top level and in a loop; also the training loops of whole networks.
-"""
+"""Suite `compile`: the time to compile a value and its gradient, and training loops of networks."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -12,7 +9,7 @@ import optax
 from flax import nnx
 
 from ..data import Split
-from ..training import Trainer
+from ..training.trainer import Trainer
 from .cases import Case, Conv
 from .networks import flax_network
 from .ops import timed
@@ -21,12 +18,12 @@ from .step import noise
 from .timing import Machine, Program
 
 Row = dict[str, Any]
-PEERS = ("jaxconv", "autodiff")  # PyTorch's eager mode compiles nothing
+PEERS = ("jaxconv", "autodiff")  # PyTorch's eager mode does not compile
 CORNER = "value_and_grad"
 
 
 def count_rows(cases: Sequence[Case], networks: Sequence[str], modes: tuple[str, ...]) -> int:
-    """How many rows `rows` will yield."""
+    """The number of rows that `rows` yields."""
     return len(cases) * len(modes) + len(networks) * ("scan" in modes)
 
 
@@ -44,9 +41,14 @@ def rows(
     """For each case and mode the seconds from a Python function to an executable.
 
     Args:
-      cases, modes, repeats, dtype, impl, machine: As for the suite `ops`.
-      networks: Of `cases.NETWORKS`; their training loops are scans.
-      batch_size: Images of a training step.
+      cases: The cases.
+      networks: Names of `cases.NETWORKS`. Their training loops are scans.
+      modes: "entry", "scan" or both.
+      repeats: As in `ops.rows`.
+      dtype: As in `ops.rows`.
+      impl: As in `ops.rows`.
+      machine: As in `ops.rows`.
+      batch_size: The number of images of a training step.
     """
     for case in cases:
         for mode in modes:
@@ -62,15 +64,15 @@ def rows(
         yield _row(name, "step", f"batch {batch_size}", "scan", programs, repeats, machine)
 
 
-def _row(case: str, kind: str, corner: str, mode: str, programs, repeats, machine) -> Row:
+def _row(case: str, kind: str, contraction: str, mode: str, programs, repeats, machine) -> Row:
     for program in programs.values():
         program.run()
-    names = {"case": case, "kind": kind, "corner": corner, "mode": mode}
+    names = {"case": case, "kind": kind, "contraction": contraction, "mode": mode}
     return names | timed(programs, repeats, machine) | {"errors": {}}
 
 
 def _value_and_grad(f: Callable[..., jax.Array], count: int) -> Callable[..., Any]:
-    """`<f(...), y_bar>` and its gradient in the first `count` arguments; the last one is y_bar."""
+    """`<f(...), y_bar>` and its gradient by the first `count` arguments. The last one is y_bar."""
 
     def loss(*arguments):
         return jnp.vdot(f(*arguments[:-1]), arguments[-1])
@@ -83,7 +85,7 @@ def _program(peer: str, case: Case, mode: str, dtype: str, impl: str | None) -> 
     f = _value_and_grad(forward(peer, case, impl), len(arguments) - 1)
 
     def run():
-        # A new function each time: JAX remembers what it compiled for the old one.
+        # A new function each time, because JAX caches what it has compiled.
         def fresh(*arguments):
             return f(*arguments)
 
@@ -97,6 +99,6 @@ def _training(peer: str, name: str, images: Split) -> Program:
 
     def run():
         trainer = Trainer(score, optax.sgd(0.01), images, batch_size=images.size)
-        trainer.start(nnx.clone(model), seed=0)  # compiles; a new trainer remembers nothing
+        trainer.start(nnx.clone(model), seed=0)  # compiles, because the trainer is new
 
     return Program(run, lambda _: [])

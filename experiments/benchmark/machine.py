@@ -1,4 +1,4 @@
-"""What ran the benchmark: versions and processor, for the record."""
+"""The machine and the versions that the benchmark ran with."""
 
 import os
 import platform
@@ -7,14 +7,20 @@ from typing import Any
 
 import jax
 
-from . import torch_peer
-
 
 def cores() -> int:
-    """The processors that this process may use."""
+    """The number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def torch_version() -> str | None:
+    """The version of PyTorch, or None if it is not installed."""
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def description() -> dict[str, Any]:
@@ -23,7 +29,7 @@ def description() -> dict[str, Any]:
         "python": platform.python_version(),
         "jax": jax.__version__,
         "jaxlib": metadata.version("jaxlib"),
-        "torch": torch_peer.version(),
+        "torch": torch_version(),
         "platform": jax.default_backend(),
         "device": jax.devices()[0].device_kind,
         "cores": cores(),

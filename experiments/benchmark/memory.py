@@ -1,4 +1,4 @@
-"""Suite `memory`: what the forward pass keeps for the gradient, and what else a program needs."""
+"""Suite `memory`: the bytes that the forward pass keeps for the gradient, and temporary memory."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -10,7 +10,8 @@ from jax.extend.core import Literal
 
 import jaxconv
 
-from ..steps import to_unit_interval
+from ..command_line import tables
+from ..training.steps import to_unit_interval
 from .cases import Case, Conv
 from .compile import PEERS
 from .networks import flax_network
@@ -18,12 +19,12 @@ from .peers import forward, lax_conv, shapes
 from .step import noise
 
 Row = dict[str, Any]
-# Convolution, bias, relu and max pool as the classifiers have them: the side of the pool by case.
+# The cases that also run as a block of convolution, bias, relu and max pool; the side of the pool.
 BLOCKS = {"A": 2, "B": 2, "C": 5}
 
 
 def count_rows(cases: Iterable[Case], networks: Sequence[str]) -> int:
-    """How many rows `rows` will yield."""
+    """The number of rows that `rows` yields."""
     return sum(1 + (case.name in BLOCKS) for case in cases) + len(networks)
 
 
@@ -35,17 +36,18 @@ def rows(
     impl: str | None,
     batch_size: int = 500,
 ) -> Iterator[Row]:
-    """For each case, block and network the bytes of ours and of autodiff.
+    """For each case, block and network the bytes of jaxconv and of autodiff.
 
-    `residuals` is what the forward pass hands to the reverse pass, arguments that it keeps
-    included; `temporary` what the compiled value and gradient allocates besides its results.
+    `residuals` are the arrays that the forward pass hands to the reverse pass, including arguments
+    that it keeps. `temporary` is what the compiled value and gradient allocates besides its
+    results.
 
     Args:
-      cases: What to look at, with the blocks of those that have one.
-      networks: Of `cases.NETWORKS`.
-      dtype: Of all operands of cases and blocks.
-      impl: The algorithm of jaxconv; None for its own choice.
-      batch_size: Images that the networks see.
+      cases: The cases.
+      networks: Names of `cases.NETWORKS`.
+      dtype: The dtype of the operands of cases and blocks.
+      impl: An algorithm of jaxconv; None for the selected one.
+      batch_size: The number of images for the networks.
     """
     for case in cases:
         *arguments, _ = shapes(case, dtype)
@@ -72,7 +74,7 @@ def block(peer: str, case: Conv, impl: str | None = None) -> Callable[..., jax.A
 
 
 def _loss(peer: str, name: str, batch_size: int):
-    """The loss of a network: a function, its parameters, and what else it takes."""
+    """The loss of a network, its parameters, and its other arguments."""
     model, score = flax_network(peer, name)
     definition, params, others = nnx.split(model, nnx.Param, ...)
 
@@ -89,11 +91,17 @@ def _row(name: str, kind: str, calls) -> Row:
         peer: {"residuals": residual_bytes(*call), "temporary": temporary_bytes(*call)}
         for peer, call in calls.items()
     }
-    return {"case": name, "kind": kind, "corner": "value_and_grad", "mode": "entry", "bytes": found}
+    return {
+        "case": name,
+        "kind": kind,
+        "contraction": "value_and_grad",
+        "mode": "entry",
+        "bytes": found,
+    }
 
 
 def residual_bytes(f: Callable[..., jax.Array], arguments, fixed=()) -> int:
-    """What the forward pass of `f(*arguments, *fixed)` keeps for the gradient of `arguments`."""
+    """The bytes that the forward pass of `f(*arguments, *fixed)` keeps for the gradient."""
 
     def keep(arguments, fixed):
         return jax.vjp(lambda *arguments: f(*arguments, *fixed), *arguments)[1]
@@ -104,7 +112,7 @@ def residual_bytes(f: Callable[..., jax.Array], arguments, fixed=()) -> int:
 
 
 def temporary_bytes(f: Callable[..., jax.Array], arguments, fixed=()) -> int:
-    """What the compiled value and gradient allocates besides arguments and results."""
+    """The bytes that the compiled value and gradient allocates besides arguments and results."""
 
     def whole(arguments, fixed, y_bar):
         y, pull_back = jax.vjp(lambda *arguments: f(*arguments, *fixed), *arguments)
@@ -116,10 +124,8 @@ def temporary_bytes(f: Callable[..., jax.Array], arguments, fixed=()) -> int:
 
 
 def print_table(rows: Iterable[Row]) -> None:
-    """A line a row, in megabytes, with the ratio of autodiff's to ours."""
-    from .._tables import print_table, table
-
-    found = table("case", "kind")
+    """Print a line for each row, in megabytes, with the ratio of autodiff to jaxconv."""
+    found = tables.table("case", "kind")
     for kind in ("residuals", "temporary"):
         for heading in (f"{kind}: jaxconv MB", "autodiff MB", "ratio"):
             found.add_column(heading, justify="right")
@@ -130,4 +136,4 @@ def print_table(rows: Iterable[Row]) -> None:
             cells += [f"{ours / 1e6:,.2f}", f"{theirs / 1e6:,.2f}"]
             cells.append(f"{theirs / ours:.2f}" if ours else "")
         found.add_row(*cells)
-    print_table(found)
+    tables.print_table(found)

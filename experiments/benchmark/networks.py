@@ -1,4 +1,4 @@
-"""The networks of the experiments, as ours, as plain Flax and as PyTorch."""
+"""The networks of the experiments: with jaxconv's layers, in plain Flax, and in PyTorch."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,41 +7,31 @@ from typing import Any
 import optax
 from flax import nnx
 
-import jaxconv.nn
-from jaxconv import relu, tanh
-
-from .. import autoencoder, baseline, classifier
+from ..networks import autoencoders, classifiers, plain
 
 
 def flax_network(peer: str, name: str) -> tuple[nnx.Module, Callable[..., Any]]:
-    """The model and its score, as `training.Trainer` takes them.
+    """The model and its score, as `training.trainer.Trainer` takes them.
 
     Args:
       peer: "jaxconv", or "autodiff" for plain Flax.
       name: One of `cases.NETWORKS`.
     """
-    ours = peer == "jaxconv"
-    layers = {"nn": jaxconv.nn, "relu": relu} if ours else {"nn": baseline, "relu": baseline.relu}
-    rngs = nnx.Rngs(0)
+    ours, rngs = peer == "jaxconv", nnx.Rngs(0)
+    layers = {} if ours else {"nn": plain, "relu": plain.relu}
     if name != "autoencoder":
-        score = classifier.score if ours else baseline.with_optax_loss(classifier.score)
-        return classifier.NETWORKS[name](rngs, **layers), score
-    model = autoencoder.Autoencoder(
-        code_size=256,
-        dropout=0.5,
-        tied=True,
-        brightness=0.13,
-        rngs=rngs,
-        tanh=tanh if ours else baseline.tanh,
-        **layers,
-    )
+        score = classifiers.score if ours else plain.with_optax_loss(classifiers.score)
+        return classifiers.NETWORKS[name](rngs, **layers), score
+    layers |= {} if ours else {"tanh": plain.tanh}
+    sizes = {"code_size": 256, "dropout": 0.5, "tied": True, "brightness": 0.13}
+    model = autoencoders.Autoencoder(**sizes, rngs=rngs, **layers)
     if ours:
-        return model, autoencoder.score
-    return model, partial(autoencoder.score, squared_error=optax.squared_error)
+        return model, autoencoders.score
+    return model, partial(autoencoders.score, squared_error=optax.squared_error)
 
 
 def torch_network(name: str):
-    """The same in PyTorch: a module from images to logits, or to the images' reconstructions."""
+    """The network in PyTorch, a module from images to logits or to reconstructions."""
     import torch
     from torch import nn
 

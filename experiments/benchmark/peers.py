@@ -1,4 +1,4 @@
-"""How ours and lax's autodiff compute the corners of a case, at top level and inside a loop."""
+"""The contractions of a case with jaxconv and with lax's autodiff, at top level and in a loop."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,21 +16,22 @@ from . import single
 from .cases import Case, Conv, Pool
 from .timing import Program
 
-ITERATIONS = 3  # of a corner inside one loop
+ITERATIONS = 3  # of the loop
 MODES = ("entry", "scan")
 
-# The slots of the trilinear form that a corner fills. What is asked for together is computed in one
-# program, as a training step does.
-CORNERS = {"F": "y", "DX": "x", "DW": "k", "DX+DW": "xk", "F+DX": "yx", "F+DX+DW": "yxk"}
+# The slots of the trilinear form that are computed, by the name that --contractions takes: y is the
+# output, x the gradient of the input, k that of the kernel. Several are computed in one program, as
+# in a training step.
+CONTRACTIONS = {"F": "y", "DX": "x", "DW": "k", "DX+DW": "xk", "F+DX": "yx", "F+DX+DW": "yxk"}
 
 
-def corners_of(case: Case) -> tuple[str, ...]:
-    """The corners that a case is timed in; a pool has no kernel."""
+def contractions_of(case: Case) -> tuple[str, ...]:
+    """The contractions of a case, by name. A pool has no kernel."""
     return ("F", "DX", "F+DX") if isinstance(case, Pool) else ("F", "DX", "DW", "DX+DW", "F+DX+DW")
 
 
 class Operands(NamedTuple):
-    """The arrays of a case, channels last; a pool has no kernel."""
+    """The arrays of a case, channels last. A pool has no kernel."""
 
     x: np.ndarray
     k: np.ndarray | None
@@ -38,7 +39,7 @@ class Operands(NamedTuple):
 
 
 def operands(case: Case, seed: int = 0) -> Operands:
-    """Independent standard normal numbers in float32."""
+    """Independent standard normal values in float32."""
     rng = np.random.default_rng(seed)
 
     def draw(shape):
@@ -48,12 +49,12 @@ def operands(case: Case, seed: int = 0) -> Operands:
     return Operands(draw(case.x_shape), kernel, draw(case.y_shape))
 
 
-# Functions from a case to a function of (x, k, y) that fills the slots of a corner.
+# A function of (x, k, y) that computes some of the slots.
 Filler = Callable[..., tuple[jax.Array, ...]]
 
 
 def ours(case: Conv, slots: str, impl: str | None = None) -> Filler:
-    """The three corners as jaxconv has them; `impl` forces one of its algorithms."""
+    """The contractions with jaxconv. `impl` is an algorithm, or None for the selected one."""
     if impl in algorithms.ALGORITHMS:
         return single.filler(impl, case, slots)
     options = conv_options(case) | {"impl": impl}
@@ -66,7 +67,7 @@ def ours(case: Conv, slots: str, impl: str | None = None) -> Filler:
 
 
 def autodiff(case: Conv, slots: str) -> Filler:
-    """lax's convolution, differentiated by JAX; what a corner does not need is never computed."""
+    """lax's convolution, differentiated by JAX. XLA removes what the slots do not need."""
     convolve = partial(lax_conv, case)
 
     def fill(x, k, y_bar):
@@ -89,7 +90,7 @@ def conv_options(case: Conv) -> dict[str, Any]:
 
 
 def lax_conv(case: Conv, x: jax.Array, k: jax.Array) -> jax.Array:
-    """The convolution of a case as lax has it."""
+    """The convolution of a case with lax."""
     axes = "".join(map(str, range(len(case.spatial))))
     return lax.conv_general_dilated(
         x,
@@ -107,7 +108,7 @@ def lax_conv(case: Conv, x: jax.Array, k: jax.Array) -> jax.Array:
 
 
 def our_pool(case: Pool) -> Callable[[jax.Array], jax.Array]:
-    """The pool of a case as jaxconv has it."""
+    """The pool of a case with jaxconv."""
     if case.kind == "up":
         return partial(jaxconv.upscale, factor=case.window)
     pool = jaxconv.max_pool if case.kind == "max" else jaxconv.avg_pool
@@ -115,7 +116,7 @@ def our_pool(case: Pool) -> Callable[[jax.Array], jax.Array]:
 
 
 def plain_pool(case: Pool) -> Callable[[jax.Array], jax.Array]:
-    """The same as Flax writes it, in terms of lax."""
+    """The pool of a case with lax, as Flax defines it."""
 
     def upscale(x):
         for axis, factor in enumerate(case.window, start=1):
@@ -133,7 +134,7 @@ def plain_pool(case: Pool) -> Callable[[jax.Array], jax.Array]:
 
 
 def forward(peer: str, case: Case, impl: str | None = None) -> Callable[..., jax.Array]:
-    """The forward pass of a case as its users write it, a function of x, or of x and k."""
+    """The forward pass of a case, a function of x, or of x and k."""
     if not isinstance(case, Conv):
         return our_pool(case) if peer == "jaxconv" else plain_pool(case)
     if peer == "autodiff":
@@ -142,7 +143,7 @@ def forward(peer: str, case: Case, impl: str | None = None) -> Callable[..., jax
 
 
 def shapes(case: Case, dtype: str) -> list[jax.ShapeDtypeStruct]:
-    """The arguments of `forward` and its result, without their numbers."""
+    """The shapes and dtypes of the arguments of `forward` and of its result."""
     kernel = [case.kernel_shape] if isinstance(case, Conv) else []
     found = [case.x_shape, *kernel, case.y_shape]
     return [jax.ShapeDtypeStruct(shape, np.dtype(dtype)) for shape in found]
@@ -152,17 +153,19 @@ def shapes(case: Case, dtype: str) -> list[jax.ShapeDtypeStruct]:
 
 
 def jax_programs(peer: str, case: Case, given: Operands, dtype: str, impl: str | None = None):
-    """A function from a corner and a mode to the `Program` of "jaxconv" or "autodiff"."""
+    """A function from a contraction and a mode to the `Program` of "jaxconv" or "autodiff"."""
     x, k, y = (None if array is None else jnp.asarray(array, dtype) for array in given)
     if isinstance(case, Conv):
         fill = partial(ours, impl=impl) if peer == "jaxconv" else autodiff
-        return lambda corner, mode: compiled(fill(case, CORNERS[corner]), (x, k, y), mode)
+        return lambda contraction, mode: compiled(
+            fill(case, CONTRACTIONS[contraction]), (x, k, y), mode
+        )
     pool = our_pool(case) if peer == "jaxconv" else plain_pool(case)
 
-    def program(corner: str, mode: str) -> Program:
-        if corner == "F":
+    def program(contraction: str, mode: str) -> Program:
+        if contraction == "F":
             return compiled(lambda x: (pool(x),), (x,), mode)
-        if corner == "DX":  # from what the forward pass remembered, as in a training step
+        if contraction == "DX":  # from the residuals of the forward pass, as in a training step
             _, pull_back = jax.jit(partial(jax.vjp, pool))(x)
             return compiled(lambda pull_back, y: pull_back(y), (pull_back, y), mode)
         return compiled(partial(_value_and_vjp, pool), (x, y), mode)
@@ -187,10 +190,10 @@ def compiled(fill: Filler, arguments: tuple[Any, ...], mode: str) -> Program:
 
 
 def in_loop(fill: Filler) -> Filler:
-    """Compute the same a few times in a `lax.scan`, the last result being returned.
+    """Repeat a computation a few times in a `lax.scan`, and return the last result.
 
-    The barrier ties the operands to the loop's counter, which the loop goes on with: the compiler
-    can move neither the work nor the barrier out of it.
+    An optimisation barrier makes the operands depend on the loop counter, so that the compiler
+    cannot move the computation out of the loop.
     """
 
     def looped(*arguments):

@@ -1,17 +1,17 @@
-"""What the benchmark says: tables in the terminal, and the geometric means that close them."""
+"""Tables of the benchmark's results, and geometric means."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from .._tables import print_table, table
+from ..command_line.tables import print_table, table
 
 Row = dict[str, Any]
 
 
 def ratio(row: Row, peer: str, ours: str = "jaxconv") -> float | None:
-    """How many times faster ours is than a peer; None where one of the two was not timed."""
+    """The peer's time divided by ours; None if one of the two was not timed."""
     seconds = row["seconds"]
     if peer not in seconds or ours not in seconds:
         return None
@@ -19,17 +19,17 @@ def ratio(row: Row, peer: str, ours: str = "jaxconv") -> float | None:
 
 
 def summary(rows: Iterable[Row], peers: Sequence[str], ours: str = "jaxconv") -> list[Row]:
-    """Geometric means of the ratios to each peer, for each kind of case, mode and corner."""
+    """Geometric means of the ratios to each peer, for each kind of case, mode and contraction."""
     groups: dict[tuple, list[tuple[float, str]]] = {}
     for row in rows:
         for peer in peers:
             found = ratio(row, peer, ours)
             if found is not None:
-                key = (row["kind"], row["mode"], row["corner"], peer)
+                key = (row["kind"], row["mode"], row["contraction"], peer)
                 groups.setdefault(key, []).append((found, row["case"]))
     return [
         {
-            **dict(zip(("kind", "mode", "corner", "peer"), key, strict=True)),
+            **dict(zip(("kind", "mode", "contraction", "peer"), key, strict=True)),
             "cases": len(found),
             "mean": float(np.exp(np.mean(np.log([value for value, _ in found])))),
             "least": min(found)[0],
@@ -40,15 +40,15 @@ def summary(rows: Iterable[Row], peers: Sequence[str], ours: str = "jaxconv") ->
 
 
 def print_times(rows: Sequence[Row], peers: Sequence[str], ours: str = "jaxconv") -> None:
-    """A line a row: milliseconds of each, and how many times faster ours is."""
-    found = table("case", "corner", "mode", f"{ours} ms")
+    """Print a line for each row: milliseconds, and the peers' times divided by ours."""
+    found = table("case", "contraction", "mode", f"{ours} ms")
     for peer in peers:
         found.add_column(f"{peer} ms", justify="right")
         found.add_column("ratio", justify="right")
     found.add_column("runs", justify="right")
     found.add_column("GFLOP/s", justify="right")
     for row in rows:
-        cells = [row["case"], row["corner"], row["mode"], _milliseconds(row, ours)]
+        cells = [row["case"], row["contraction"], row["mode"], _milliseconds(row, ours)]
         for peer in peers:
             faster = ratio(row, peer, ours)
             cells += [_milliseconds(row, peer), "" if faster is None else f"{faster:.2f}"]
@@ -58,15 +58,15 @@ def print_times(rows: Sequence[Row], peers: Sequence[str], ours: str = "jaxconv"
 
 
 def print_summary(means: Sequence[Row]) -> None:
-    """The geometric means, and the case where ours does worst."""
-    found = table("mode", "kind", "corner", "versus")
+    """Print the geometric means, and the case with the lowest ratio."""
+    found = table("mode", "kind", "contraction", "versus")
     for heading in ("cases", "geometric mean", "least", "at"):
         found.add_column(heading, justify="right")
     for mean in means:
         found.add_row(
             mean["mode"],
             mean["kind"],
-            mean["corner"],
+            mean["contraction"],
             mean["peer"],
             str(mean["cases"]),
             f"{mean['mean']:.2f}",
@@ -77,10 +77,10 @@ def print_summary(means: Sequence[Row]) -> None:
 
 
 def print_errors(rows: Iterable[Row]) -> None:
-    """A line for each result that was not timed, and why."""
+    """Print a line for each result that was not timed, with the reason."""
     for row in rows:
         for peer, message in row["errors"].items():
-            print(f"{row['case']} {row['corner']} {row['mode']}: {peer}: {message}")
+            print(f"{row['case']} {row['contraction']} {row['mode']}: {peer}: {message}")
 
 
 def _milliseconds(row: Row, name: str) -> str:

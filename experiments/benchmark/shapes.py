@@ -1,10 +1,10 @@
-"""A user's own convolution, as written on the command line.
+"""A convolution that the user describes on the command line.
 
     x=(500,12,12,32) kernel=(5,5,32,32) strides=1 padding=VALID
 
 `x` is `(n, *spatial, c)` and `kernel` `(*window, c / groups, o)`. The other words are optional and
-mean what they mean to `jaxconv.conv`: `strides`, `padding`, `input_dilation`, `kernel_dilation`,
-`groups`. A padding is a name, one number, or `((lo,hi),…)`.
+have the meaning of the options of `jaxconv.conv`: `strides`, `padding`, `input_dilation`,
+`kernel_dilation`, `groups`. A padding is a name, an integer, or `((lo,hi),…)`.
 """
 
 import ast
@@ -12,8 +12,7 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from .._command_line import require
-from .._user_error import UserError
+from ..command_line import UserError, require
 from .cases import Conv, conv
 from .single import geometry_of
 
@@ -22,10 +21,10 @@ _WORD = re.compile(r"(\w+)=(\(.*?\)(?=\s+\w+=|\s*$)|\S+)\s*")
 
 
 def parse(text: str) -> Conv:
-    """The case that a shape on the command line describes, named by its own text.
+    """The case that a text describes. The text is its name.
 
     Raises:
-      UserError: It can't be read, or is no convolution.
+      UserError: The text cannot be read, or is not a convolution.
     """
     words = _words(text)
     require({"x", "kernel"} <= words.keys(), f"--shape {text!r} needs x=(…) and kernel=(…).")

@@ -1,7 +1,7 @@
-"""Suite `step`: whole training steps of the experiments' networks, many in one call.
+"""Suite `step`: training steps of the experiments' networks, several in one call.
 
-Ours and plain Flax run in the experiments' own training loop, a `lax.scan` over batches; PyTorch
-runs eager steps, channels last. Images are noise: how long a step takes does not depend on them.
+jaxconv and plain Flax run in the training loop of the experiments. PyTorch runs eager steps,
+channels last. The images are noise, because the time of a step does not depend on them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,14 +11,14 @@ import numpy as np
 import optax
 
 from ..data import NUM_CLASSES, Split
-from ..training import Trainer
+from ..training.trainer import Trainer
 from . import machine as host
 from .networks import flax_network, torch_network
 from .ops import timed
 from .timing import Machine, Program
 
 Row = dict[str, Any]
-LEARNING_RATE, MOMENTUM = 1e-5, 0.9  # small: noise must not blow up the autoencoder
+LEARNING_RATE, MOMENTUM = 1e-5, 0.9  # small, so that training on noise does not diverge
 
 
 def rows(
@@ -33,12 +33,12 @@ def rows(
     """For each network the seconds of a training step.
 
     Args:
-      networks: Of `cases.NETWORKS`.
-      peers: Of "autodiff" (plain Flax) and "torch".
-      repeats: Runs of each program, fewer for slow ones.
+      networks: Names of `cases.NETWORKS`.
+      peers: "autodiff" (plain Flax), "torch" or both.
+      repeats: The number of runs of each program, fewer for slow ones.
       machine: Measures the rate of the machine before and after.
-      batch_size: Images of a step.
-      steps: How many a program runs in one go.
+      batch_size: The number of images of a step.
+      steps: The number of steps of a run.
     """
     images = noise(batch_size * steps)
     for name in networks:
@@ -50,25 +50,25 @@ def rows(
             peer: message for peer, program in programs.items() if (message := _check(program))
         }
         right = {peer: program for peer, program in programs.items() if peer not in errors}
-        names = {"case": name, "kind": "step", "corner": f"batch {batch_size}", "mode": "scan"}
+        names = {"case": name, "kind": "step", "contraction": f"batch {batch_size}", "mode": "scan"}
         yield names | timed(right, repeats, machine) | {"errors": errors}
 
 
 def noise(size: int) -> Split:
-    """Images and labels of no meaning."""
+    """Random images and labels."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (size, 28, 28, 1), np.uint8)
     return Split(images, rng.integers(0, NUM_CLASSES, size).astype(np.int32))
 
 
 def _check(program: Program) -> str | None:
-    """Run once; what is wrong with the loss."""
+    """Run the program once. What is wrong with the loss; None if it is finite."""
     (loss,) = program.arrays(program.run())
     return None if np.isfinite(loss) else f"wrong result: the loss is {loss}"
 
 
 def jax_program(peer: str, name: str, images: Split, batch_size: int) -> Program:
-    """An epoch of the experiments' training loop."""
+    """An epoch of the training loop of the experiments."""
     model, score = flax_network(peer, name)
     optimiser = optax.sgd(LEARNING_RATE, MOMENTUM, nesterov=True)
     trainer = Trainer(score, optimiser, images, batch_size=batch_size)
@@ -78,7 +78,7 @@ def jax_program(peer: str, name: str, images: Split, batch_size: int) -> Program
 
 
 def torch_program(peer: str, name: str, images: Split, batch_size: int) -> Program:
-    """As many eager steps of the same network, on all cores."""
+    """The same number of eager steps of the same network, on all cores."""
     import torch
     from torch.nn import functional
 

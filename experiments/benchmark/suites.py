@@ -1,18 +1,20 @@
-"""Runs the suites that were asked for, with a progress bar, and prints what they found."""
+"""Run the chosen suites with a progress bar, and print their tables."""
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
 
 from jaxconv import algorithms
+from jaxconv.algorithms.tuning import ENVIRONMENT_VARIABLE
 
-from .._command_line import require
-from .._progress import progress
-from .._user_error import UserError
+from ..command_line import UserError, require
+from ..command_line.progress import progress
 from . import compile as compiling
-from . import machine, memory, ops, report, step, torch_peer, tuning
+from . import machine, memory, ops, report, step, tuning
 from .cases import Case, Conv, matching_networks
 from .timing import Machine
 
@@ -20,10 +22,10 @@ Row = dict[str, Any]
 
 
 def check_options(config) -> None:
-    """Check what the benchmark can follow, before anything slow starts.
+    """Check the options before anything slow starts.
 
     Raises:
-      UserError: It can't.
+      UserError: They cannot be followed.
     """
     require(config.repeats >= 1, f"--repeats must be at least 1, got {config.repeats}.")
     general = ("textbook", "lax")
@@ -37,16 +39,16 @@ def check_options(config) -> None:
         f"--impl {config.impl} is for --suite ops.",
     )
     if "torch" in (config.peers or ()):
-        require(torch_peer.version() is not None, "--peers torch: PyTorch is not installed.")
+        require(machine.torch_version() is not None, "--peers torch: PyTorch is not installed.")
 
 
 def precision_of(dtype: str):
-    """JAX as it has to be for operands of a dtype."""
+    """A context in which JAX computes in a dtype."""
     return jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext()
 
 
 def run(cases: list[Case], config) -> Row:
-    """Run the chosen suites; their rows under their names, and what they ran on."""
+    """Run the chosen suites. The rows of each suite, and the machine."""
     rates = Machine()
     record: Row = {"machine": machine.description() | {"gemm": rates.gemm_rate()}}
     record["machine"]["bandwidth"] = rates.bandwidth()
@@ -68,27 +70,27 @@ def run(cases: list[Case], config) -> Row:
 
 
 def available(peers: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The peers asked for, by default those that are installed."""
+    """The peers, by default those that are installed."""
     if peers is not None:
         return peers
-    return ("autodiff", "torch") if torch_peer.version() else ("autodiff",)
+    return ("autodiff", "torch") if machine.torch_version() else ("autodiff",)
 
 
-# Each suite: its rows, to be drawn one by one, and how many they will be.
+# Each function returns an iterator over the rows of a suite, and their number.
 
 
 def _ops(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
     rows = ops.rows(
         cases,
         modes=config.modes,
-        corners=config.corners,
+        contractions=config.contractions,
         peers=peers,
         repeats=config.repeats,
         dtype=config.dtype,
         impl=config.impl,
         machine=rates,
     )
-    return rows, ops.count_rows(cases, config.modes, config.corners)
+    return rows, ops.count_rows(cases, config.modes, config.contractions)
 
 
 def _step(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
@@ -124,23 +126,27 @@ SUITES = {"ops": _ops, "step": _step, "compile": _compile, "memory": _memory}
 
 
 def tune(cases: list[Case], config) -> Row:
-    """Time the algorithms of each convolution, print them and remember the fastest."""
+    """Time the algorithms of each convolution, print them and write the fastest to a file.
+
+    The file is `tuning.json` in the output folder, or the one that JAXCONV_TUNING_FILE names.
+    """
     convolutions = [case for case in cases if isinstance(case, Conv)]
     options = {"repeats": config.repeats, "dtype": config.dtype, "machine": Machine()}
     total = len(convolutions) * len(tuning.SINGLE)
     rows = list(with_progress("tune", tuning.rows(convolutions, **options), total))
     tuning.print_table(rows)
+    file = Path(os.environ.get(ENVIRONMENT_VARIABLE) or config.output_dir / "tuning.json")
     try:
-        file = tuning.remember(convolutions, rows, config.dtype)
+        tuning.save(convolutions, rows, config.dtype, file)
     except OSError as error:
         raise UserError(f"cannot write the tuning file: {error}.") from error
-    print(f"Remembered in {file}; JAXCONV_TUNING_FILE names another file.")
+    print(f"Written to {file}. Set {ENVIRONMENT_VARIABLE} to its path to use it.")
     return {"tune": rows, "file": str(file)}
 
 
 def with_progress(title: str, rows: Iterable[Row], total: int) -> Iterator[Row]:
-    """Pass the rows on, and show on standard error how far they have come."""
+    """Yield the rows, and show the progress on standard error."""
     with progress(title, total) as report:
         for row in rows:
-            report(f"{row['case']} {row['corner']} {row['mode']}")
+            report(f"{row['case']} {row['contraction']} {row['mode']}")
             yield row

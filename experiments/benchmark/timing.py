@@ -1,4 +1,4 @@
-"""Timing several programs side by side on a machine that does not always run at one speed."""
+"""Timing of several programs on a machine whose speed changes."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -8,17 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-LEAST_RUNS = 3  # of any program: below that a median says nothing
-LONG = 0.5  # seconds: programs that run for longer are run less often, down to LEAST_RUNS
-SLOWDOWN = 0.85  # a matrix product at less than this fraction of its rate before: a slow spell
+LEAST_RUNS = 3  # of each program, so that the median means something
+LONG = 0.5  # seconds; programs that take longer run less often, but at least LEAST_RUNS times
+SLOWDOWN = 0.85  # the machine is slow if a matrix product falls to this fraction of its rate
 
 
 class Program(NamedTuple):
-    """One peer's way to compute a corner."""
+    """A computation of one peer."""
 
-    run: Callable[[], Any]  # computes it and waits for the result
-    arrays: Callable[[Any], list[np.ndarray]]  # what `run` returned as arrays, channels last
-    iterations: int = 1  # how often `run` computes it
+    run: Callable[[], Any]  # computes and waits for the result
+    arrays: Callable[[Any], list[np.ndarray]]  # converts the result of `run`, channels last
+    iterations: int = 1  # the number of computations in a run
 
 
 class Timing(NamedTuple):
@@ -31,16 +31,16 @@ class Timing(NamedTuple):
 
 
 def interleaved(programs: Mapping[str, Program], repeats: int) -> dict[str, Timing]:
-    """Time programs in turn, round by round, so that a slow spell meets all of them alike.
+    """Time programs in turn, round by round, so that a slow phase affects all of them alike.
 
-    Each must have run before. One that takes longer than `LONG` gets fewer rounds than the others.
+    Each program must have run before. Programs that take longer than `LONG` run in fewer rounds.
     """
     estimates = {name: _seconds(program) for name, program in programs.items()}
     runs = {
         name: max(LEAST_RUNS, min(repeats, int(repeats * LONG / max(seconds, 1e-9))))
         for name, seconds in estimates.items()
     }
-    # What takes long is not disturbed by how it began: its estimate is its first run.
+    # The start has little effect on a long run, so that the estimate counts as its first run.
     seconds = {name: [first] if first > LONG else [] for name, first in estimates.items()}
     for _ in range(max(runs.values(), default=0)):
         for name, program in programs.items():
@@ -52,9 +52,9 @@ def interleaved(programs: Mapping[str, Program], repeats: int) -> dict[str, Timi
 
 
 def _settle(program: Program) -> None:
-    """Let the threads of the last program fall asleep and bring this one's data into the caches.
+    """Wait for the threads of the last program, and load the data of this one into the caches.
 
-    The workers of one library spin for a moment before they sleep, at the expense of the next's.
+    The threads of a library spin for a moment before they sleep, and slow down the next program.
     """
     time.sleep(0.005)
     program.run()
@@ -75,7 +75,7 @@ def _summary(seconds: list[float], iterations: int) -> Timing:
 
 
 class Machine:
-    """The rates that bound every algorithm on this machine, measured when asked for."""
+    """The rates of this machine, which limit every algorithm."""
 
     def __init__(self, size: int = 2048, megabytes: int = 128):
         self._matrix = jnp.ones((size, size), jnp.float32)
@@ -83,13 +83,13 @@ class Machine:
         self._megabytes = megabytes
 
     def gemm_rate(self) -> float:
-        """Operations per second of a large float32 matrix product: the best of three."""
+        """Operations per second of a large float32 matrix product, the best of three."""
         best = min(_seconds(Program(self._multiply, list)) for _ in range(3))
         return 2 * len(self._matrix) ** 3 / best
 
     def bandwidth(self) -> float:
-        """Bytes per second to and from memory: the best of several passes over a large array."""
-        # In place, so that no page is touched for the first time.
+        """Bytes per second to and from memory, the best of several passes over a large array."""
+        # In place, because new memory would cause page faults.
         step = jax.jit(lambda x: x + 1, donate_argnums=0)
         x = step(jnp.zeros(self._megabytes * 2**18, jnp.float32))
         best = float("inf")

@@ -1,4 +1,4 @@
-"""How PyTorch computes the corners of a case: eager, channels last, on all cores."""
+"""The contractions of a case with PyTorch: eager, channels last, on all cores."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,17 +7,9 @@ from typing import Any
 import numpy as np
 
 from .cases import Case, Conv, Pool
-from .peers import CORNERS, Operands
+from .machine import cores
+from .peers import CONTRACTIONS, Operands
 from .timing import Program
-
-
-def version() -> str | None:
-    """PyTorch's version, None where it is not installed."""
-    try:
-        import torch
-    except ImportError:
-        return None
-    return torch.__version__
 
 
 def supports(case: Case) -> bool:
@@ -26,20 +18,20 @@ def supports(case: Case) -> bool:
 
 
 def torch_programs(case: Case, given: Operands, dtype: str) -> Callable[[str, str], Program]:
-    """A function from a corner and a mode to PyTorch's `Program`; it is the same in each mode."""
+    """A function from a contraction and a mode to PyTorch's `Program`, the same in each mode."""
     import torch
 
-    torch.set_num_threads(_cores())
+    torch.set_num_threads(cores())
     make = _convolution if isinstance(case, Conv) else _pool
     with torch.no_grad():
         fill = make(case, given, getattr(torch, dtype))
 
-    def program(corner: str, mode: str) -> Program:
+    def program(contraction: str, mode: str) -> Program:
         def run():
             with torch.no_grad():
-                return fill[corner]()
+                return fill[contraction]()
 
-        return Program(run, partial(_to_channels_last, case, CORNERS[corner]))
+        return Program(run, partial(_to_channels_last, case, CONTRACTIONS[contraction]))
 
     return program
 
@@ -48,8 +40,8 @@ def _convolution(case: Conv, given: Operands, dtype) -> dict[str, Callable[[], A
     import torch
 
     low = [lo for lo, _ in case.pads]
-    # PyTorch pads both sides alike. What is more on one side is padded here, outside the timing;
-    # the input's gradient is then that of the padded input.
+    # PyTorch pads both sides alike. Other padding is added here and is not timed. The gradient is
+    # then that of the padded input.
     uneven = any(lo != hi for lo, hi in case.pads)
     x = np.pad(given.x, ((0, 0), *case.pads, (0, 0))) if uneven else given.x
     padding = [0] * len(low) if uneven else low
@@ -130,12 +122,6 @@ def _pool(case: Pool, given: Operands, dtype) -> dict[str, Callable[[], Any]]:
     return {"F": lambda: (forward(),), "DX": lambda: (backward(remembered),), "F+DX": both}
 
 
-def _cores() -> int:
-    from .machine import cores
-
-    return cores()
-
-
 def _layout(tensor):
     import torch
 
@@ -158,7 +144,7 @@ def _to_channels_last(case: Case, slots: str, result) -> list[np.ndarray]:
             array = array.transpose(*range(2, array.ndim), 1, 0)
         else:
             array = np.moveaxis(array, 1, -1)
-        if slot == "x" and array.shape != case.x_shape:  # of an input that was padded beforehand
+        if slot == "x" and array.shape != case.x_shape:  # the gradient of a padded input
             inner = (slice(lo, lo + i) for (lo, _), i in zip(case.pads, case.spatial, strict=True))
             array = array[:, *inner]
         arrays.append(array)

@@ -1,24 +1,26 @@
-"""`--tune`: time jaxconv's algorithms against each other, and have later runs use the fastest.
+"""`--tune`: time jaxconv's algorithms against each other, and write the fastest to a file.
 
-Algorithms that run only where a call names them, as `fourier`, are left out. The file that is
-written, and how it is read, is the library's business: `jaxconv.algorithms._tuning`.
+Algorithms that run only where a call names them, such as `fourier`, are left out. The file holds a
+`jaxconv.algorithms.tuning.Tuning`, whose documentation says how to use it.
 """
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxconv import algorithms
-from jaxconv.algorithms import _tuning
+from jaxconv._spec import Slot
+from jaxconv.algorithms import tuning
 
 from .cases import Conv
 from .checks import mismatch, terms
 from .ops import timed
-from .peers import CORNERS, compiled, operands
-from .single import filler, geometry_of
+from .peers import CONTRACTIONS, compiled, operands
+from .single import filler, problem_of
 from .timing import Machine, Program
 
 Row = dict[str, Any]
@@ -26,26 +28,26 @@ SINGLE = ("F", "DX", "DW")
 
 
 def rows(cases: Iterable[Conv], *, repeats: int, dtype: str, machine: Machine) -> Iterator[Row]:
-    """For each case and corner the seconds of every algorithm that applies."""
+    """For each case and contraction the seconds of every algorithm that applies."""
     for case in cases:
         arrays = tuple(jnp.asarray(array, dtype) for array in operands(case))
-        for corner in SINGLE:
-            programs, errors = _programs(case, corner, arrays, dtype)
+        for contraction in SINGLE:
+            programs, errors = _programs(case, contraction, arrays, dtype)
             row = timed(programs, repeats, machine) | {"errors": errors}
             seconds = {name: timing["median"] for name, timing in row["seconds"].items()}
-            names = {"case": case.name, "corner": corner, "mode": "entry"}
+            names = {"case": case.name, "contraction": contraction, "mode": "entry"}
             yield names | row | {"fastest": min(seconds, key=lambda name: seconds[name])}
 
 
-def _programs(case: Conv, corner: str, arrays, dtype: str) -> tuple[dict[str, Program], Row]:
-    """The programs that agree with the direct convolution, and what is wrong with the others."""
+def _programs(case: Conv, contraction: str, arrays, dtype: str) -> tuple[dict[str, Program], Row]:
+    """The programs that agree with the direct convolution, and the errors of the others."""
     make = partial(compiled, arguments=arrays, mode="entry")
-    programs = {"direct": make(filler("direct", case, CORNERS[corner]))}
+    programs = {"direct": make(filler("direct", case, CONTRACTIONS[contraction]))}
     expected = programs["direct"].arrays(programs["direct"].run())
     errors = {}
-    for name in _candidates(CORNERS[corner], case):
-        program = make(filler(name, case, CORNERS[corner]))
-        wrong = mismatch(program.arrays(program.run()), expected, terms(case, corner), dtype)
+    for name in _candidates(CONTRACTIONS[contraction], case):
+        program = make(filler(name, case, CONTRACTIONS[contraction]))
+        wrong = mismatch(program.arrays(program.run()), expected, terms(case, contraction), dtype)
         if wrong:
             errors[name] = wrong
         else:
@@ -55,29 +57,46 @@ def _programs(case: Conv, corner: str, arrays, dtype: str) -> tuple[dict[str, Pr
 
 def _candidates(slot: str, case: Conv) -> list[str]:
     """The algorithms that may run without being asked for, in a forward pass or in a gradient."""
-    problem = algorithms.Problem(slot, geometry_of(case), case.n, case.c, case.o)
-    plans = (plan for forward in "xy" for plan in algorithms.plans(problem, forward=forward))
+    problem = problem_of(slot, case)
+    plans = (
+        plan
+        for forward in (Slot.INPUT, Slot.OUTPUT)
+        for plan in algorithms.plans(problem, forward=forward)
+    )
     return list(dict.fromkeys(plan.name for plan in plans))
 
 
-def remember(cases: Iterable[Conv], rows: Iterable[Row], dtype: str):
-    """Write the fastest algorithm of each row; returns the file's path."""
+def save(cases: Iterable[Conv], rows: Iterable[Row], dtype: str, path: Path) -> None:
+    """Write the fastest algorithm of each row to a file, beside what was measured here before.
+
+    A file that was measured on another machine, or with another jaxlib, is replaced, and so is one
+    that can't be read.
+
+    Raises:
+      OSError: The file can't be written.
+    """
     by_name = {case.name: case for case in cases}
     platform = jax.default_backend()
 
-    def key(row: Row) -> _tuning.Key:
-        case = by_name[row["case"]]
-        sizes = case.n, case.c, case.o
-        return _tuning.Key(CORNERS[row["corner"]], geometry_of(case), sizes, dtype, platform)
+    def key(row: Row) -> tuning.Key:
+        problem = problem_of(CONTRACTIONS[row["contraction"]], by_name[row["case"]])
+        return tuning.Key(problem, dtype, platform)
 
-    return _tuning.remember((key(row), row["fastest"]) for row in rows)
+    before = tuning.Tuning(tuning.Machine.here())
+    try:
+        found = tuning.Tuning.load(path)
+    except (OSError, ValueError):
+        found = before
+    if found.machine == before.machine:
+        before = found
+    before.updated((key(row), row["fastest"]) for row in rows).save(path)
 
 
 def print_table(rows: Iterable[Row]) -> None:
-    """A line a corner: its algorithms, the fastest first, in milliseconds."""
+    """Print a line for each contraction: its algorithms in milliseconds, the fastest first."""
     for row in rows:
         seconds = sorted((t["median"], name) for name, t in row["seconds"].items())
         times = "  ".join(f"{name} {1e3 * median:,.2f}" for median, name in seconds)
-        print(f"{row['case']}  {row['corner']}  {times}")
+        print(f"{row['case']}  {row['contraction']}  {times}")
         for name, message in row["errors"].items():
-            print(f"{row['case']}  {row['corner']}  {name}: {message}")
+            print(f"{row['case']}  {row['contraction']}  {name}: {message}")

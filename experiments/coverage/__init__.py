@@ -1,10 +1,10 @@
-"""What each library can differentiate: every cell of the table is tried when the program runs.
+"""Which options each library can differentiate: `python -m experiments.coverage`.
 
-    rows            what a row is: an option, its definition, and a call for each library
+    rows            a row of the table: an option, its definition, and a call for each library
     convolutions    the options of convolutions and transposed convolutions
     pools           the options of pooling and upscaling
     modes           forward, reverse and so on, in JAX and in PyTorch
-    __main__        tries every cell and prints the table
+    __main__        evaluates every cell and prints the table
 
-An option more is a `Row` more; a family more is a file like `pools` and its name in `__main__`.
+To add an option, add a `Row`. To add a family, add a file like `pools` and name it in `__main__`.
 """

@@ -1,11 +1,11 @@
-"""What each library can differentiate: every cell of the table is tried when this runs.
+"""Which options each library can differentiate. The program evaluates every cell of the table.
 
     python -m experiments.coverage
     python -m experiments.coverage --rows "max*" --libraries jaxconv lax
 
-A row is an option, such as a max pool with dilated windows; a column is a library; a cell has a
-mark for each mode: does the library raise there, and if not, does the result equal the definition?
-PyTorch and Equinox are left out where they are not installed.
+A row is an option, such as a max pool with dilated windows, and a column is a library. A cell has a
+mark for each mode: the result equals the definition, differs from it, or the library raises an
+error. PyTorch and Equinox are left out if they are not installed.
 """
 
 import fnmatch
@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._command_line import require, run
+from ..command_line import require, run
 from . import convolutions, modes, pools
 from .rows import Row
 
@@ -27,31 +27,31 @@ MARKS = {"right": "✓", "wrong": "✗", "raises": "–", "absent": " "}
 
 @dataclass(frozen=True)
 class Config:
-    """Try every option in every library and mode, and print a table."""
+    """Evaluate every option in every library and mode, and print a table."""
 
     rows: tuple[str, ...] = ("*",)  # names or shell patterns
     libraries: tuple[str, ...] = ("jaxconv", "lax", "flax", "equinox", "torch")  # those installed
 
 
 def main(config: Config) -> dict[str, dict[str, dict[str, str]]]:
-    """Print the table; returns the verdict on each row, library and mode.
+    """Print the table; return the verdict for each row, library and mode.
 
     Raises:
-      UserError: No row has such a name.
+      UserError: No row matches.
     """
     names = [name for name in config.libraries if name == "lax" or find_spec(name)]
     with jax.enable_x64(True), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the libraries, about what they are asked here
+        warnings.simplefilter("ignore")  # of the libraries
         rows = [*convolutions.rows(), *pools.rows()]
         chosen = [row for row in rows if any(fnmatch.fnmatch(row.name, p) for p in config.rows)]
-        require(bool(chosen), f"--rows {' '.join(config.rows)} fits no row.")
+        require(bool(chosen), f"--rows {' '.join(config.rows)} matches no row.")
         verdicts = {row.name: tried(row, names) for row in chosen}
     print(table(verdicts, names))
     return verdicts
 
 
 def tried(row: Row, names: list[str]) -> dict[str, dict[str, str]]:
-    """The verdict on each library and mode of a row."""
+    """The verdict for each library and mode of a row."""
     y_shape = jax.eval_shape(row.definition, row.x).shape
     by_definition = modes.of_jax(row.definition, row.x, y_shape)
     expected = {mode: np.asarray(by_definition[mode]()) for mode in modes.MODES}
@@ -65,12 +65,12 @@ def tried(row: Row, names: list[str]) -> dict[str, dict[str, str]]:
 
 
 def verdict(compute: Callable[[], Any] | None, expected: np.ndarray) -> str:
-    """Whether a computation gives what it should, to rounding."""
+    """Whether a computation returns the expected array, to rounding."""
     if compute is None:
         return "absent"
     try:
         result = np.asarray(compute(), np.float64)
-    except Exception:  # whatever it is that a library raises, the mode does not work there
+    except Exception:  # whatever a library raises, the mode does not work there
         return "raises"
     if result.shape != expected.shape:
         return "wrong"
@@ -81,10 +81,10 @@ def verdict(compute: Callable[[], Any] | None, expected: np.ndarray) -> str:
 
 
 def table(verdicts: Mapping[str, Mapping[str, Mapping[str, str]]], names: list[str]) -> str:
-    """The verdicts in Markdown, in each cell a mark for each mode."""
+    """The verdicts as a Markdown table. Each cell has a mark for each mode."""
     legend = (
         f"In each cell: {', '.join(modes.MODES)}. ✓ equals the definition, ✗ differs, – raises; "
-        "blank is not tried, most often for want of such an option."
+        "blank was not tried, in most cases because the library has no such option."
     )
     lines = [legend, "", f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for row, cells in verdicts.items():

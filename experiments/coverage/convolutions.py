@@ -1,7 +1,7 @@
-"""The options of convolutions, as their definition and as each library writes them."""
+"""The options of convolutions: their definitions, and the call for each library."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -17,13 +17,13 @@ from .rows import Function, Row
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _NO_PADDING = ((0, 0), (0, 0))
-# What numpy and Flax call the modes of padding.
+# The names of the padding modes in NumPy and Flax.
 _NUMPY = {"circular": "wrap", "reflect": "reflect", "replicate": "edge"}
 _FLAX = {"circular": "CIRCULAR", "reflect": "REFLECT"}
 
 
 def rows() -> list[Row]:
-    """All options, each on sizes at which it shows."""
+    """All options, each on sizes at which it has an effect."""
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(2, 7, 6, 4)), rng.normal(size=(3, 3, 4, 4))
     return [*_spacings(x, kernel), *_boundaries(x, kernel), *_transposed(x, kernel)]
@@ -102,15 +102,21 @@ def _boundaries(x: np.ndarray, kernel: np.ndarray) -> list[Row]:
 
 
 def _transposed(x: np.ndarray, kernel: np.ndarray) -> list[Row]:
-    """Transposed convolutions, defined as adjoints: by the matrix of the convolution."""
+    """Transposed convolutions. Their definition is the transposed matrix of the convolution."""
     y = x[:, :4, :3]
 
     def row(name: str, size: tuple[int, int], ours: dict, others: dict, **options: Any) -> Row:
-        forward = _definition(kernel, **options)
-        shape = (2, *size, 4)
-        matrix = jax.jacobian(forward)(jnp.zeros(shape, kernel.dtype))
-        axes = tuple(range(y.ndim))
-        definition = partial(_adjoint, matrix, axes)
+        forward, shape = _definition(kernel, **options), (2, *size, 4)
+
+        @cache  # computed only for rows that are tried
+        def matrix():
+            with jax.ensure_compile_time_eval():
+                return np.asarray(jax.jacobian(forward)(np.zeros(shape)))
+
+        def definition(y):
+            axes = tuple(range(y.ndim))
+            return jnp.tensordot(y, matrix(), axes=(axes, axes))
+
         libraries = {"jaxconv": lambda y: jaxconv.conv_transpose(y, kernel, **ours)}
         return Row(name, definition, y, libraries | others)
 
@@ -162,12 +168,8 @@ def _transposed(x: np.ndarray, kernel: np.ndarray) -> list[Row]:
     ]
 
 
-def _adjoint(matrix, axes, y):
-    return jnp.tensordot(y, matrix, axes=(axes, axes))
-
-
 def _in_kernel(x: np.ndarray, kernel: np.ndarray, **options: Any) -> Row:
-    """The same convolution as a function of its kernel."""
+    """A convolution as a function of its kernel."""
 
     def of_kernel(build: Callable[..., Function | None]) -> Function:
         return lambda k: build(k, **options)(x)
@@ -180,7 +182,7 @@ def _in_kernel(x: np.ndarray, kernel: np.ndarray, **options: Any) -> Row:
 
         images = torch.tensor(np.moveaxis(x, -1, 1).copy())
 
-        def torch_of_kernel(k):  # moved as a feature map is: (kh, o, kw, c)
+        def torch_of_kernel(k):  # `modes` moves the last axis, as of a feature map: (kh, o, kw, c)
             return _library("torch", k.permute(1, 3, 0, 2), **options)(images)
 
         libraries["torch"] = torch_of_kernel
@@ -214,7 +216,7 @@ def _definition(
     groups: int = 1,
     mode: str = "zeros",
 ) -> Function:
-    """y[p] = Σ_r x[s·p + d·r] k[r], of the dilated and padded x, tap by tap."""
+    """y[p] = Σ_r x[s·p + d·r] k[r] of the dilated and padded x, tap by tap."""
 
     def definition(x):
         n, *size, c = x.shape
@@ -243,7 +245,7 @@ def _definition(
     return definition
 
 
-# ---- how the libraries write it --------------------------------------------------------------
+# ---- the libraries' calls --------------------------------------------------------------------
 
 
 def _libraries(kernel: np.ndarray, **options: Any) -> dict[str, Function | None]:
@@ -305,7 +307,7 @@ def _flax(kernel: np.ndarray, *, transpose: bool = False, **options: Any) -> Fun
 
 
 def _equinox(kernel: np.ndarray, *, transpose: bool = False, **options: Any) -> Function | None:
-    """Equinox convolves one example, channels first."""
+    """Equinox's convolution, which takes one example, channels first."""
     if not find_spec("equinox"):
         return None
     import equinox
@@ -318,9 +320,9 @@ def _equinox(kernel: np.ndarray, *, transpose: bool = False, **options: Any) -> 
         else (equinox.nn.Conv, (c * groups, o))
     )
     layer = kind(2, *sizes, window, **options, use_bias=False, key=jax.random.key(0))
-    # Its transposed layer slides its weight over the dilated input as it stands.
-    turned = kernel[::-1, ::-1].swapaxes(2, 3) if transpose else kernel
-    weight = jnp.asarray(turned.transpose(3, 2, 0, 1))
+    # Equinox's transposed layer does not rotate its weight.
+    rotated = kernel[::-1, ::-1].swapaxes(2, 3) if transpose else kernel
+    weight = jnp.asarray(rotated.transpose(3, 2, 0, 1))
     layer = equinox.tree_at(lambda layer: layer.weight, layer, weight)
     return lambda x: jnp.moveaxis(jax.vmap(layer)(jnp.moveaxis(x, -1, 1)), 1, -1)
 
@@ -332,7 +334,7 @@ def _torch(
     mode: str = "constant",
     **options: Any,
 ) -> Function | None:
-    """PyTorch pads unequal sides, or in a mode, in a call of its own."""
+    """PyTorch's convolution, with a separate call for padding that may differ between the sides."""
     if not find_spec("torch"):
         return None
     import torch

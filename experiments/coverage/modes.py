@@ -1,7 +1,7 @@
-"""The ways to run and to differentiate a function, in JAX and in PyTorch.
+"""The ways to evaluate and to differentiate a function, in JAX and in PyTorch.
 
-Each mode of a function f of x is one array, a function of f, x and fixed weights alone, so that two
-programs for the same f must agree on it:
+The result of each mode is one array. It depends only on f, x and fixed weights, so that two
+programs for the same f must agree:
 
     forward        y = f(x)
     reverse        the cotangent of x, for one of y
@@ -67,7 +67,7 @@ def of_torch(f: Callable[..., Any], x: np.ndarray, y_shape: tuple[int, ...]) -> 
 
 
 def weights(x_shape: tuple[int, ...], y_shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    """A tangent of x, a cotangent of y, and two of these: the same ones for every library."""
+    """A tangent of x, a cotangent of y, and a batch of two cotangents, the same in every call."""
     rng = np.random.default_rng(1)
     v, w, other = (rng.normal(size=shape) for shape in (x_shape, y_shape, y_shape))
     return v, w, np.stack([w, other])

@@ -1,7 +1,7 @@
-"""The options of pooling and upscaling, as their definitions and as each library writes them."""
+"""The options of pooling and upscaling: their definitions, and the call for each library."""
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,7 +18,7 @@ from .rows import Function, Row
 
 
 def rows() -> list[Row]:
-    """All options, each on data in which it shows."""
+    """All options, each on data on which it has an effect."""
     x = np.random.default_rng(0).normal(size=(2, 7, 6, 2))
     return [*_maxima(x), *_sums(x), *_sizes(x), *_upscalings(x)]
 
@@ -72,25 +72,29 @@ def _maxima(x: np.ndarray) -> list[Row]:
 
 
 def _fixed_choice(x, options, pool, ties) -> Function:
-    """The pool of x as a matrix of ones, shares and zeros: linear, with the choice made at x."""
+    """The pool as a linear function, with the maxima chosen at x."""
     sign = -1 if pool == "min" else 1
     window = options["window_shape"]
     others = {k: v for k, v in options.items() if k != "window_shape"}
-    y_shape = reference.max_pool(x, window, **others).shape
-    matrix = np.zeros((*y_shape, *x.shape))
-    for index in np.ndindex(y_shape):
-        one = np.zeros(y_shape)
-        one[index] = 1
-        matrix[index] = reference.max_pool_vjp(sign * x, one, window, ties=ties, **others)
-    value = sign * reference.max_pool(sign * x, window, **others)
+
+    @cache  # computed only for rows that are tried
+    def pooled():
+        value = sign * reference.max_pool(sign * x, window, **others)
+        matrix = np.zeros((*value.shape, *x.shape))
+        for index in np.ndindex(value.shape):
+            one = np.zeros(value.shape)
+            one[index] = 1
+            matrix[index] = reference.max_pool_vjp(sign * x, one, window, ties=ties, **others)
+        return value, matrix
 
     @jax.custom_jvp
-    def choice(a):  # only ever called at x
-        return jnp.asarray(value) + 0 * jnp.sum(jnp.zeros_like(a))
+    def choice(a):  # called at x only
+        return jnp.asarray(pooled()[0]) + 0 * jnp.sum(jnp.zeros_like(a))
 
     @choice.defjvp
     def _(primals, tangents):
-        terms = jnp.where(matrix == 0, 0, matrix * tangents[0])  # 0·∞ is no term
+        matrix = pooled()[1]
+        terms = jnp.where(matrix == 0, 0, matrix * tangents[0])  # without 0·∞
         return choice(*primals), terms.sum(tuple(range(-x.ndim, 0)))
 
     return choice
@@ -114,7 +118,7 @@ def _unpool(x: np.ndarray) -> Row:
     pooled, argmax = reference.max_pool_with_argmax(x, 2)
 
     def definition(y):
-        # (1) of max_unpool, written as the scatter that it is
+        # equation (1) of max_unpool
         spatial = x.shape[1] * x.shape[2]
         n, c = np.arange(len(y))[:, None, None, None], np.arange(y.shape[-1])
         flat = jnp.zeros((len(y), spatial, y.shape[-1]), y.dtype).at[n, argmax, c].add(y)
@@ -143,7 +147,7 @@ def _sums(x: np.ndarray) -> list[Row]:
         reference.sum_pool(np.ones((1, *x.shape[1:-1], 1)), 3, 2, padded["padding"]), 1
     )
     torch_padded = {"kernel_size": 3, "stride": 2, "padding": 1}
-    # Along the six columns a fourth window goes one place beyond the padding.
+    # Along the columns, a fourth window reaches one position beyond the padding.
     to_the_end = padded | {"padding": ((1, 1), (1, 2))}
     on_padded = 3 * np.array([3, 3, 3, 2])[:, None]
     lax_sum = _lax_pool(lax.add, padded, 2)
@@ -210,7 +214,7 @@ def _sums(x: np.ndarray) -> list[Row]:
 
 
 def _sizes(x: np.ndarray) -> list[Row]:
-    torch = _torch_call  # Equinox has other parts than PyTorch, which do not overlap
+    torch = _torch_call  # Equinox's parts do not overlap, so that they differ from PyTorch's
     return [
         Row(
             "global average pool",
@@ -279,7 +283,7 @@ def _upscalings(x: np.ndarray) -> list[Row]:
 
 
 def _plain_sum(x, window_shape, strides, padding=((0, 0), (0, 0)), window_dilation=1):
-    """The sum over windows of two axes, tap by tap."""
+    """The sum over windows, tap by tap."""
     d, s = window_dilation, strides
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     reach = d * (window_shape - 1)
@@ -294,13 +298,13 @@ def _safe_norm(squares):
 
 
 def _plain_adaptive(reduce, x):
-    """Parts of 7 by 6 pixels, three by four."""
+    """Pools 7×6 pixels into 3×4 parts."""
     rows, columns = [(0, 3), (2, 5), (4, 7)], [(0, 2), (1, 3), (3, 5), (4, 6)]
     parts = [[reduce(x[:, a:b, c:d], (1, 2)) for c, d in columns] for a, b in rows]
     return jnp.stack([jnp.stack(row, 1) for row in parts], 1)
 
 
-# ---- how the libraries write it --------------------------------------------------------------
+# ---- the libraries' calls --------------------------------------------------------------------
 
 
 def _lax_pool(combine, options: Mapping[str, Any], rank: int) -> Function:
@@ -322,13 +326,13 @@ def _flax_pool(name: str, options: Mapping[str, Any], rank: int, **more) -> Func
 
 
 def _equinox_pool(name: str, options: Mapping[str, Any], rank: int) -> Function | None:
-    """Equinox pools one example, channels first."""
+    """Equinox's pool, which takes one example, channels first."""
     padding = options.get("padding", "VALID")
     if not find_spec("equinox") or "window_dilation" in options or name == "MinPool":
         return None
     import equinox
 
-    if isinstance(padding, str):  # (1, 1) is what "SAME" comes to for the sizes here
+    if isinstance(padding, str):  # for the sizes here, "SAME" is (1, 1)
         padding = (((1, 1) if padding == "SAME" else (0, 0)),) * rank
     pool = getattr(equinox.nn, f"{name}{rank}d")(
         options["window_shape"], options["strides"], padding

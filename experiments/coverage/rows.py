@@ -1,4 +1,4 @@
-"""What a row of the table is."""
+"""A row of the table."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ Function: TypeAlias = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Row:
-    """One option: what it is, what each library has for it, and the input that it is tried on."""
+    """An option: its definition, a call for each library, and the input."""
 
     name: str
-    definition: Function  # in plain jax.numpy; choices such as an argmax fixed, as they are at x
+    definition: Function  # in jax.numpy; choices such as an argmax are fixed to those at x
     x: np.ndarray
     libraries: Mapping[str, Function | None] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Labelled images: three datasets that are known by name, and one's own.
+"""Datasets of labelled images: three well-known ones, and the user's own.
 
 digits          1,200 train /    297 validation /    300 test, from scikit-learn, no download
 mnist          50,000 train / 10,000 validation / 10,000 test, from TensorFlow Datasets
@@ -10,7 +10,7 @@ npz:PATH       NumPy arrays: see `npz`
 import difflib
 from pathlib import Path
 
-from .._user_error import UserError
+from ..command_line import UserError
 from . import digits, folder, npz, tfds
 from .cache import default_cache_dir as default_cache_dir
 from .dataset import DIGITS as DIGITS
@@ -23,7 +23,7 @@ from .part import WHOLE as WHOLE
 from .part import Part as Part
 
 DATASETS = ("digits", "mnist", "fashion_mnist")
-NUM_CLASSES = 10  # of each of DATASETS; of any other, `Dataset.num_classes`
+NUM_CLASSES = 10  # of each of DATASETS
 
 
 def load(
@@ -38,16 +38,16 @@ def load(
 
     Args:
       name: One of `DATASETS`, `folder:PATH` or `npz:PATH`.
-      data_dir: The folder in which TFDS keeps its datasets. By default the environment variable
-        TFDS_DATA_DIR, or else `~/tensorflow_datasets`. Used by mnist and fashion_mnist only.
-      cache_dir: Where decoded arrays are kept, by default `default_cache_dir()`.
-      image_size: `(height, width)` that every image is resized to: bilinear, averaging where it
-        shrinks, each axis by its own factor. By default images stay as they are; those of a folder
-        that differ in size become as large as their median.
-      part: The rows whose images to read, of each split; the labels are always all of them.
+      data_dir: The folder of TFDS's datasets. By default the environment variable TFDS_DATA_DIR, or
+        else `~/tensorflow_datasets`. Used for mnist and fashion_mnist only.
+      cache_dir: The folder for decoded arrays, by default `default_cache_dir()`.
+      image_size: `(height, width)` to resize every image to, bilinearly and each axis by its own
+        factor. By default images are not resized, except that those of a folder get their median
+        size if they differ.
+      part: The rows of each split whose images are read. The labels are always complete.
 
     Raises:
-      UserError: Unknown name, or what it names is missing, damaged, or no dataset of images.
+      UserError: The name is unknown, or the dataset is missing or damaged.
     """
     if image_size is not None and min(image_size) < 1:
         raise UserError(f"--image-size must be at least 1 by 1, got {image_size}.")
@@ -59,7 +59,9 @@ def load(
     kind, _, path = name.partition(":")
     if kind in ("folder", "npz") and not path:
         raise UserError(f"dataset {name!r} names no path: expected {kind}:PATH.")
-    if kind == "folder":  # resizes each image as it is read: they need not fit into memory before
+    if (
+        kind == "folder"
+    ):  # resizes while reading, because images as they are may not fit into memory
         return folder.load(
             Path(path).expanduser(), cache_dir=cache_dir, image_size=image_size, part=part
         )

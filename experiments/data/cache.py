@@ -1,17 +1,17 @@
-"""Arrays that took long to decode, kept as uncompressed `.npz` files that anyone may delete."""
+"""Decoded images, kept as uncompressed `.npz` files that may be deleted at any time."""
 
-import os
-import shutil
-import sys
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Set
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 
-# What NumPy raises, depending on the place of the damage, at a file that is not what it was.
+from ..command_line import note
+from ..command_line.files import written_whole
+
+# The errors that NumPy raises for a damaged file, depending on the position of the damage.
 UNREADABLE = (
     *(OSError, EOFError, KeyError, ValueError, RuntimeError, MemoryError),
     *(zipfile.BadZipFile, zlib.error),
@@ -19,36 +19,24 @@ UNREADABLE = (
 
 
 def default_cache_dir() -> Path:
-    """The platform's folder for files that a program can make again."""
-    if xdg := os.environ.get("XDG_CACHE_HOME"):
-        root = Path(xdg)
-    elif sys.platform == "darwin":
-        root = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        root = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    else:
-        root = Path.home() / ".cache"
-    return root / "jaxconv"
+    """The user's cache folder, such as `~/.cache/jaxconv`."""
+    return platformdirs.user_cache_path("jaxconv", appauthor=False)
 
 
 def read(file: Path, keys: Set[str]) -> dict[str, np.ndarray] | None:
-    """The cached arrays, or None where there are none or they are damaged."""
+    """The cached arrays, or None if there are none or they are damaged."""
     try:
-        with file.open("rb") as opened, np.load(opened) as archive:  # checks the CRC as it reads
+        with file.open("rb") as opened, np.load(opened) as archive:  # zipfile checks the CRC
             return {key: archive[key] for key in keys}
     except UNREADABLE:
         return None
 
 
 def write(file: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write beside the target and rename, so that no reader ever sees half a file."""
+    """Write arrays. A failure is a note, because it only costs time."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=file.parent))
-        try:
-            np.savez(folder / file.name, allow_pickle=False, **arrays)
-            (folder / file.name).replace(file)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError as error:  # only time is lost
-        print(f"note: decoded images not kept: {error}", file=sys.stderr)
+        with written_whole(file) as opened:
+            np.savez(opened, allow_pickle=False, **arrays)
+    except OSError as error:
+        note(f"decoded images not kept: {error}")

@@ -1,26 +1,27 @@
-"""What every source of images gives: three splits and the names of the classes."""
+"""A dataset: three splits of labelled images, and the names of the classes."""
 
+import zlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._user_error import UserError
+from ..command_line import UserError
 
 PARTS = ("train", "validation", "test")
 DIGITS = tuple("0123456789")
 
-_NAMED = 10  # classes that are named, and the last one
-_DARK = 64  # as bright as 14 bits are in a file of 16
-_HELD_OUT = 0.15  # of each class, for validation and as much again for testing
+_NAMED = 10  # classes named in a description, beside the last one
+_DARK = 64  # the brightest pixel of images with 14 of 16 bits, after conversion to 8 bits
+_HELD_OUT = 0.15  # fraction of each class for validation, and as much for testing
 
 
 class Split(NamedTuple):
     """Labelled images: `images` is uint8 `(n, h, w, c)`, `labels` is int32 `(n,)`.
 
     All splits of a dataset have the same h, w and c; c is 1 for grey and 3 for red, green, blue.
-    A label is an index into the dataset's `class_names`. Of several processes, each has all labels
-    and a part of the images.
+    A label is an index into the dataset's `class_names`. If several processes train together, each
+    has all labels and a part of the images.
     """
 
     images: np.ndarray
@@ -32,10 +33,10 @@ class Split(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """Three splits, which don't depend on a run's seed, and the names that the labels stand for.
+    """Three splits, which do not depend on a run's seed, and the names of the classes.
 
-    Each class has images in `train`. Where the splits come from its maker, a class may have none
-    in `validation` or `test`.
+    Each class has images in `train`. If the splits were given, a class may have none in
+    `validation` or `test`.
     """
 
     train: Split
@@ -57,13 +58,30 @@ class Dataset(NamedTuple):
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    def identity(self) -> dict[str, Any]:
+        """What must stay the same while a run is resumed, as JSON holds it.
+
+        The digest is that of all labels and of the first image of each split, which the first of
+        several processes has, however many they are.
+        """
+        digest = 0
+        for split in self.splits:
+            for array in (split.labels, split.images[:1]):
+                digest = zlib.crc32(np.ascontiguousarray(array).tobytes(), digest)
+        return {
+            "class names": list(self.class_names),
+            "image shape": list(self.image_shape),
+            "sizes": [split.size for split in self.splits],
+            "digest": digest,
+        }
+
     def describe(self) -> str:
-        """What was understood: images, their shape and channels, the classes and their sizes."""
+        """The sizes, the image shape, and the classes with their numbers of images."""
         sizes = [f"{split.size:,}" for split in self.splits]
         h, w, c = self.image_shape
         channels = "1 channel" if c == 1 else f"{c} channels"
         said = f"{', '.join(sizes)} images ({', '.join(PARTS)}) of {h}×{w} pixels, {channels}"
-        if c > 4:  # volumes may be meant
+        if c > 4:  # the user may have meant volumes
             said += f" (the last axis of {h}×{w}×{c})"
         labels = np.concatenate([split.labels for split in self.splits])
         counts = np.bincount(labels, minlength=self.num_classes)
@@ -77,24 +95,24 @@ class Dataset(NamedTuple):
         return said
 
     def map_splits(self, function: Callable[[Split], Split]) -> "Dataset":
-        """The dataset with `function` applied to each split, such as to move it to a device."""
+        """The dataset with `function` applied to each split."""
         return self._replace(**{part: function(getattr(self, part)) for part in PARTS})
 
 
 def stratified(
     labels: np.ndarray, held_out: int, *, class_names: tuple[str, ...], source: object
 ) -> list[np.ndarray]:
-    """Deal the rows out: into training rows, and `held_out` more parts of 15 % of each class.
+    """Divide rows into training rows and `held_out` more parts with 15 % of each class.
 
-    A part gets at least one row of each class. The rows come shuffled, and the same ones each
-    time: they depend on `labels` alone. (scikit-learn's stratified splits leave classes of few
-    images out of a part, or refuse them, and may change with its version.)
+    A part gets at least one row of each class. The rows are shuffled, and depend on `labels` alone.
+    scikit-learn's stratified splits leave out or refuse classes of few images, and may change with
+    its version.
 
     Args:
       labels: Integers `(n,)`, indices into `class_names`.
-      held_out: How many parts to hold out: 2 for validation and test, 1 for validation, or 0.
-      class_names: The classes' names, for the error.
-      source: Where the images are from, for the error.
+      held_out: The number of parts to hold out: 2 for validation and test, 1 for validation, or 0.
+      class_names: The names of the classes, for the error.
+      source: The origin of the images, for the error.
 
     Returns:
       `held_out + 1` arrays of rows, those for training first.

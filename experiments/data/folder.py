@@ -1,18 +1,20 @@
 """Image files in folders: `folder:PATH`.
 
-A folder a class, which gives the class its name, in either of two layouts:
+A folder for each class, which has the class's name, in one of two layouts:
 
     PATH/cat/1.png …  PATH/dog/a.jpg …       70 % train, 15 % validation, 15 % test of each class
 
-    PATH/train/cat/1.png …                   the splits as they are; without `validation` (or
-    PATH/validation/cat/7.png …              `val`), it is 15 % of each class of `train`
+    PATH/train/cat/1.png …                   the given splits; without `validation` (or `val`), it
+    PATH/validation/cat/7.png …              is 15 % of each class of `train`
     PATH/test/cat/9.png …
 
 Classes are sorted by name. Every file in a class's folder must be an image, see `read_images`.
-Passed over are hidden files and folders, what archives, cameras and file systems leave beside them
-(`__MACOSX`, `@eaDir`, `lost+found`, `Thumbs.db`), and what is no image beside the folders of the
-classes, such as a README. Files in a class's folder whose names are of another kind, such as
-notes.txt, and folders with nothing else, are passed over with a note. Links are followed.
+These are ignored: hidden files and folders, what archives, cameras and file systems leave behind
+(`__MACOSX`, `@eaDir`, `lost+found`, `Thumbs.db`), and files beside the folders of the classes that
+are not images, such as a README. Files in a class's folder whose names are not those of images,
+such as notes.txt, and folders without others, are ignored with a note. Links are followed.
+
+The folder readers of TensorFlow Datasets and torchvision need TensorFlow and PyTorch.
 """
 
 import hashlib
@@ -24,8 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._notes import note
-from .._user_error import UserError
+from ..command_line import UserError, note, require
 from . import cache
 from .dataset import PARTS, Dataset, Split, stratified
 from .images import read_images
@@ -33,7 +34,7 @@ from .part import WHOLE, Part
 
 FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 _EXPECTED = "expected PATH/CLASS/image files, or the same under PATH/train and PATH/test"
-# In lower case: what programs and file systems leave, and no user put there.
+# Names, in lower case, of files and folders that programs and file systems leave behind.
 _LEFT_BEHIND = frozenset(
     {
         *("__macosx", "icon\r"),  # macOS
@@ -42,11 +43,11 @@ _LEFT_BEHIND = frozenset(
         *("@eadir", "#recycle", "#snapshot", "lost+found"),  # Synology, ext4
     }
 )
-_VERSION = 2  # of what `read_images` makes of a file: a change makes the cached arrays useless
+_VERSION = 2  # of `read_images`: another version invalidates the cached arrays
 
 
 class File(NamedTuple):
-    """A file in a class's folder, and what changes when its content does."""
+    """An image file. Size or time changes if the content does."""
 
     path: Path
     bytes: int
@@ -59,16 +60,16 @@ Classes = dict[str, list[File]]
 def load(
     root: Path, *, cache_dir: Path, image_size: tuple[int, int] | None, part: Part = WHOLE
 ) -> Dataset:
-    """Read a folder's images, once: from then on, until a file changes, the cache is read.
+    """Read the images of a folder. The cache is used until a file changes.
 
     Args:
       root: The folder.
-      cache_dir: Where decoded arrays are kept.
-      image_size: `(height, width)`, or None for the images' own, see `read_images`.
-      part: Of which images are read.
+      cache_dir: The folder for decoded arrays.
+      image_size: `(height, width)`, or None for no resizing; see `read_images`.
+      part: The images to read.
 
     Raises:
-      UserError: The folder is missing or in neither layout, a file is no image, or a class has too
+      UserError: The folder is missing or has another layout, a file is no image, or a class has too
         few images.
     """
     listed = _list_splits(root)
@@ -84,7 +85,7 @@ def load(
 
 
 def _deal(listed: dict[str, Classes], class_names: tuple[str, ...], root: Path):
-    """For each of `PARTS` its files and their labels; what isn't listed is held out of train."""
+    """The files and labels of each split. A missing split is held out of train."""
     missing = [part for part in PARTS if part not in listed]
     dealt = {}
     for split, classes in listed.items():
@@ -94,7 +95,7 @@ def _deal(listed: dict[str, Classes], class_names: tuple[str, ...], root: Path):
             [len(of_class) for of_class in classes.values()],
         )
         into = [split, *missing] if split == "train" else [split]
-        # Shuffled even where nothing is held out, so that the first images are of many classes.
+        # Shuffled even if nothing is held out, so that the first images have various classes.
         rows = stratified(labels, len(into) - 1, class_names=class_names, source=root)
         for part, of_part in zip(into, rows, strict=True):
             dealt[part] = [files[row] for row in of_part], labels[of_part]
@@ -104,9 +105,8 @@ def _deal(listed: dict[str, Classes], class_names: tuple[str, ...], root: Path):
 def _read_once(
     files: list[File], root: Path, cache_dir: Path, size: tuple[int, int] | None, part: Part
 ):
-    of_part = "" if part == WHOLE else f" {part}"
-    place = hashlib.sha256(f"{root.resolve()} {size}{of_part}".encode(errors="surrogateescape"))
-    cached = cache_dir / f"folder-{place.hexdigest()[:16]}.npz"
+    place = f"{root.resolve()} {size}{part.suffix}".encode(errors="surrogateescape")
+    cached = cache_dir / f"folder-{hashlib.sha256(place).hexdigest()[:16]}.npz"
     content = hashlib.sha256(str(_VERSION).encode())
     for file in files:
         name = os.fsencode(file.path.relative_to(root))
@@ -115,43 +115,45 @@ def _read_once(
 
     arrays = cache.read(cached, {"images", "fingerprint"})
     is_cached = arrays is not None and np.array_equal(arrays["fingerprint"], fingerprint)
-    if part.all_agree(is_cached) and arrays is not None:  # or all read, and find one size
+    # Either no process reads files, or all do: they agree on one image size.
+    if part.all_agree(is_cached) and arrays is not None:
         return arrays["images"]
-    note(f"reading the {len(files):,} images of {root}, this once")
+    note(f"reading the {len(files):,} images of {root}; later runs use the cache")
     images = read_images([file.path for file in files], size=size, part=part)
     cache.write(cached, {"images": images, "fingerprint": fingerprint})
     return images
 
 
-# ---- what the folder holds -------------------------------------------------------------------
+# ---- the folders -----------------------------------------------------------------------------
 
 
 def _list_splits(root: Path) -> dict[str, Classes]:
-    """The files of each class of each split; all in `train`, unless PATH has a train and a test."""
-    if not root.is_dir():
-        found = "is a file" if root.exists() else "does not exist"
-        raise UserError(f"dataset folder:{root}: this path {found}, expected a folder of images.")
+    """The classes and files of each split in the folder; if there are no splits, of "train"."""
+    found = "does not exist" if not root.exists() else "is a file"
+    require(
+        root.is_dir(), f"dataset folder:{root}: this path {found}, expected a folder of images."
+    )
     names = {folder.name for folder in _folders(root)}
     if {"train", "test"} <= names or (names and names <= FOLDERS.keys()):
-        if wrong := _what_is_wrong(names):
-            raise UserError(
-                f"{root} {wrong}: expected a folder for each class, or train, test and perhaps "
-                "validation (or val) with such folders inside."
-            )
+        wrong = _what_is_wrong(names)
+        require(
+            wrong is None,
+            f"{root} {wrong}: expected a folder for each class, or train, test and perhaps "
+            "validation (or val) with such folders inside.",
+        )
         listed = {FOLDERS[name]: _list_classes(root / name) for name in sorted(names)}
     else:
         listed = {"train": _list_classes(root)}
-    if len(listed["train"]) < 2:
-        (only,) = listed["train"]
-        raise UserError(f"{root} has one class only, {only}: expected at least 2.")
+    only = f"{root} has one class only, {min(listed['train'])}: expected at least 2."
+    require(len(listed["train"]) >= 2, only)
     for split, classes in listed.items():
-        if unknown := classes.keys() - listed["train"].keys():
-            raise UserError(f"{root}: class {min(unknown)} is in {split}, but not in train.")
+        for name in sorted(classes.keys() - listed["train"].keys()):
+            raise UserError(f"{root}: class {name} is in {split}, but not in train.")
     return listed
 
 
 def _what_is_wrong(names: set[str]) -> str | None:
-    """With folders that are to be splits."""
+    """What is wrong with folders that should be splits."""
     if lacking := {"train", "test"} - names:
         return f"has {' and '.join(sorted(names))}, but no {max(lacking)}"
     if {"val", "validation"} <= names:
@@ -163,36 +165,32 @@ def _what_is_wrong(names: set[str]) -> str | None:
 
 def _list_classes(folder: Path) -> Classes:
     listed = {inner: _list_files(inner) for inner in _folders(folder)}
-    if not listed:
-        raise UserError(f"{folder} holds no folders: {_EXPECTED}.")
-    passed_over = [path for _, others in listed.values() for path in others]
-    if passed_over:
+    require(bool(listed), f"{folder} holds no folders: {_EXPECTED}.")
+    if ignored := [path for _, others in listed.values() for path in others]:
         note(
-            f"passed over in {folder}: {len(passed_over):,} file{'s' * (len(passed_over) != 1)} "
-            f"whose names are not those of images, such as {passed_over[0].relative_to(folder)}"
+            f"ignored in {folder}: {len(ignored):,} file{'s' * (len(ignored) != 1)} "
+            f"whose names are not those of images, such as {ignored[0].relative_to(folder)}"
         )
     for inner, (files, others) in listed.items():
-        if not files and not others:
-            raise UserError(f"class folder {inner} holds no image.")
+        require(bool(files or others), f"class folder {inner} holds no image.")
     classes = {inner.name: files for inner, (files, _) in listed.items() if files}
-    if not classes:
-        raise UserError(f"{folder} holds no folder with an image: {_EXPECTED}.")
+    require(bool(classes), f"{folder} holds no folder with an image: {_EXPECTED}.")
     return classes
 
 
 def _list_files(folder: Path) -> tuple[list[File], list[Path]]:
-    """The images in a class's folder, and the files whose names say that they are none."""
+    """The images in a class's folder, and the files whose names are not those of images."""
     files, others = [], []
     for path in _visible(folder):
         try:
             status = path.stat()
         except OSError as error:
             raise UserError(f"cannot read the image {path}: {error.strerror}.") from error
-        if stat.S_ISDIR(status.st_mode):
-            raise UserError(f"class folder {folder} holds the folder {path.name}: {_EXPECTED}.")
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
-            raise UserError(f"{path} is no file: {_EXPECTED}.")
-        if _is_named_as_an_image(path, otherwise=True):
+        is_folder = stat.S_ISDIR(status.st_mode)
+        require(not is_folder, f"class folder {folder} holds the folder {path.name}: {_EXPECTED}.")
+        # Reading a pipe would wait for ever.
+        require(stat.S_ISREG(status.st_mode), f"{path} is no file: {_EXPECTED}.")
+        if _has_image_name(path, otherwise=True):
             files.append(File(path, status.st_size, status.st_mtime_ns))
         else:
             others.append(path)
@@ -200,20 +198,20 @@ def _list_files(folder: Path) -> tuple[list[File], list[Path]]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """The folders in a folder that is to hold nothing else but, say, a README."""
+    """The folders in a folder that may also hold files, but no images."""
     folders = []
     for path in _visible(folder):
         if path.is_dir():
             folders.append(path)
-        elif not path.exists():
-            raise UserError(f"link {path} leads nowhere.")
-        elif _is_named_as_an_image(path, otherwise=False):
-            raise UserError(f"image {path} lies in no class's folder: {_EXPECTED}.")
+            continue
+        require(path.exists(), f"link {path} leads nowhere.")
+        is_image = _has_image_name(path, otherwise=False)
+        require(not is_image, f"image {path} lies in no class's folder: {_EXPECTED}.")
     return folders
 
 
-def _is_named_as_an_image(path: Path, *, otherwise: bool) -> bool:
-    """Whether a file's name is an image's; `otherwise` where it does not tell."""
+def _has_image_name(path: Path, *, otherwise: bool) -> bool:
+    """Whether a file's name is that of an image; `otherwise` if the name does not tell."""
     kind, packed = mimetypes.guess_type(path.name)
     if packed is not None:  # x.png.gz
         return False
@@ -221,7 +219,7 @@ def _is_named_as_an_image(path: Path, *, otherwise: bool) -> bool:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """What a user put into a folder, sorted by name."""
+    """The files and folders that a user put into a folder, sorted by name."""
     try:
         paths = sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:

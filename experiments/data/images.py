@@ -1,4 +1,4 @@
-"""Image files of any kind that Pillow reads, as arrays of 8 bits."""
+"""Image files of any format that Pillow reads, as uint8 arrays."""
 
 import re
 import sys
@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from .._notes import note
-from .._user_error import UserError
+from ..command_line import UserError, note
+from ..command_line.notes import first_line
 from .part import WHOLE, Part
 
-# The raw modes of colours of 16 bits. Pillow takes the first of their two bytes; in the other order
-# it takes the second. It reads "LA;16B" as four channels, which "RGBA" gives byte by byte.
+# Pillow converts colours of 16 bits to 8 by dropping the low byte. Its raw modes name the byte
+# order: read in the other order, the same file gives the low bytes. Read as "RGBA", "LA;16B" gives
+# the four bytes of a pixel as channels.
 _OF_16_BITS = re.compile(r"(RGB|RGBX|RGBA|LA);16([BLN])")
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-_DARK = 2**14  # values of 16 bits that are all below this are probably of fewer bits
+_DARK = 2**14  # if all values of 16 bits are below this, the images probably have fewer bits
 
-# Without a size to bring them to, all images are held as they are. Past this, one is asked for.
-MAX_BYTES = 4 * 2**30
+MAX_BYTES = 4 * 2**30  # of images that are held in their own sizes
 
 
 def read_images(
@@ -32,31 +32,30 @@ def read_images(
     channels: int | None = None,
     part: Part = WHOLE,
 ) -> np.ndarray:
-    """Read image files and bring them to one size and one number of channels.
+    """Read image files and convert them to one size and one number of channels.
 
-    Each picture is turned as its EXIF orientation says. What is transparent lies over white. 16
-    bits become 8 by rounding, where black and white stay such; where none of the files has a value
-    above 14 bits, a note says how dark they come out. Palette, CMYK and whatever else Pillow
-    converts become red, green and blue.
+    Images are rotated as their EXIF orientation says. Transparent pixels are drawn over white. 16
+    bits are rounded to 8, so that black and white stay black and white; if no file has a value of
+    more than 14 bits, a note says how dark the images become. Palette, CMYK and other modes become
+    red, green and blue.
 
     Args:
-      files: At least one, of any format that Pillow reads but EPS, which is a program to run.
-      size: `(height, width)`; by default the one that all share, or else the median of their
-        heights and the median of their widths, rounded. The aspect ratio is not kept.
-      channels: 1 or 3; by default 1 where every pixel of every image is grey, else 3.
-      part: Which of all images these are, where other processes read the others: what is found for
-        size and channels is of all.
+      files: At least one file of any format that Pillow reads, except EPS, which is a program.
+      size: `(height, width)`. By default the size that all images share, or else the median of
+        their heights and the median of their widths, rounded. The aspect ratio is not kept.
+      channels: 1 or 3. By default 1 if every pixel of every image is grey, else 3.
+      part: The share of all images that this process reads. Size and channels are those of all.
 
     Returns:
       uint8 `(n, h, w, c)`.
 
     Raises:
-      UserError: A file is unreadable, no image or more than one, or has pixels whose range is not
-        known; or the images are too many to be held without a `size`.
+      UserError: A file is unreadable, holds no image or several, or has pixels of an unknown range;
+        or the images are too many to be held without a `size`.
     """
-    _formats()  # loads Pillow's readers, once and before there are threads
+    _formats()  # loads Pillow's readers before there are threads
     grey_or_colour, brightest, held = [], [], 0
-    with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes outside Python's lock
+    with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes without Python's lock
         for pixels, value in pool.map(partial(_read, size=size, grey=channels == 1), files):
             grey_or_colour.append(pixels)
             brightest.append(value)
@@ -71,7 +70,7 @@ def read_images(
         (*pixels.shape[:2], pixels.ndim, value)
         for pixels, value in zip(grey_or_colour, brightest, strict=True)
     ]
-    shapes = part.of_all(np.array(kinds, np.int32).reshape(-1, 4))
+    shapes = part.gather(np.array(kinds, np.int32).reshape(-1, 4))
     if part.index == 0:
         here = [file for file, value in zip(files, brightest, strict=True) if value >= 0]
         _say_if_dark(shapes[:, 3], (here or list(files))[0])
@@ -87,7 +86,7 @@ def read_images(
 
 
 def resize(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bring images `(n, h, w, c)` to `(n, *size, c)`, as `read_images` does; c is any number."""
+    """Resize images `(n, h, w, c)` to `(n, *size, c)`, as `read_images` does, with any c."""
     if images.shape[1:3] == size:
         return images
     resized = np.empty((len(images), *size, images.shape[3]), np.uint8)
@@ -99,13 +98,13 @@ def resize(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
     height, width = size
-    # Pillow's bilinear filter widens with the factor, so that shrinking averages.
+    # Pillow's bilinear filter is as wide as an output pixel, so that shrinking averages.
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """All that Pillow reads, the most frequent first, but not EPS: it runs Ghostscript for that."""
+    """The formats to read: all but EPS, for which Pillow runs Ghostscript. Common ones first."""
     Image.init()
     frequent = ("PNG", "JPEG")
     return frequent + tuple(name for name in Image.ID if name not in (*frequent, "EPS"))
@@ -118,20 +117,20 @@ def _say_if_dark(brightest: np.ndarray, example: Path) -> None:
         bits = max(8, most.bit_length())
         note(
             f"no value is above {most:,} of 65,535 in the {len(of_16_bits):,} images of 16 bits "
-            f"({example} is one), which come out as dark as {round(most / 257)} of 255: "
-            f"if they hold {bits} bits, multiply them by {2 ** (16 - bits)} before"
+            f"({example} is one), so they become at most {round(most / 257)} of 255: "
+            f"if they hold {bits} bits, multiply them by {2 ** (16 - bits)} first"
         )
 
 
 def _read(file: Path, *, size: tuple[int, int] | None, grey: bool) -> tuple[np.ndarray, int]:
-    """The pixels of a file, `(h, w)` if all are grey (or shall be), else `(h, w, 3)`.
+    """The pixels of a file, and the largest value if it has 16 bits, otherwise -1.
 
-    With them the largest value of an image of 16 bits, or -1.
+    The pixels are `(h, w)` if all are grey or `grey` is True, otherwise `(h, w, 3)`.
     """
     try:
         with Image.open(file, formats=_formats()) as opened:
             frames = getattr(opened, "n_frames", 1)
-            if frames > 1 and opened.format != "MPO":  # a camera's JPEG, with previews behind
+            if frames > 1 and opened.format != "MPO":  # a camera's JPEG with previews
                 raise UserError(f"{file} holds {frames} pictures, as frames or pages: expected 1.")
             low, format = _low_bytes(file, opened), opened.format
             image, brightest = ImageOps.exif_transpose(opened), -1
@@ -139,7 +138,7 @@ def _read(file: Path, *, size: tuple[int, int] | None, grey: bool) -> tuple[np.n
             if low is not None or is_wide or image.mode.startswith("I;16"):
                 values = np.asarray(image).astype(np.uint32)
                 values = values if low is None else 256 * values + np.asarray(low)
-                # Without colours, each pixel has one value; with them, a fourth is opacity.
+                # The fourth channel of colours is opacity.
                 brightest = int((values if values.ndim == 2 else values[..., :3]).max())
                 image = _rounded(values, image.info.get("transparency"))
             else:
@@ -148,19 +147,19 @@ def _read(file: Path, *, size: tuple[int, int] | None, grey: bool) -> tuple[np.n
         raise
     except Image.UnidentifiedImageError as error:
         raise UserError(f"{file} is no image that can be read.") from error
-    except Exception as error:  # Pillow's readers raise many kinds; all mean: unreadable
-        reason = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-        raise UserError(f"cannot read the image {file}: {reason.splitlines()[0]}.") from error
+    except Exception as error:  # Pillow's readers raise various errors for damaged files
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise UserError(f"cannot read the image {file}: {reason}.") from error
     if grey:
         image = image.convert("L")
     pixels = np.asarray(image) if size is None else _resized(image, size)
     if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
-        pixels = pixels[..., 0].copy()  # not a view, which would keep the two other channels
+        pixels = pixels[..., 0].copy()  # a view would keep the other channels in memory
     return pixels, brightest
 
 
 def _low_bytes(file: Path, opened: Image.Image) -> Image.Image | None:
-    """Of colours of 16 bits, the bytes that Pillow leaves out; None where there are none."""
+    """The low bytes of an image with colours of 16 bits; None for other images."""
     tiles = []
     for tile in opened.tile:
         raw_mode, *others = (tile.args,) if isinstance(tile.args, str) else tile.args or ("",)
@@ -183,10 +182,11 @@ def _low_bytes(file: Path, opened: Image.Image) -> Image.Image | None:
 
 
 def _rounded(values: np.ndarray, transparent: Any) -> Image.Image:
-    """What values of 16 bits, `(h, w)` or `(h, w, c)`, are in 8.
+    """Values of 16 bits, `(h, w)` or `(h, w, c)`, rounded to 8.
 
     Args:
-      transparent: The colour that is, where there is one; a fourth channel is opacity.
+      values: The values. A fourth channel is opacity.
+      transparent: The transparent colour, or None.
     """
     colours, opacity = values if values.ndim == 2 else values[..., :3], None
     if values.ndim == 3 and values.shape[-1] == 4:
@@ -200,10 +200,10 @@ def _rounded(values: np.ndarray, transparent: Any) -> Image.Image:
 
 
 def _to_8_bits(image: Image.Image, file: Path) -> Image.Image:
-    """An image of mode L or RGB."""
+    """The image in mode L or RGB."""
     if image.mode in ("I", "F"):
         raise UserError(
-            f"{file} has 32 bits a pixel, and nothing says which values are black and white: "
+            f"{file} has 32 bits a pixel, and does not say which values are black and white: "
             "expected 8 or 16 bits."
         )
     if image.has_transparency_data:

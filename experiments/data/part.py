@@ -1,22 +1,29 @@
-"""Which rows of a dataset one of several processes reads."""
+"""The rows of a dataset that one of several processes reads."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 
-class Part(NamedTuple):
-    """A process's share of the rows of a split: equal blocks, but for what is missing at the end.
+def _alone(rows: np.ndarray) -> np.ndarray:
+    return rows
 
-    Blocks are multiples of `multiple`, as of the process's devices.
+
+class Part(NamedTuple):
+    """One process's share of the rows of a split.
+
+    The shares are blocks of equal size, but the last ones may be shorter or empty. The size of a
+    block is a multiple of `multiple`, for example of the number of devices of a process.
     """
 
     index: int = 0
     count: int = 1
     multiple: int = 1
+    gather: Callable[[np.ndarray], np.ndarray] = _alone  # concatenates the rows of all processes
 
     def block(self, size: int) -> int:
-        """Rows of a block, of `size` rows in all."""
+        """The rows of a block, if there are `size` rows in all."""
         return -(-size // (self.count * self.multiple)) * self.multiple
 
     def rows(self, size: int) -> slice:
@@ -24,19 +31,15 @@ class Part(NamedTuple):
         start = min(self.index * self.block(size), size)
         return slice(start, min(start + self.block(size), size))
 
-    def of_all(self, rows: np.ndarray) -> np.ndarray:
-        """The rows of all processes, in their order, where this one has `rows`."""
-        return rows if self == WHOLE else _processes().concatenated(rows)
-
     def all_agree(self, answer: bool) -> bool:
-        """Whether this is the answer of every process."""
-        return answer if self == WHOLE else all(_processes().from_all(answer))
+        """Whether the answer is True in every process."""
+        return bool(self.gather(np.array([answer])).all())
+
+    @property
+    def suffix(self) -> str:
+        """Distinguishes the files that this share is cached in; empty if it is the whole."""
+        shares = f"_part_{self.index}_of_{self.count}x{self.multiple}"
+        return "" if self.count == 1 else shares
 
 
 WHOLE = Part()
-
-
-def _processes() -> Any:
-    from .. import processes  # which imports JAX: slow, where there are none
-
-    return processes

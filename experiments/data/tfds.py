@@ -1,7 +1,7 @@
-"""MNIST and Fashion-MNIST as TensorFlow Datasets (TFDS) prepares them.
+"""MNIST and Fashion-MNIST as prepared by TensorFlow Datasets (TFDS).
 
-TFDS is only read, without TensorFlow, and only once: the decoded arrays are kept in a cache folder,
-and from then on neither TFDS nor the prepared files are touched.
+TFDS reads the prepared files without TensorFlow. The decoded arrays are cached, and later runs need
+neither TFDS nor the prepared files.
 """
 
 import contextlib
@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .._user_error import UserError
+from ..command_line import UserError
+from ..command_line.notes import first_line
 from . import cache
 from .dataset import DIGITS, PARTS, Dataset, Split
 from .part import WHOLE, Part
@@ -24,7 +25,7 @@ CLASS_NAMES = {
         *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     ),
 }
-_HELD_OUT = 10_000  # the last of the train file are for validation, as in Lasagne's example
+_HELD_OUT = 10_000  # the last training images are for validation, as in Lasagne's example
 _KEYS = {f"{part}_{what}" for part in PARTS for what in ("images", "labels")}
 
 
@@ -33,28 +34,28 @@ def load(name: str, *, data_dir: Path | None, cache_dir: Path, part: Part = WHOL
 
     Args:
       name: One of `CLASS_NAMES`.
-      data_dir: TFDS's folder, or None for its own default.
-      cache_dir: Where decoded arrays are kept, each part in a file of its own.
-      part: Of which images are read.
+      data_dir: TFDS's folder, or None for its default.
+      cache_dir: The folder for decoded arrays. Each part has a file of its own.
+      part: The images to read.
 
     Raises:
-      UserError: The dataset has not been prepared for TFDS, or can't be read.
+      UserError: The dataset has not been prepared by TFDS, or cannot be read.
     """
     prepared = _find_prepared(name, data_dir)
-    of_part = "" if part == WHOLE else f"_part_{part.index}_of_{part.count}x{part.multiple}"
     if prepared is None:
-        cached = _newest(cache_dir.glob(f"{name}-*{of_part}.npz"), version=_version_of(of_part))
+        files = cache_dir.glob(f"{name}-*{part.suffix}.npz")
+        cached = _newest(files, version=lambda file: file.stem.removesuffix(part.suffix))
         arrays = None if cached is None else cache.read(cached, _KEYS)
         if data_dir is not None or arrays is None:
             raise UserError(_how_to_prepare(name, data_dir))
     else:
-        cached = cache_dir / f"{name}-{prepared.name}{of_part}.npz"
+        cached = cache_dir / f"{name}-{prepared.name}{part.suffix}.npz"
         arrays = cache.read(cached, _KEYS)
         if arrays is None:
             arrays = _decode(prepared, part)
             cache.write(cached, arrays)
     train, validation, test = (
-        Split(arrays[f"{split}_images"], part.of_all(arrays[f"{split}_labels"]).astype(np.int32))
+        Split(arrays[f"{split}_images"], part.gather(arrays[f"{split}_labels"]).astype(np.int32))
         for split in PARTS
     )
     return Dataset(train, validation, test, CLASS_NAMES[name])
@@ -72,19 +73,15 @@ def _tfds_root(data_dir: Path | None) -> Path:
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
-def _version_of(of_part: str):
-    return lambda file: file.stem.removesuffix(of_part)
-
-
 def _newest(paths, *, version) -> Path | None:
-    """The path of the highest version, where `version(path)` ends in `major.minor.patch`."""
+    """The path of the highest version. `version(path)` ends in `major.minor.patch`."""
 
     def number(path):
         return tuple(int(part) for part in version(path).rpartition("-")[2].split("."))
 
     found = {}
     for path in paths:
-        with contextlib.suppress(ValueError):  # "incomplete.…", a folder of a preparation cut short
+        with contextlib.suppress(ValueError):  # "incomplete.…" is an interrupted preparation
             found[number(path)] = path
     return found[max(found)] if found else None
 
@@ -99,7 +96,7 @@ def _how_to_prepare(name: str, data_dir: Path | None) -> str:
 
 
 def _decode(prepared: Path, part: Part) -> dict[str, np.ndarray]:
-    """Images and labels of a part of each of `PARTS`."""
+    """The images and labels of a part of each split."""
     try:
         import tensorflow_datasets as tfds
         from PIL import Image
@@ -110,7 +107,7 @@ def _decode(prepared: Path, part: Part) -> dict[str, np.ndarray]:
         ) from error
     arrays = {}
     try:
-        # A read-only builder: unlike tfds.builder(name) it can't start a download.
+        # This builder is read-only. tfds.builder(name) could start a download.
         builder: Any = tfds.builder_from_directory(prepared)
         source = {
             split: builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
@@ -123,14 +120,13 @@ def _decode(prepared: Path, part: Part) -> dict[str, np.ndarray]:
             "test": ("test", range(len(source["test"]))),
         }
         for split, (held_by, rows) in of_split.items():
-            # One read, not one a row.
             records = source[held_by].__getitems__(rows[part.rows(len(rows))])
-            # Pillow itself, without TFDS's checks around each image, is three times as fast.
+            # Pillow is three times as fast as TFDS's decoder, which checks each image.
             images = [np.asarray(Image.open(io.BytesIO(row["image"]))) for row in records]
             shape = builder.info.features["image"].shape
             arrays[f"{split}_images"] = np.reshape(np.array(images, np.uint8), (-1, *shape))
             arrays[f"{split}_labels"] = np.array([row["label"] for row in records], np.uint8)
-    except Exception as error:  # TFDS and array_record raise many kinds; all mean: unreadable
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"cannot read {prepared} as array_record files: {reason}") from error
+    except Exception as error:  # TFDS and array_record raise various errors for damaged files
+        message = f"cannot read {prepared} as array_record files: {first_line(error)}"
+        raise UserError(message) from error
     return arrays

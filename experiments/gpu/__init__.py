@@ -1,18 +1,18 @@
-"""jaxconv on a GPU: is it right, which library calls does it become, how fast are they?
+"""Check and time jaxconv on a GPU, and list the library calls it is compiled to.
 
     python -m experiments.gpu --output gpu.json
 
-Needs jax, numpy and, for the comparison with it, torch: nothing else. First every corner of every
-case is checked; then each is timed in float32, tf32 and bfloat16, beside lax's autodiff and
-PyTorch, at top level and in a `lax.scan`. One row a corner:
+The package needs only jax, numpy and, for comparison, torch. First it checks each contraction of
+each case. Then it times them in float32, tf32 and bfloat16, beside lax's autodiff and PyTorch, at
+top level and in a `lax.scan`. The columns of a row are:
 
-    ours        milliseconds of a corner at top level, the median of several runs
-    autodiff    how many times as long lax's gradient takes, at top level and in the scan
-    torch       how many times as long PyTorch takes (channels last, cudnn.benchmark)
-    roof        the fraction of what the device's own matrix product and memory would allow
-    calls       the library calls that XLA compiled ours to, and autodiff's where they differ
+    ours        milliseconds at top level, the median of several runs
+    autodiff    the time of lax's gradient divided by ours, at top level and in the scan
+    torch       the time of PyTorch divided by ours (channels last, cudnn.benchmark)
+    roof        the fraction of the rate that the device's matrix product and memory would allow
+    calls       the library calls in our compiled program, and autodiff's if they differ
 
-    programs    a corner as jaxconv, lax and PyTorch compute it
+    programs    the contractions with jaxconv, lax and PyTorch
     device      timing, and the rates of the device
     __main__    the command: check, time, report
 """

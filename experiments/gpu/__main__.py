@@ -1,4 +1,4 @@
-"""`python -m experiments.gpu`: check every corner, time it, report; see the package."""
+"""`python -m experiments.gpu`: check and time every contraction; see the package."""
 
 import argparse
 import json
@@ -17,16 +17,16 @@ from experiments.benchmark.peers import operands
 
 from . import checks
 from .device import FULL, MODES, TINY, Roofline, Size, measured_roofline, seconds_of
-from .programs import Program, corners_of, jax_program
+from .programs import Program, contractions_of, jax_program
 from .torch_programs import torch_program
 
 COLUMNS = "{:<16}{:<4}{:<9}{:>9}{:>11}{:>11}{:>9}{:>6}  {}"
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status: 0, 1 where a result is wrong, 2 without a GPU."""
+    """Run the command. Returns the exit status: 0, 1 if a result is wrong, 2 without a GPU."""
     options = _parsed(args)
-    # JAX would take most of the device's memory at once, and PyTorch needs some, too.
+    # By default JAX reserves most of the device's memory, and PyTorch needs some.
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
     if options.platform != "cpu" and not _has_gpu():
         print("experiments.gpu: no GPU that JAX can use; --platform cpu is a dry run", flush=True)
@@ -42,10 +42,13 @@ def _run(options: argparse.Namespace, tiny: bool) -> int:
         f"{mode}: {wrong}"
         for mode in options.modes
         for case in cases
-        for wrong in checks.wrong_corners(case, MODES[mode])
+        for wrong in checks.wrong_contractions(case, MODES[mode])
     ]
     print(f"{len(cases)} cases in {', '.join(options.modes)}: ", end="")
-    print("\n".join(["wrong", *complaints]) if complaints else "every corner is right", flush=True)
+    print(
+        "\n".join(["wrong", *complaints]) if complaints else "every contraction is right",
+        flush=True,
+    )
     if options.check_only or complaints:
         return int(bool(complaints))
     return _time([case.shrunk() for case in cases] if tiny else cases, options, tiny)
@@ -65,7 +68,7 @@ def _time(cases: Sequence[Case], options: argparse.Namespace, tiny: bool) -> int
     for row in _rows(cases, options.modes, roofline, size, "cpu" if tiny else "cuda"):
         rows.append(row)
         print(_line(row), flush=True)
-        if options.output:  # after each row: a machine that is lent may be taken back
+        if options.output:  # after each row, in case the machine is taken back
             options.output.write_text(json.dumps(record, indent=1) + "\n")
     print(_summary(rows))
     return int(any(row["wrong"] for row in rows))
@@ -77,16 +80,18 @@ def _rows(
     for case in cases:
         for mode in modes:
             given = checks.rounded(operands(case), MODES[mode])
-            for corner in corners_of(case):
-                row = {"case": case.name, "corner": corner, "mode": mode}
-                row |= _timed(case, corner, given, mode, size, device)
-                row["roof"] = _fraction(case, corner, mode, row["seconds"]["ours"], roofline)
+            for contraction in contractions_of(case):
+                row = {"case": case.name, "contraction": contraction, "mode": mode}
+                row |= _timed(case, contraction, given, mode, size, device)
+                row["roof"] = _fraction(case, contraction, mode, row["seconds"]["ours"], roofline)
                 yield row
 
 
-def _timed(case: Case, corner: str, given, mode: str, size: Size, device: str) -> dict[str, Any]:
-    """Seconds of each peer's program, what is wrong with its result, its library calls."""
-    options = (case, corner, given, MODES[mode])
+def _timed(
+    case: Case, contraction: str, given, mode: str, size: Size, device: str
+) -> dict[str, Any]:
+    """The seconds, the errors and the library calls of each peer's program."""
+    options = (case, contraction, given, MODES[mode])
     make = {
         "ours": lambda: jax_program("jaxconv", *options),
         "ours scan": lambda: jax_program("jaxconv", *options, scan=True),
@@ -94,13 +99,13 @@ def _timed(case: Case, corner: str, given, mode: str, size: Size, device: str) -
         "autodiff scan": lambda: jax_program("autodiff", *options, scan=True),
         "torch": lambda: torch_program(*options, device),
     }
-    expected = checks.plainly(case, corner, given)
-    tolerance = checks.bound(case, corner, MODES[mode])
+    expected = checks.plainly(case, contraction, given)
+    tolerance = checks.bound(case, contraction, MODES[mode])
     found: dict[str, Any] = {"seconds": {}, "wrong": {}, "calls": {}}
     for peer, program in make.items():
         try:
             seconds, wrong, calls = _measured(program(), expected, tolerance, size)
-        except RuntimeError as error:  # out of memory, no algorithm: say so, and go on
+        except RuntimeError as error:  # out of memory, or no algorithm: report it and continue
             seconds, wrong, calls = None, str(error).splitlines()[0], ""
         found["seconds"][peer] = seconds
         found["calls"][peer] = calls
@@ -120,9 +125,9 @@ def _measured(program: Program | None, expected, tolerance: float, size: Size):
 
 
 def _fraction(
-    case: Case, corner: str, mode: str, seconds: float | None, roofline: Roofline
+    case: Case, contraction: str, mode: str, seconds: float | None, roofline: Roofline
 ) -> float | None:
-    """How much of the device's best a program reaches; each array is read or written once."""
+    """The fraction of the device's rate that a program reaches, if each array is moved once."""
     if seconds is None:
         return None
     elements = prod(case.x_shape) + prod(case.y_shape)
@@ -142,7 +147,7 @@ def _line(row: dict[str, Any]) -> str:
         libraries += f" (autodiff: {calls['autodiff'] or 'none'})"
     return COLUMNS.format(
         row["case"],
-        row["corner"],
+        row["contraction"],
         row["mode"],
         "-" if ours is None else f"{1e3 * ours:.3f}",
         _times(seconds["autodiff"], ours),
@@ -158,7 +163,7 @@ def _times(theirs: float | None, ours: float | None) -> str:
 
 
 def _summary(rows: list[dict[str, Any]]) -> str:
-    """Geometric means over all rows, and the worst."""
+    """Geometric means over all rows, and the lowest ratios."""
     lines = [""]
     for peer, other in [("autodiff", "ours"), ("autodiff scan", "ours scan"), ("torch", "ours")]:
         pairs = [(row["seconds"][peer], row["seconds"][other]) for row in rows]

@@ -1,7 +1,7 @@
-"""jaxconv's annotations where jaxtyping, which they are written in, is not installed.
+"""A substitute for jaxtyping on machines where it is not installed.
 
-A machine that is lent for an hour has JAX and PyTorch on it, and often no way to install more.
-Nothing at run time reads an annotation; here each becomes the type of its array.
+Rented GPU machines often have JAX and PyTorch, and no access to package registries. jaxconv uses
+jaxtyping for annotations only, which nothing reads at run time.
 """
 
 import sys
@@ -10,14 +10,14 @@ from types import ModuleType
 
 
 class _Annotated:
-    """`Shaped[Array, "n c"]` and its like: the array's type."""
+    """`Shaped[Array, "n c"]` and the like become the type of the array."""
 
     def __class_getitem__(cls, array_and_axes):
         return array_and_axes[0]
 
 
 def stand_in() -> None:
-    """Make `import jaxtyping` work if it does not."""
+    """Make `import jaxtyping` work if it is not installed."""
     try:
         import_module("jaxtyping")
     except ImportError:

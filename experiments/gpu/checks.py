@@ -1,4 +1,4 @@
-"""Is a corner right on this device? No time is reported for a wrong result."""
+"""Whether results are right on this device. Wrong results are not timed."""
 
 from math import prod
 
@@ -10,81 +10,81 @@ from experiments.benchmark.cases import Case, Pool
 from experiments.benchmark.peers import Operands, operands
 
 from .device import MODES, Mode
-from .programs import Program, corners_of, jax_program
+from .programs import Program, contractions_of, jax_program
 
 _EXACT = Mode("float64", "highest", 2.0**-52)
 
 
-def wrong_corners(case: Case, mode: Mode) -> list[str]:
-    """What is wrong with our corners of a case; nothing, if all is well.
+def wrong_contractions(case: Case, mode: Mode) -> list[str]:
+    """What is wrong with our contractions of a case, an empty list if they are right.
 
-    Sizes are shrunk, so that float64 on the CPU can tell: no device has to vouch for itself.
+    The sizes are shrunk, so that they can be compared with float64 on the CPU.
     """
     small = case.shrunk()
     given = rounded(operands(small), mode)
     complaints = []
-    for corner in corners_of(case):
+    for contraction in contractions_of(case):
         wrong = disagreement(
-            results(jax_program("jaxconv", small, corner, given, mode)),
-            exactly(small, corner, given),
-            bound(small, corner, mode),
+            results(jax_program("jaxconv", small, contraction, given, mode)),
+            exactly(small, contraction, given),
+            bound(small, contraction, mode),
         )
         if wrong:
-            complaints.append(f"{case.name} {corner}: {wrong}")
+            complaints.append(f"{case.name} {contraction}: {wrong}")
     return complaints
 
 
 def rounded(given: Operands, mode: Mode) -> Operands:
-    """The operands as a mode stores them, so that all computations start from the same numbers."""
+    """The operands rounded to the dtype of a mode, so that all programs start from the same."""
     return Operands(
         *(None if a is None else np.array(jnp.asarray(a, mode.dtype), np.float32) for a in given)
     )
 
 
-def exactly(case: Case, corner: str, given: Operands) -> list[np.ndarray]:
-    """A corner as lax's autodiff has it in float64 on the CPU."""
+def exactly(case: Case, contraction: str, given: Operands) -> list[np.ndarray]:
+    """A contraction with lax's autodiff, in float64 on the CPU."""
     with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
-        return results(jax_program("autodiff", case, corner, given, _EXACT))
+        return results(jax_program("autodiff", case, contraction, given, _EXACT))
 
 
-def plainly(case: Case, corner: str, given: Operands) -> list[np.ndarray]:
-    """A corner as lax's autodiff has it on the device, in float32 without shortcuts."""
-    return results(jax_program("autodiff", case, corner, given, MODES["float32"]))
+def plainly(case: Case, contraction: str, given: Operands) -> list[np.ndarray]:
+    """A contraction with lax's autodiff on the device, in float32 at the highest precision."""
+    return results(jax_program("autodiff", case, contraction, given, MODES["float32"]))
 
 
 def results(program: Program) -> list[np.ndarray]:
-    """What a program computes."""
+    """The results of a program."""
     return program.arrays(program.call())
 
 
-def bound(case: Case, corner: str, mode: Mode) -> float:
-    """How far rounding may move a corner, relative to its norm.
+def bound(case: Case, contraction: str, mode: Mode) -> float:
+    """By how much rounding may change a contraction, relative to its norm.
 
-    Each operand of a product is rounded to the mode's eps, and so is the result; adding up N terms
-    in float32, on both sides of a comparison, moves them by N of its eps at most.
+    The two operands of a product and the result are each rounded to the mode's eps. A sum of N
+    terms in float32 changes by at most N of its eps, on both sides of a comparison.
     """
     if isinstance(case, Pool):
         terms = prod(case.window)
     else:
         taps, groups = prod(case.window), case.groups
-        of_corner = {
+        of_contraction = {
             "F": taps * case.c // groups,
             "DX": taps * case.o // groups,
             "DW": case.n * prod(case.output),
         }
-        terms = of_corner[corner]
+        terms = of_contraction[contraction]
     return 3 * mode.eps + 2 * terms * MODES["float32"].eps
 
 
 def disagreement(
     actual: list[np.ndarray], expected: list[np.ndarray], tolerance: float
 ) -> str | None:
-    """How two results differ by more than the tolerance; None if they do not."""
+    """How two results differ by more than the tolerance; None if they agree."""
     for array, other in zip(actual, expected, strict=True):
         if array.shape != other.shape:
             return f"shape {array.shape}, expected {other.shape}"
         norm = np.linalg.norm(other.ravel()) or 1.0
         error = np.linalg.norm((array - other).ravel()) / norm
-        if not error <= tolerance:  # NaN, too
+        if not error <= tolerance:  # also if it is NaN
             return f"relative error {error:.1e}, rounding explains {tolerance:.1e}"
     return None

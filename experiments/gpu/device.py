@@ -1,4 +1,4 @@
-"""Timing on a device that runs behind its host, and the rates that bound every program on it."""
+"""Timing on a device that computes asynchronously, and the rates that limit every program on it."""
 
 import time
 from collections.abc import Callable
@@ -11,14 +11,14 @@ import numpy as np
 
 
 class Mode(NamedTuple):
-    """A way to compute: the dtype of the arrays, and what the multiplications may round to."""
+    """The dtype of the arrays, and the precision of multiplications."""
 
     dtype: str
     precision: str  # of matrix products in JAX
     eps: float  # of a product's operands
 
     def precisely(self) -> AbstractContextManager:
-        """Within it, JAX traces matrix products and convolutions with this precision."""
+        """A context in which JAX traces matrix products and convolutions with this precision."""
         return jax.default_matmul_precision(self.precision)
 
 
@@ -30,12 +30,12 @@ MODES = {
 
 
 class Size(NamedTuple):
-    """How much to measure with."""
+    """The sizes of the measurements."""
 
     matrix: int  # rows of the matrices whose product is timed
-    megabytes: int  # of the array that is read and written
-    seconds: float  # that one timed run takes at least, in as many calls as needed
-    repeats: int  # timed runs, of which the median counts
+    megabytes: int  # of the array that measures the memory rate
+    seconds: float  # the least duration of a run, which repeats calls accordingly
+    repeats: int  # the number of runs; the median counts
 
 
 _MOST_CALLS = 2**12  # in one run
@@ -45,7 +45,7 @@ TINY = Size(matrix=64, megabytes=1, seconds=0.0, repeats=1)
 
 
 def seconds_of(call: Callable[[], Any], wait: Callable[[Any], Any], size: Size) -> float:
-    """Seconds of one call: calls are queued without waiting, so that the host is not in the way."""
+    """Seconds of one call. Calls are queued without waiting, to exclude the time of the host."""
     wait(call())
     count = 1
     while _run(call, wait, count) < size.seconds and count < _MOST_CALLS:
@@ -62,13 +62,13 @@ def _run(call, wait, count) -> float:
 
 
 class Roofline(NamedTuple):
-    """What no program can exceed: operations a second in each mode, and bytes a second."""
+    """The rates that no program can exceed: operations per second by mode, bytes per second."""
 
     operations: dict[str, float]
     bytes: float
 
     def seconds(self, mode: str, operations: float, moved: float) -> float:
-        """The least time for so many operations on so many bytes."""
+        """The least time for these numbers of operations and bytes."""
         return max(operations / self.operations[mode], moved / self.bytes)
 
 

@@ -1,4 +1,4 @@
-"""A corner of a case as jaxconv, lax's autodiff and PyTorch compute it on a device."""
+"""The contractions of a case with jaxconv and with lax's autodiff on a device."""
 
 import re
 from collections import Counter
@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.benchmark import peers
 from experiments.benchmark.cases import Case, Conv, Pool
-from experiments.benchmark.peers import CORNERS, Operands
+from experiments.benchmark.peers import CONTRACTIONS, Operands
 
 from .device import Mode
 
@@ -20,27 +20,27 @@ _LIBRARY_CALL = re.compile(r'"(__(?:cudnn|cublas|triton|miopen)[\w$]*)"')
 
 
 class Program(NamedTuple):
-    """A compiled corner."""
+    """A compiled contraction."""
 
     call: Callable[[], Any]
     wait: Callable[[Any], Any]
     arrays: Callable[[Any], list[np.ndarray]]  # float64, channels last
-    iterations: int = 1  # how often `call` computes it
-    libraries: str = ""  # the library calls in it, "2 __cudnn$convForward"
+    iterations: int = 1  # the number of computations in a call
+    libraries: str = ""  # the library calls in it, such as "2 __cudnn$convForward"
 
 
-def corners_of(case: Case) -> tuple[str, ...]:
-    """The corners, by the names of the benchmark; a pool has no kernel."""
+def contractions_of(case: Case) -> tuple[str, ...]:
+    """The contractions, by the names of the benchmark. A pool has no kernel."""
     return ("F", "DX") if isinstance(case, Pool) else ("F", "DX", "DW")
 
 
 def jax_program(
-    peer: str, case: Case, corner: str, given: Operands, mode: Mode, *, scan: bool = False
+    peer: str, case: Case, contraction: str, given: Operands, mode: Mode, *, scan: bool = False
 ) -> Program:
-    """The corner as "jaxconv" or "autodiff" has it, at top level or in a `lax.scan`."""
+    """The contraction with "jaxconv" or "autodiff", at top level or in a `lax.scan`."""
     operands = [None if a is None else jnp.asarray(a, mode.dtype) for a in given]
     with mode.precisely():
-        function, arguments = _function(peer, case, corner, *operands)
+        function, arguments = _function(peer, case, contraction, *operands)
         looped = peers.in_loop(function) if scan else function
         executable = jax.jit(looped).lower(*arguments).compile()
     return Program(
@@ -52,14 +52,14 @@ def jax_program(
     )
 
 
-def _function(peer: str, case: Case, corner: str, x, k, y) -> tuple[Callable, tuple]:
+def _function(peer: str, case: Case, contraction: str, x, k, y) -> tuple[Callable, tuple]:
     ours = peer == "jaxconv"
     if isinstance(case, Conv):
-        return (peers.ours if ours else peers.autodiff)(case, CORNERS[corner]), (x, k, y)
+        return (peers.ours if ours else peers.autodiff)(case, CONTRACTIONS[contraction]), (x, k, y)
     pool = peers.our_pool(case) if ours else peers.plain_pool(case)
-    if corner == "F":
+    if contraction == "F":
         return lambda x: (pool(x),), (x,)
-    # From what the forward pass remembers, as in a training step.
+    # From the residuals of the forward pass, as in a training step.
     _, pull_back = jax.jit(partial(jax.vjp, pool))(x)
     return lambda pull_back, y: pull_back(y), (pull_back, y)
 

@@ -1,4 +1,4 @@
-"""A corner of a case as PyTorch computes it on a device: eager, channels last, tuned by cuDNN."""
+"""The contractions of a case with PyTorch on a device: eager, channels last, tuned by cuDNN."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +13,9 @@ from .programs import Program
 
 
 def torch_program(
-    case: Case, corner: str, given: Operands, mode: Mode, device: str
+    case: Case, contraction: str, given: Operands, mode: Mode, device: str
 ) -> Program | None:
-    """The corner on "cpu" or "cuda"; None where there is no PyTorch, or it lacks an option."""
+    """The contraction on "cpu" or "cuda"; None if PyTorch is missing or lacks an option."""
     try:
         import torch
     except ImportError:
@@ -28,7 +28,7 @@ def torch_program(
     torch.backends.cudnn.allow_tf32 = mode.precision == "default"  # read when a program runs
     options = {"dtype": getattr(torch, mode.dtype), "device": device}
     make = _convolution if isinstance(case, Conv) else _pool
-    call, to_channels_last = make(torch, case, corner, given, options)
+    call, to_channels_last = make(torch, case, contraction, given, options)
 
     def run():
         with torch.no_grad():
@@ -41,9 +41,9 @@ def torch_program(
     )
 
 
-def _convolution(torch, case: Conv, corner: str, given: Operands, options):
+def _convolution(torch, case: Conv, contraction: str, given: Operands, options):
     rank = len(case.spatial)
-    # PyTorch pads both sides alike; what is more on one side is padded here, outside the timing.
+    # PyTorch pads both sides alike. Other padding is added here and is not timed.
     uneven = any(lo != hi for lo, hi in case.pads)
     x = np.pad(given.x, ((0, 0), *case.pads, (0, 0))) if uneven else given.x
     padding = [0 if uneven else lo for lo, _ in case.pads]
@@ -71,13 +71,15 @@ def _convolution(torch, case: Conv, corner: str, given: Operands, options):
         ),
         "DX": (lambda: back(y, x, kernel, *rest, [True, False, False])[0], unpadded),
         "DW": (lambda: back(y, x, kernel, *rest, [False, True, False])[1], windows_first),
-    }[corner]
+    }[contraction]
 
 
-def _pool(torch, case: Pool, corner: str, given: Operands, options):
+def _pool(torch, case: Pool, contraction: str, given: Operands, options):
     x, y = (_from_channels_last(torch, array, options) for array in (given.x, given.y))
     programs = {"max": _max_pool, "avg": _average_pool, "up": _upscale}[case.kind]
-    return programs(torch.ops.aten, case, x, y)[corner], lambda array: np.moveaxis(array, 1, -1)
+    return programs(torch.ops.aten, case, x, y)[contraction], lambda array: np.moveaxis(
+        array, 1, -1
+    )
 
 
 def _max_pool(aten, case: Pool, x, y) -> dict[str, Callable[[], Any]]:
@@ -115,6 +117,6 @@ def _layout(torch, rank: int):
 
 
 def _from_channels_last(torch, array: np.ndarray, options):
-    """`(n, *spatial, c)` as PyTorch's `(n, c, *spatial)`, in memory as it was."""
+    """`(n, *spatial, c)` as PyTorch's `(n, c, *spatial)`, with the same order in memory."""
     tensor = torch.from_numpy(np.ascontiguousarray(array)).to(**options).movedim(-1, 1)
     return tensor.contiguous(memory_format=_layout(torch, tensor.ndim - 2))

@@ -1,4 +1,4 @@
-"""The functions whose gradients are planted with errors, small enough to check in a moment."""
+"""The functions whose gradients are made wrong; small, so that a check takes a moment."""
 
 from functools import partial
 
@@ -27,6 +27,11 @@ def conv_transpose(x, kernel):
     return lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=CHANNELS_LAST)
 
 
+def rotated(kernel):
+    """The kernel with its window reversed and its channel axes exchanged."""
+    return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
 def windows(x, reducer, start, strides=2, window=2, padding="VALID"):
     """A reduction over windows of a feature map."""
     return lax.reduce_window(
@@ -35,7 +40,7 @@ def windows(x, reducer, start, strides=2, window=2, padding="VALID"):
 
 
 def max_pool(x):
-    """The largest of each 2×2 block; at a tie JAX gives the first one the gradient."""
+    """The maximum of each 2×2 block. At a tie JAX gives the gradient to the first element."""
     return windows(x, lax.max, -jnp.inf)
 
 
@@ -45,7 +50,7 @@ def avg_pool(x):
 
 
 def batch_norm(x, gain, bias):
-    """Each channel to mean 0 and variance 1 over batch and positions, then scaled and moved."""
+    """Normalise each channel over batch and positions, then scale and shift it."""
     axes = tuple(range(x.ndim - 1))
     mean = x.mean(axes)
     variance = ((x - mean) ** 2).mean(axes)
@@ -53,19 +58,19 @@ def batch_norm(x, gain, bias):
 
 
 def layer_norm(x, gain, bias):
-    """Each position to mean 0 and variance 1 over its channels, then scaled and moved."""
+    """Normalise each position over its channels, then scale and shift it."""
     mean = x.mean(-1, keepdims=True)
     variance = ((x - mean) ** 2).mean(-1, keepdims=True)
     return gain * (x - mean) / jnp.sqrt(variance + 1e-3) + bias
 
 
 def rms_norm(x, gain):
-    """Each position divided by the root mean square of its channels, then scaled."""
+    """Divide each position by the root mean square of its channels, then scale it."""
     return gain * x / jnp.sqrt((x**2).mean(-1, keepdims=True) + 1e-6)
 
 
 def softmax(z):
-    """Scores to probabilities, without overflow."""
+    """The softmax of scores, without overflow."""
     e = jnp.exp(z - lax.stop_gradient(z.max(-1, keepdims=True)))
     return e / e.sum(-1, keepdims=True)
 
@@ -89,13 +94,13 @@ def squared_error(y, target):
 
 
 def huber(y, target):
-    """Squared near the target, straight further away; mean of both."""
+    """The mean Huber loss: quadratic near the target, linear further away."""
     gap = jnp.abs(y - target)
     return jnp.where(gap < 1, gap**2 / 2, gap - 0.5).mean()
 
 
 def binary_cross_entropy(z, target):
-    """Mean cross-entropy of one score each, without overflow."""
+    """Mean binary cross-entropy of scores, without overflow."""
     return (jnp.maximum(z, 0) - z * target + jnp.log1p(jnp.exp(-jnp.abs(z)))).mean()
 
 
@@ -109,7 +114,7 @@ def deep(x, kernel):
 def with_vjp(f, rule):
     """`f` with a reverse rule of its own.
 
-    `rule(true, args, y_bar)` returns the cotangents of the arguments, given the true ones.
+    `rule(true, args, y_bar)` returns the cotangents of the arguments; `true` are the right ones.
     """
 
     @jax.custom_vjp
@@ -124,7 +129,10 @@ def with_vjp(f, rule):
 
 
 def with_jvp(f, rule):
-    """`f` with a forward rule of its own: `rule(true, args, dots)` returns the tangent."""
+    """`f` with a forward rule of its own.
+
+    `rule(true, args, dots)` returns the tangent of the result; `true` is the right one.
+    """
 
     @jax.custom_jvp
     def function(*args):
@@ -141,7 +149,7 @@ def with_jvp(f, rule):
 strided_conv = partial(conv, strides=2)
 dilated_conv = partial(conv, dilation=2)
 
-# Positions of the arguments in each of which a function is linear.
+# The positions of the arguments in each of which a function is linear.
 LINEAR_IN = {
     **dict.fromkeys((conv, strided_conv, dilated_conv, conv_transpose), (0, 1)),
     avg_pool: (0,),
@@ -149,5 +157,5 @@ LINEAR_IN = {
 
 
 def hints(f):
-    """What `check_gradients` can be told of a function: that it is linear, and in what."""
+    """The options of `check_gradients` that say in which arguments a function is linear."""
     return {"linear_in": LINEAR_IN[f]} if f in LINEAR_IN else {}

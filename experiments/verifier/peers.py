@@ -1,10 +1,11 @@
-"""What verifiers say of a gradient, each as it comes: its own tolerances and step sizes.
+"""The verifiers, and what each says about a gradient with its own tolerances and step sizes.
 
-All are given the same function and the same arguments and are asked for the same order. Those that
-take functions of floating-point arrays alone are given the function of these, flat.
+All get the same function and the same arguments and are asked for the same order of derivative. A
+verifier that takes floating-point arrays only gets the function of these, flattened.
 
-The peers of JAX check forward and reverse mode, which is their default. Functions with a
-`custom_vjp` have no forward mode: a peer that refuses them for it is asked for reverse mode alone.
+The verifiers of JAX and chex check forward and reverse mode by default. A function with a
+`custom_vjp` has no forward mode: if a verifier refuses it for that reason, it is asked for reverse
+mode alone.
 """
 
 import functools
@@ -25,7 +26,7 @@ PASSES, WRONG, CRASHES = "passes", "says wrong", "crashes"
 
 
 class Answer(NamedTuple):
-    """A verdict: `PASSES`, `WRONG` or, where a verifier raises anything else, `CRASHES`."""
+    """A verdict: `PASSES`, `WRONG`, or `CRASHES` if the verifier raises anything else."""
 
     verdict: str
     error: str = ""
@@ -33,13 +34,13 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked about a function.
+    """What a verifier is asked about a function.
 
     Attributes:
-      order: Of the derivatives to check, the same for every verifier.
-      seed: Of what ours draws.
-      modes: Of ours.
-      hints: Which only `ours_with_hints` is given.
+      order: The order of the derivatives to check, the same for every verifier.
+      seed: The seed of the random vectors of `jaxconv.verify`.
+      modes: The modes of `jaxconv.verify`.
+      hints: Options that only `ours_with_hints` passes on.
     """
 
     order: int = 1
@@ -50,7 +51,7 @@ class Question:
 
 Verifier = Callable[[Callable[..., Any], tuple, Question], Answer]
 
-# What needs no function to be compiled as a whole, and finds what the rest would find.
+# The modes that do not compile the whole function. They find what the others would find.
 QUICK = (
     *("reverse", "forward", "second_point", "zero_cotangent", "symbolic_zeros", "argnums"),
     *("primal_value", "cotangent_linearity", "tangent_linearity", "cotangent_dtype"),
@@ -59,12 +60,12 @@ QUICK = (
 
 
 def ours(f: Callable[..., Any], args: tuple, question: Question) -> Answer:
-    """`jaxconv.verify.check_gradients`, told nothing of the function."""
+    """`jaxconv.verify.check_gradients`, without hints about the function."""
     return _ours(f, args, question)
 
 
 def ours_with_hints(f: Callable[..., Any], args: tuple, question: Question) -> Answer:
-    """The same, told in which arguments the function is linear."""
+    """The same with hints: in which arguments the function is linear."""
     return _ours(f, args, question, **question.hints)
 
 
@@ -93,7 +94,7 @@ def chex(f: Callable[..., Any], args: tuple, question: Question) -> Answer:
 
 
 def gradcheck(f: Callable[..., Any], args: tuple, question: Question) -> Answer:
-    """`torch.autograd.gradcheck` and, for order 2, `gradgradcheck`, of a call of JAX."""
+    """`torch.autograd.gradcheck`, and `gradgradcheck` for order 2, of a call to JAX."""
     from torch.autograd import gradcheck, gradgradcheck
     from torch.autograd.gradcheck import GradcheckError
 
@@ -109,7 +110,7 @@ def gradcheck(f: Callable[..., Any], args: tuple, question: Question) -> Answer:
 
 
 def available() -> dict[str, Verifier]:
-    """The verifiers that are installed."""
+    """The installed verifiers by name."""
     import importlib.util
 
     found = {
@@ -125,35 +126,35 @@ def available() -> dict[str, Verifier]:
 
 
 def ask(verifier: Verifier, case: Case, seed: int, modes: str = "all") -> Answer:
-    """What a verifier says of a case, on arguments drawn with a seed.
+    """Ask a verifier about a case, with arguments drawn from a seed.
 
     Args:
       verifier: One of `available()`.
-      case: Of experiments/verifier/wrong.py or correct.py.
-      seed: Of the arguments, and of what ours draws.
-      modes: Of ours: `"all"`, or `"quick"` for `QUICK` and second order.
+      case: A case of experiments/verifier/wrong/ or right.py.
+      seed: The seed of the arguments and of the random vectors of `jaxconv.verify`.
+      modes: The modes of `jaxconv.verify`: `"all"`, or `"quick"` for `QUICK` and second order.
     """
     chosen = (*QUICK, "second_order") if modes == "quick" else modes
     question = Question(case.order, seed, chosen, case.hints)
     with jax.enable_x64(case.dtype == "float64"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's, of float32
+        warnings.simplefilter("ignore")  # torch warns of float32
         f, args = case.make(Draw(seed, case.dtype))
         return verifier(f, args, question)
 
 
 def _answer(check, refusal):
-    """What a check says, which raises a `refusal` for a gradient that it calls wrong."""
+    """The answer of a check that raises a `refusal` for a wrong gradient."""
     try:
         check()
     except refusal as error:
         return Answer(WRONG, _first_line(error))
-    except Exception as error:  # whatever a verifier, or what it calls, may raise
+    except Exception as error:  # a verifier, or the function, may raise anything
         return Answer(CRASHES, f"{type(error).__name__}: {_first_line(error)}")
     return Answer(PASSES)
 
 
 def _in_both_modes(check, f, args, question):
-    """In reverse mode alone where JAX says that there is no forward mode."""
+    """Ask in reverse mode alone if JAX says that there is no forward mode."""
     f, args = _of_floats(f, args)
     answer = _answer(lambda: check(f, args, order=question.order), AssertionError)
     if answer.verdict == CRASHES and "forward-mode" in answer.error:
@@ -166,7 +167,7 @@ def _first_line(error):
 
 
 def _of_floats(f, args):
-    """The function of the floating leaves of its arguments, as flat ones, which all can take."""
+    """The function of the floating-point leaves of its arguments, which every verifier can take."""
     leaves, treedef = jax.tree.flatten(args)
     leaves = [jnp.asarray(a) if isinstance(a, float) else a for a in leaves]
     places = [
@@ -186,14 +187,14 @@ def _of_floats(f, args):
 
 
 def _torch_function(f):
-    """A torch function that calls a JAX one, forward, backward and in every higher order."""
+    """A torch function that calls a JAX function, in the forward pass and in every derivative."""
     import torch
 
-    compiled = jax.jit(f)  # called some hundred times
+    compiled = jax.jit(f)  # torch calls it some hundred times
 
     @functools.cache
     def gradient(count):
-        """Of so many arguments, and of as many cotangents as follow them."""
+        """The gradient as a function of `count` arguments and the cotangents after them."""
         return _torch_function(lambda *both: _pulled(f, *both[:count])(*both[count:]))
 
     class Function(torch.autograd.Function):
@@ -204,7 +205,7 @@ def _torch_function(f):
 
         @staticmethod
         def backward(ctx, *cotangents):
-            if torch.is_grad_enabled():  # the gradient is to be differentiated
+            if torch.is_grad_enabled():  # the gradient itself will be differentiated
                 return gradient(len(ctx.saved_tensors))(*ctx.saved_tensors, *cotangents)
             if not hasattr(ctx, "pulled"):
                 ctx.pulled = jax.jit(_pulled(f, *map(_to_jax, ctx.saved_tensors)))
@@ -214,7 +215,7 @@ def _torch_function(f):
 
 
 def _pulled(f, *args):
-    """From cotangents of the flat results to those of the arguments."""
+    """The function from the cotangents of the flat results to those of the arguments."""
     outputs, pull_back = jax.vjp(lambda *a: tuple(jax.tree.leaves(f(*a))), *args)
 
     def pulled(*bars):

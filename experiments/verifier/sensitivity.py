@@ -1,8 +1,7 @@
-"""How far the verdicts of `jaxconv.verify` depend on each of its constants.
+"""How the verdicts of `jaxconv.verify` depend on each of its constants.
 
 Every case is checked again with one constant of jaxconv/verify/_constants.py multiplied or divided
-by 4, all others as they are. A constant that a check never reads can't change it: such a case keeps
-its answer, and isn't checked again.
+by 4. A check that never reads a constant does not depend on it and is not repeated.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,15 +11,15 @@ from typing import Any
 
 from jaxconv.verify import _constants
 
-from .._progress import progress
-from .._tables import print_table, table
+from ..command_line.progress import progress
+from ..command_line.tables import print_table, table
 from .cases import Case
 from .peers import CRASHES, PASSES, WRONG, ask, ours
 
 FACTOR = 4
 
-# The least and the most that some constants can be: a factor of 1 is no smaller step, and an
-# extrapolation with its error takes four steps.
+# The limits of some constants. A factor of 1 would make no smaller steps, and an extrapolation with
+# an error estimate takes four steps.
 LIMITS: dict[str, tuple[float, float]] = {
     "STEP_FACTOR": (2, 64),
     "STEP_COUNT": (4 + _constants.SKIPPED_OF_COORDINATES, 64),
@@ -28,7 +27,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "SKIPPED_OF_COORDINATES": (0, _constants.STEP_COUNT - 4),
     "SKIPPED_OF_LARGE": (0, _constants.STEP_COUNT - 4 - _constants.SKIPPED_OF_COORDINATES),
 }
-# What is counted of the answers, in the order of the table's columns.
+# What is counted, in the order of the columns of the table.
 COUNTED = ("missed", "false alarms", "crashes", "other words")
 
 
@@ -38,7 +37,7 @@ def constants() -> dict[str, float]:
 
 
 def variations(name: str) -> dict[str, float]:
-    """What a constant is set to, by how the table says it; whole numbers stay whole."""
+    """The values that a constant is set to, by name; integers stay integers."""
     value = constants()[name]
     least, most = LIMITS.get(name, (0 if isinstance(value, float) else 1, float("inf")))
     changed = {f"× {FACTOR}": value * FACTOR, f"÷ {FACTOR}": value / FACTOR}
@@ -61,7 +60,7 @@ def varied(name: str, value: float) -> Iterator[None]:
 
 @contextmanager
 def recorded() -> Iterator[set[str]]:
-    """The names of the constants that are read meanwhile."""
+    """The names of the constants that are read in this context."""
     read: set[str] = set()
 
     class Recorder(ModuleType):
@@ -84,14 +83,14 @@ def measure(
     """Vary each constant over the cases, and print the table.
 
     Args:
-      chosen: Cases, and whether the gradient of each is right.
-      seeds: Of the arguments.
-      names: Of the constants.
+      chosen: The cases, each with whether its gradient is right.
+      seeds: The seeds of the arguments.
+      names: The names of the constants.
       modes: As in `ask`.
 
     Returns:
-      For each constant its value, the checks that read it, and for each variation the new value and
-      what is counted; the same for the constants as they are.
+      For each constant its value, the number of checks that read it, and for each variation the new
+      value and the counts; and the counts without variation.
     """
     asked = {name: variations(name) for name in names}
     found = {
@@ -136,7 +135,7 @@ def _none():
 
 
 def _judged(answer, case, is_right):
-    """Which of what is counted an answer is; None where it is as it should be."""
+    """What an answer counts as; None if it is as it should be."""
     if answer.verdict == CRASHES:
         return "crashes"
     if answer.verdict == (WRONG if is_right else PASSES):

@@ -1,15 +1,28 @@
-"""What decides which algorithm is fast: a corner and its sizes."""
+"""A contraction and its sizes: everything that decides which algorithm is fast."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from .._geometry import Geometry
+from .._spec import Slot
+
+# An exported program may leave the number of examples open. The choice is then made for this many.
+_MANY_EXAMPLES = 256
 
 
 class Problem(NamedTuple):
-    """A corner, named for the slot that it leaves out, and all of its sizes."""
+    """A contraction, named for the slot that it leaves empty, and all of its sizes.
 
-    slot: str
+    Attributes:
+      slot: The empty slot.
+      geometry: Spatial sizes, spacings and padding, and the feature groups.
+      n: Number of examples.
+      c: Number of input channels, of all groups together.
+      o: Number of output channels, of all groups together.
+    """
+
+    slot: Slot
     geometry: Geometry
     n: int
     c: int
@@ -24,8 +37,18 @@ class Problem(NamedTuple):
     def operations(self) -> float:
         """Multiplications and additions in the sum (T), as if no padding were met.
 
-        (G) leaves two of pixel, tap and output free on each axis; with a stride the output has
-        fewer places than the input, with an input dilation the input.
+        (G) leaves two of input, tap and output free on each axis. With a stride the output has
+        fewer positions than the input; with an input dilation the input has fewer.
         """
-        pairs = (a.r * (a.i if a.e > 1 else a.p) for a in self.geometry.axes())
+        pairs = (axis.r * (axis.i if axis.e > 1 else axis.p) for axis in self.geometry.axes())
         return 2.0 * self.n * math.prod(pairs) * self.c * self.o / self.geometry.groups
+
+
+def problem_of(slot: Slot, shapes: Sequence[Sequence[int]], geometry: Geometry) -> Problem:
+    """The contraction that leaves `slot` empty, for operands of these shapes."""
+    first, second = shapes
+    if slot == Slot.INPUT:
+        n, c, o = second[0], first[-2] * geometry.groups, first[-1]
+    else:
+        n, c, o = first[0], first[-1], second[-1]
+    return Problem(Slot(slot), geometry, n if isinstance(n, int) else _MANY_EXAMPLES, c, o)

@@ -3,8 +3,9 @@
     edges = backpropagate(network, parameters, x, target)
     edges.z, edges.a, edges.delta, edges.gradients      by layer name
 
-Every value on the way can be looked at, and any can be replaced. Pure functions, compiled; the
-derivatives are the library's hand-written maps.
+Each value of the computation can be read, and each can be replaced. The functions are pure and
+compiled. The package has no formulas of its own: every layer calls operations of `jaxconv`, and
+every error is carried back by the hand-written derivative of an operation.
 """
 
 from ._algorithm import Edges as Edges

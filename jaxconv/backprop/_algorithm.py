@@ -1,4 +1,4 @@
-"""Backpropagation in five steps, every edge of the graph open to inspection and replacement."""
+"""Backpropagation in five steps. Every value on the way can be read and replaced."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -8,20 +8,20 @@ import jax
 import jax.numpy as jnp
 
 from .._typing import AnyArray, Array
-from ._layers import ACTIVATIONS, Concat
+from ._layers import Concat, activate, with_transpose
 from ._network import INPUT, Network, check_names
 from ._weighted import Weighted
 
 
 class Edges(NamedTuple):
-    """All that a run of backpropagation computes, by layer name. A pytree.
+    """Everything that a run of backpropagation computes, by layer name. A pytree.
 
     Attributes:
       cost: The mean cost of the batch, a scalar of shape `()`.
-      z: Weighted inputs, of each layer `(n, …)`.
-      a: Activations, those of "input" among them.
-      delta: Errors δ = ∂C/∂z, of the shape of z.
-      gradients: ∂C/∂kernel and ∂C/∂bias, like the parameters.
+      z: The weighted input of each layer, of shape `(n, …)`.
+      a: The activations of each layer, and the network's input under `"input"`.
+      delta: The error δ = ∂C/∂z of each layer, of the shape of z.
+      gradients: ∂C/∂kernel and ∂C/∂bias, in the structure of the parameters.
     """
 
     cost: Array
@@ -48,32 +48,33 @@ def backpropagate(
         4. Backpropagate      δ^l = (map^{l+1})ᵀ(δ^{l+1}) ⊙ σ'(z^l)                          (BP2)
         5. Gradients          ∂C/∂b^l = Σ δ^l,   ∂C/∂w^l = a^{l-1} ⋆ δ^l                (BP3, BP4)
 
-    For a dense layer mapᵀ is the transposed matrix; for a convolution it is the full convolution
-    with the rotated kernel; a max pool's sends errors to the winners, an upscaling's adds them up.
-    All are the library's hand-written maps: nothing here is left to automatic differentiation.
+    For a dense layer, mapᵀ is the product with the transposed matrix. For a convolution it is the
+    full convolution with the rotated kernel. For a max pool it sends each error to the largest
+    element of its window, and for an upscaling it sums the errors of each block. All of these are
+    hand-written rules of the library.
 
-    Compiled once for a network and shapes. Whoever calls this inside a jitted function of their own
-    and uses only some of the edges pays for no others.
+    The function is compiled once for a network and its shapes. Inside a jitted function, edges that
+    are not used are not computed.
 
     Args:
       network: The layers and the cost.
-      parameters: For each layer that has some, by name, its "kernel" and "bias"; without a "bias"
-        nothing is added.
+      parameters: For each layer that has parameters, by name, its `"kernel"` and `"bias"`. A layer
+        without a `"bias"` adds none.
       x: The input, `(n, …)`.
-      target: As the cost takes it: labels `(n,)`, or an array of the output's shape.
-      masks: For `Dropout` layers, by name, which features to keep; one without a mask is the
+      target: What the cost takes: labels `(n,)`, or an array of the output's shape.
+      masks: For `Dropout` layers, by name, the features to keep. A layer without a mask is the
         identity, as in evaluation.
       replace: Edges to replace, `{"z" | "a" | "delta" | "gradients": {layer: value}}`. A value has
-        the shape of what it replaces, and whatever is computed after it follows: a replaced z
-        changes all later activations and the cost, and in the backward pass the slope σ'(z), but
-        errors flow through the edge as if it was still there. A replaced δ changes the gradients of
-        its layer and all earlier errors.
+        the shape of the edge that it replaces, and everything computed after it changes. A replaced
+        z changes all later activations, the cost, and the slope σ'(z) of the backward pass. A
+        replaced a changes all later activations and the cost. In both cases errors still flow back
+        through the edge. A replaced δ changes the gradients of its layer and all earlier errors.
 
     Returns:
       The cost and every z, a, δ and gradient.
 
     Raises:
-      ValueError: Names or shapes don't go with the network.
+      ValueError: Names or shapes do not match the network.
       TypeError: An operand is no array, or dtypes differ.
 
     Source: M. Nielsen, "Neural Networks and Deep Learning", 2015, chapter 2, "The backpropagation
@@ -92,8 +93,8 @@ def backpropagate(
     parameters = {name: dict(own) for name, own in parameters.items()}
     replace = {kind: dict(values) for kind, values in replace.items()}
     edges = _five_steps(network, parameters, x, target, dict(masks), replace)
-    # A jitted function returns its dictionaries sorted; here they are in the order of the layers.
-    # An array that is two things, as a where nothing is activated, was returned once, not copied.
+    # A jitted function sorts the dictionaries that it returns. Restore the order of the layers.
+    # Where a is z itself, the jitted function returns z only. Returning both would copy it.
     order = [layer.name for layer in network.layers]
     z = {name: edges.z[name] for name in order}
     return Edges(
@@ -108,14 +109,15 @@ def backpropagate(
 @partial(jax.jit, static_argnums=0)
 def _five_steps(network, parameters, x, target, masks, replace) -> Edges:
     def edge(kind, name, value):
-        """The value of an edge: the one computed, or the one put in its place."""
+        """The value of an edge: the computed one, or the one that replaces it."""
         given = replace.get(kind, {}).get(name)
         if given is None:
             return value
         return jax.tree.map(partial(_in_place_of, f"replace[{kind!r}][{name!r}]"), value, given)
 
     # 1. Input.
-    z, a, memory, weights = {}, {INPUT: jnp.asarray(x)}, {}, {}
+    z, a, weights = {}, {INPUT: jnp.asarray(x)}, {}
+    transposed, slope = {}, {}  # by layer, from the error of z to that of its input; of a to z
 
     def into(layer):
         fed = tuple(a[name] for name in network.inputs_of(layer))
@@ -123,34 +125,34 @@ def _five_steps(network, parameters, x, target, masks, replace) -> Edges:
 
     # 2. Feedforward.
     for layer in network.layers:
-        name, (activate, _) = layer.name, ACTIVATIONS[layer.activation]
+        name = layer.name
         weights[name] = network.weights_of(layer, parameters, masks)
-        computed, memory[name] = layer.forward(weights[name], into(layer))
+        computed, transposed[name] = layer.forward(weights[name], into(layer))
         z[name] = edge("z", name, computed)
-        a[name] = edge("a", name, activate(z[name]))
+        activations, slope[name] = activate(layer.activation, z[name])
+        a[name] = edge("a", name, activations)
 
-    # 3. Output error, the mean's 1/n in it.
+    # 3. Output error: the derivative of the mean cost.
     last = network.layers[-1].name
-    examples = len(a[last])
-    cost = network.cost.cost(a[last], target).mean()
-    a_bar = {last: network.cost.error(a[last], target) / examples}
+    cost, back = with_transpose(lambda a: network.cost.of_examples(a, target).mean(), a[last])
+    a_bar = {last: back(jnp.ones_like(cost))}
 
     # 4. Backpropagate the error. Where several layers read the same activations, errors add up.
     delta = {}
     for layer in reversed(network.layers):
-        name, (_, back_through) = layer.name, ACTIVATIONS[layer.activation]
-        if name not in a_bar:  # nobody listens to this layer
+        name = layer.name
+        if name not in a_bar:  # no layer reads these activations
             a_bar[name] = jnp.zeros_like(a[name])
-        delta[name] = edge("delta", name, back_through(z[name], a[name], a_bar[name]))
+        delta[name] = edge("delta", name, slope[name](a_bar[name]))
         sources = network.inputs_of(layer)
         if sources == (INPUT,):
             continue
-        errors = layer.back(weights[name], into(layer), memory[name], delta[name])
+        errors = transposed[name](delta[name])
         errors = errors if isinstance(layer, Concat) else (errors,)
         for source, error in zip(sources, errors, strict=True):
             a_bar[source] = a_bar[source] + error if source in a_bar else error
 
-    # 5. Gradients. A shared kernel's is the sum of what its uses contribute.
+    # 5. Gradients. That of a shared kernel is the sum over its uses.
     gradients: dict[str, dict[str, Array]] = {name: {} for name in parameters}
     for layer in network.layers:
         name = layer.name

@@ -1,8 +1,6 @@
-"""Costs: a number for each example, and the error of the network's output."""
+"""Costs of a network's output. Their derivatives are those of the losses of `jaxconv`."""
 
 from dataclasses import dataclass
-
-import jax.numpy as jnp
 
 from .. import ops
 from .._typing import Array
@@ -10,37 +8,24 @@ from .._typing import Array
 
 @dataclass(frozen=True)
 class SoftmaxCrossEntropy:
-    """The cross entropy of the softmax of the output, with labels. See
-    `jaxconv.softmax_cross_entropy`.
+    """The cross entropy of the softmax of the output with the true class.
 
-    The target is an array of labels `(n,)`.
-
-    Source: derived in `jaxconv.derivations.output_error`.
+    The target is an array of labels `(n,)`. See `jaxconv.softmax_cross_entropy`, and
+    `jaxconv.derivations.output_error` for its derivative.
     """
 
-    def cost(self, a: Array, target: Array) -> Array:
-        """The cost of each example, `(n,)`."""
+    def of_examples(self, a: Array, target: Array) -> Array:
+        """The cost of each example, of shape `(n,)`."""
         return ops.softmax_cross_entropy(a, target)
-
-    def error(self, a: Array, target: Array) -> Array:
-        """Its derivative by the output: what was predicted minus what is true."""
-        truth = target[:, None] == jnp.arange(a.shape[-1])
-        return ops.softmax(a) - truth.astype(a.dtype)
 
 
 @dataclass(frozen=True)
 class SquaredError:
-    """The squared difference from a target, summed over all that an example has.
+    """The squared difference from a target, summed over the elements of an example.
 
-    The target is an array of the output's shape.
-
-    Source: derived in `jaxconv.squared_error`.
+    The target is an array of the output's shape. See `jaxconv.squared_error`.
     """
 
-    def cost(self, a: Array, target: Array) -> Array:
-        """The cost of each example, `(n,)`."""
+    def of_examples(self, a: Array, target: Array) -> Array:
+        """The cost of each example, of shape `(n,)`."""
         return ops.squared_error(a, target).sum(axis=tuple(range(1, a.ndim)))
-
-    def error(self, a: Array, target: Array) -> Array:
-        """Its derivative by the output."""
-        return 2 * (a - target)

@@ -1,51 +1,55 @@
-"""What a layer is: a map, linear once its choices are made, and an activation.
+"""What a layer is: a map from activations to z, and an activation function.
 
-Every layer computes z = map(a) + b from the activations a of the layer before it, and a = σ(z). The
-hand-written transposes of the map carry errors back and find gradients; none is left to autodiff.
+A layer computes z = map(a) + b from the activations a of the layer before it, and then a = σ(z).
+Together with z it returns the transposed map, which carries the error of z back to the error of a.
+Maps and transposed maps are operations of `jaxconv`. Where an operation's transpose has no name of
+its own, `jax.vjp` of that one operation is it, by the rule that the operation states.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import jax
 import jax.numpy as jnp
 
 from .. import ops
 from .._typing import Array
 
-Weights: TypeAlias = Mapping[str, Array]  # "kernel" and "bias", those that a layer has
+Weights: TypeAlias = Mapping[str, Array]  # "kernel" and "bias", where the layer has them
+Transpose: TypeAlias = Callable[[Array], Any]  # from the error of z to that of a
 
 
-def _keep(z, a, a_bar):
-    return a_bar
+def _identity(z: Array) -> Array:
+    return z
 
 
-def _back_through_relu(z, a, a_bar):
-    return jnp.where(z <= 0, jnp.zeros((), a_bar.dtype), a_bar)  # [z > 0], and a NaN passes
+ACTIVATIONS = {None: _identity, "relu": ops.relu, "tanh": ops.tanh}
 
 
-def _back_through_tanh(z, a, a_bar):
-    return (1 - a) * (1 + a) * a_bar
+def activate(activation: str | None, z: Array) -> tuple[Array, Transpose]:
+    """σ(z), and the product with the slope σ'(z), which is its own transpose."""
+    if activation is None:
+        return z, _identity
+    return with_transpose(ACTIVATIONS[activation], z)
 
 
-# σ, and the error of z from that of a: δ = a_bar ⊙ σ'(z).
-ACTIVATIONS = {
-    None: (lambda z: z, _keep),
-    "relu": (ops.relu, _back_through_relu),
-    "tanh": (ops.tanh, _back_through_tanh),
-}
+def with_transpose(f: Callable[[Array], Array], a: Array) -> tuple[Array, Transpose]:
+    """`f(a)`, and the transpose of the derivative of `f` at `a`."""
+    value, pull_back = jax.vjp(f, a)
+    return value, lambda error: pull_back(error)[0]
 
 
 @dataclass(frozen=True)
 class Layer(ABC):
-    """What all layers share: a name, an activation, and where the input comes from.
+    """What all layers share: a name, an activation function, and the source of the input.
 
     Attributes:
-      name: What z, a, δ and gradients are called by.
-      activation: "relu", "tanh" or None.
-      after: Name of the layer whose activations come in; None means the one before, and "input"
-        the network's input.
+      name: The name under which z, a, δ and gradients are found.
+      activation: `"relu"`, `"tanh"` or None.
+      after: The name of the layer whose activations come in. None means the layer before, and
+        `"input"` means the network's input.
     """
 
     name: str
@@ -53,66 +57,61 @@ class Layer(ABC):
     after: str | tuple[str, ...] | None = field(default=None, kw_only=True)
 
     @abstractmethod
-    def forward(self, weights: Weights, a: Any) -> tuple[Array, Any]:
-        """z of the layer, and what else the way back needs to know."""
-
-    @abstractmethod
-    def back(self, weights: Weights, a: Any, memory: Any, delta: Array) -> Any:
-        """The transpose of the map: the error of the incoming activations."""
+    def forward(self, weights: Weights, a: Any) -> tuple[Array, Transpose]:
+        """The layer's z, and the transposed map."""
 
     def gradients(self, weights: Weights, a: Any, delta: Array) -> dict[str, Array]:
-        """The derivatives of the cost by the layer's weights; by default it has none."""
+        """The derivatives of the cost by the layer's weights. By default there are none."""
         return {}
 
 
 @dataclass(frozen=True)
 class Dropout(Layer):
-    """Dropout with a mask that is given for each run, or the identity. See `jaxconv.dropout`.
+    """Dropout with a mask that is given for each run. See `jaxconv.dropout`.
+
+    Without a mask the layer is the identity.
 
     Attributes:
-      rate: Probability with which features were left out of the mask.
+      rate: The probability with which a feature was left out when the mask was drawn.
     """
 
     rate: float
 
     def forward(self, weights, a):
-        return (ops.dropout(a, weights["mask"], self.rate) if "mask" in weights else a), None
+        if "mask" not in weights:
+            return a, _identity
 
-    def back(self, weights, a, memory, delta):
-        return self.forward(weights, delta)[0]  # its own transpose
+        def kept(features):
+            return ops.dropout(features, weights["mask"], self.rate)
+
+        return kept(a), kept  # symmetric: it is its own transpose
 
 
 @dataclass(frozen=True)
 class Reshape(Layer):
-    """Another shape for each example: `(-1,)` flattens a feature map.
+    """Another shape for each example. `(-1,)` flattens a feature map.
 
     Attributes:
-      shape: Shape of an example.
+      shape: The shape of an example.
     """
 
     shape: tuple[int, ...]
 
     def forward(self, weights, a):
-        return a.reshape(len(a), *self.shape), None
-
-    def back(self, weights, a, memory, delta):
-        return delta.reshape(a.shape)
+        return a.reshape(len(a), *self.shape), lambda error: error.reshape(a.shape)
 
 
 @dataclass(frozen=True)
 class Activation(Layer):
-    """An activation alone; z is what comes in."""
+    """An activation function alone: z is the input."""
 
     def forward(self, weights, a):
-        return a, None
-
-    def back(self, weights, a, memory, delta):
-        return delta
+        return a, _identity
 
 
 @dataclass(frozen=True)
 class Concat(Layer):
-    """The activations of several layers side by side, channels behind channels.
+    """The activations of several layers, concatenated along the channels.
 
     Attributes:
       after: The names of the layers.
@@ -121,8 +120,5 @@ class Concat(Layer):
     after: tuple[str, ...] = field(kw_only=True)
 
     def forward(self, weights, a):
-        return jnp.concatenate(a, axis=-1), None
-
-    def back(self, weights, a, memory, delta):
         ends = [sum(part.shape[-1] for part in a[: i + 1]) for i in range(len(a) - 1)]
-        return jnp.split(delta, ends, axis=-1)
+        return jnp.concatenate(a, axis=-1), lambda error: jnp.split(error, ends, axis=-1)

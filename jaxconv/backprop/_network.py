@@ -1,4 +1,4 @@
-"""A network: layers with names, who feeds whom, and a cost."""
+"""A network: named layers, the connections between them, and a cost."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,22 +16,19 @@ INPUT = "input"
 
 @dataclass(frozen=True)
 class Network:
-    """Layers in the order in which they run, and the cost of the last one's activations.
+    """Layers in the order in which they run, and the cost of the last layer's activations.
 
     The cost of a batch is the mean over its examples.
 
     Args:
-      layers: Of `jaxconv.backprop`. Each is fed by the one before, unless its `after` says
-        otherwise.
+      layers: Layers of `jaxconv.backprop`. The input of a layer is the output of the layer before
+        it, unless its `after` names others.
       cost: `SoftmaxCrossEntropy()` or `SquaredError()`.
 
     Raises:
-      ValueError: A name is used twice, or one that is referred to does not come before, or an
-        activation is unknown.
-      TypeError: An option of a layer is not hashable, a list for example.
-
-    Source: the layers of M. Nielsen, "Neural Networks and Deep Learning", 2015, chapter 2; derived
-    shapes are in `jaxconv.backprop.initial_parameters`.
+      ValueError: There is no layer, a name is used twice, `after` or `kernel_of` names no earlier
+        layer, or an activation is unknown.
+      TypeError: An option of a layer is not hashable, for example a list.
 
     >>> from jaxconv.backprop import Conv, Dense, MaxPool, Reshape
     >>> network = Network(
@@ -69,7 +66,7 @@ class Network:
         return (self.layers[position - 1].name if position else INPUT,)
 
     def weights_of(self, layer: Layer, parameters: Mapping, masks: Mapping) -> dict[str, Array]:
-        """What a layer's map depends on besides its input."""
+        """The arrays that a layer's map depends on besides its input."""
         weights = dict(parameters.get(layer.name, {}))
         if isinstance(layer, Weighted):
             weights["kernel"] = parameters[layer.kernel_owner]["kernel"]
@@ -83,7 +80,7 @@ def _check_layer(layer: Layer, seen: Mapping[str, Layer | None], inputs: Iterabl
     try:
         hash(layer)
     except TypeError as error:
-        raise TypeError(f"{what} must have hashable options, tuples for lists: {error}.") from None
+        raise TypeError(f"{what}: options must be hashable, tuples for lists: {error}.") from None
     if layer.name in seen:
         raise ValueError(f"{what}: the name is used twice.")
     if layer.activation not in ACTIVATIONS:
@@ -92,32 +89,34 @@ def _check_layer(layer: Layer, seen: Mapping[str, Layer | None], inputs: Iterabl
         )
     for name in inputs:
         if name not in seen:
-            raise ValueError(f"{what} is fed by {name!r}, which does not come before it.")
+            raise ValueError(f"{what}: its input {name!r} is no layer before it.")
     if isinstance(layer, Weighted) and layer.kernel_owner != layer.name:
         owner = seen.get(layer.kernel_owner)
         if not isinstance(owner, Weighted) or owner.kernel_owner != owner.name:
             raise ValueError(
-                f"{what} shares the kernel of {layer.kernel_owner!r}, "
-                "which is no layer before it with a kernel of its own."
+                f"{what}: kernel_of must name an earlier layer with a kernel of its own, "
+                f"got {layer.kernel_owner!r}."
             )
 
 
 def initial_parameters(
     network: Network, key: Array, input_shape: tuple[int, ...], dtype: jax.typing.DTypeLike = float
 ) -> dict[str, dict[str, Array]]:
-    """Draw kernels from Glorot's uniform distribution; biases are zero.
+    """Draw kernels from Glorot's uniform distribution, and set biases to zero.
 
     Args:
       network: The network.
       key: A random key.
-      input_shape: Shape `(n, *spatial, c)` of the input; n does not matter.
-      dtype: dtype of the parameters.
+      input_shape: Shape `(n, *spatial, c)` of the input. Any n will do.
+      dtype: The dtype of the parameters.
 
     Returns:
-      For each layer that has parameters, by name, its "kernel" (unless shared) and "bias".
+      For each layer that has parameters, by name, its `"kernel"`, unless it is shared, and its
+      `"bias"`.
 
     Raises:
-      ValueError, TypeError: A layer cannot take what the one before it gives.
+      ValueError: A layer cannot take the shape that the layer before it returns.
+      TypeError: `dtype` is no dtype that a layer can take.
 
     Source: Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural
     networks", AISTATS 2010.
@@ -146,7 +145,7 @@ def initial_parameters(
 
 
 def check_names(network: Network, parameters: Mapping, masks: Mapping, replace: Mapping) -> None:
-    """Check that what a run is given goes with its network.
+    """Check the names of parameters, masks and replaced edges against the network.
 
     Raises:
       ValueError: A name is unknown, or parameters are missing.
@@ -160,15 +159,17 @@ def check_names(network: Network, parameters: Mapping, masks: Mapping, replace: 
     dropping = {layer.name for layer in network.layers if isinstance(layer, Dropout)}
     if not set(masks) <= dropping:
         raise ValueError(
-            f"{function}: masks go to the Dropout layers {sorted(dropping)}, got {sorted(masks)}."
+            f"{function}: masks must name Dropout layers, {sorted(dropping)}, got {sorted(masks)}."
         )
     named = {layer.name for layer in network.layers}
     edges = {"z": named, "a": named, "delta": named, "gradients": weighted}
     for kind, values in replace.items():
         if kind not in edges:
-            raise ValueError(f"{function}: replace takes {tuple(edges)}, got {kind!r}.")
+            raise ValueError(
+                f"{function}: replace must name edges among {tuple(edges)}, got {kind!r}."
+            )
         if not set(values) <= edges[kind]:
             raise ValueError(
-                f"{function}: replace[{kind!r}] names layers of {sorted(edges[kind])}, "
+                f"{function}: replace[{kind!r}] must name layers among {sorted(edges[kind])}, "
                 f"got {sorted(values)}."
             )

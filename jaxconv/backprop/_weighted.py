@@ -1,11 +1,11 @@
-"""Layers with weights: dense ones, convolutions and transposed convolutions."""
+"""Layers with weights: dense layers, convolutions and transposed convolutions."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from .. import ops
-from .._geometry import Padding, Size
+from .._arguments import Padding, Size
 from .._typing import Array
 from ._layers import Layer, Weights
 
@@ -31,10 +31,23 @@ class Weighted(Layer):
     def kernel_shape(self, shape: Shape) -> Shape:
         """The shape of the kernel for incoming activations of a given shape."""
 
+    @abstractmethod
+    def kernel_gradient(self, weights: Weights, a: Array, delta: Array) -> Array:
+        """The derivative of the cost by the kernel."""
+
+    def gradients(self, weights, a, delta):
+        gradients = {"kernel": self.kernel_gradient(weights, a, delta)}  # BP4
+        if "bias" in weights:
+            gradients["bias"] = delta.sum(axis=tuple(range(delta.ndim - 1)))  # BP3
+        return gradients
+
 
 @dataclass(frozen=True)
 class Dense(Weighted):
-    """A dense layer, z = a w + b. See `jaxconv.dense`, where its transposes are derived.
+    """A dense layer, z = a w + b. See `jaxconv.dense`, which derives its transposes.
+
+    It is a convolution without spatial axes. The convolution's functions, called without options,
+    are the products with the matrix and with the transposed matrix.
 
     Attributes:
       features: Number of units; the kernel is `(c, features)`.
@@ -44,14 +57,12 @@ class Dense(Weighted):
         return (shape[-1], self.features)
 
     def forward(self, weights, a):
-        return _with_bias(ops.conv(a, weights["kernel"]), weights), None
+        kernel = weights["kernel"]
+        z = _plus_bias(ops.conv(a, kernel), weights)
+        return z, lambda error: ops.conv_input_vjp(error, kernel, a.shape)
 
-    def back(self, weights, a, memory, delta):
-        return ops.conv_input_vjp(delta, weights["kernel"], a.shape)  # the transposed matrix
-
-    def gradients(self, weights, a, delta):
-        kernel = ops.conv_kernel_vjp(a, delta, weights["kernel"].shape)
-        return _with_bias_gradient(kernel, weights, delta)
+    def kernel_gradient(self, weights, a, delta):
+        return ops.conv_kernel_vjp(a, delta, weights["kernel"].shape)
 
 
 @dataclass(frozen=True)
@@ -61,8 +72,12 @@ class Conv(Weighted):
     Attributes:
       features: Number of output channels; the kernel is `(*window, c / groups, features)`.
       window: Spatial shape of the kernel.
-      strides, padding, input_dilation, kernel_dilation, feature_group_count, flip_kernel: As for
-        `jaxconv.conv`.
+      strides: As in `jaxconv.conv`.
+      padding: As in `jaxconv.conv`.
+      input_dilation: As in `jaxconv.conv`.
+      kernel_dilation: As in `jaxconv.conv`.
+      feature_group_count: As in `jaxconv.conv`.
+      flip_kernel: As in `jaxconv.conv`.
     """
 
     window: tuple[int, ...]
@@ -83,31 +98,33 @@ class Conv(Weighted):
         }
 
     def forward(self, weights, a):
-        return _with_bias(ops.conv(a, weights["kernel"], **self._options()), weights), None
+        kernel, options = weights["kernel"], self._options()
+        z = _plus_bias(ops.conv(a, kernel, **options), weights)
+        return z, lambda error: ops.conv_input_vjp(error, kernel, a.shape, **options)
 
-    def back(self, weights, a, memory, delta):
-        return ops.conv_input_vjp(delta, weights["kernel"], a.shape, **self._options())
-
-    def gradients(self, weights, a, delta):
-        shape = weights["kernel"].shape
-        kernel = ops.conv_kernel_vjp(a, delta, shape, **self._options())
-        return _with_bias_gradient(kernel, weights, delta)
+    def kernel_gradient(self, weights, a, delta):
+        return ops.conv_kernel_vjp(a, delta, weights["kernel"].shape, **self._options())
 
 
 @dataclass(frozen=True)
 class ConvTranspose(Conv):
     """A transposed convolution. See `jaxconv.conv_transpose`.
 
-    All options, and the kernel, are those of the convolution whose transpose it is: its way back
-    is that convolution.
+    All options, and the kernel, are those of the convolution that is transposed. That convolution
+    carries the layer's error back.
 
     Attributes:
       features: Number of output channels; the kernel is `(*window, features / groups, c)`.
-      window, strides, padding, input_dilation, kernel_dilation, feature_group_count, flip_kernel:
-        Of the convolution.
-      output_shape: Spatial shape of the result; None means the smallest.
-      kernel_of: Name of the layer whose kernel this one shares; None means one of its own. The
-        gradient of a shared kernel is the sum of what its uses contribute.
+      window: Spatial shape of the kernel.
+      strides: As in `jaxconv.conv_transpose`.
+      padding: As in `jaxconv.conv_transpose`.
+      input_dilation: As in `jaxconv.conv_transpose`.
+      kernel_dilation: As in `jaxconv.conv_transpose`.
+      feature_group_count: As in `jaxconv.conv_transpose`.
+      flip_kernel: As in `jaxconv.conv_transpose`.
+      output_shape: As in `jaxconv.conv_transpose`.
+      kernel_of: Name of the layer whose kernel this one shares; None means a kernel of its own. The
+        gradient of a shared kernel is the sum of the contributions of its uses.
     """
 
     output_shape: tuple[int, ...] | None = field(default=None, kw_only=True)
@@ -121,26 +138,14 @@ class ConvTranspose(Conv):
         return (*self.window, self.features // self.feature_group_count, shape[-1])
 
     def forward(self, weights, a):
-        kernel, shape = weights["kernel"], self.output_shape
-        z = ops.conv_transpose(a, kernel, output_shape=shape, **self._options())
-        return _with_bias(z, weights), None
+        kernel, options = weights["kernel"], self._options()
+        z = ops.conv_transpose(a, kernel, output_shape=self.output_shape, **options)
+        return _plus_bias(z, weights), lambda error: ops.conv(error, kernel, **options)
 
-    def back(self, weights, a, memory, delta):
-        return ops.conv(delta, weights["kernel"], **self._options())
-
-    def gradients(self, weights, a, delta):
-        # The convolution's input is this layer's output: its error stands where an input stood.
-        shape = weights["kernel"].shape
-        kernel = ops.conv_kernel_vjp(delta, a, shape, **self._options())
-        return _with_bias_gradient(kernel, weights, delta)
+    def kernel_gradient(self, weights, a, delta):
+        # The input of the convolution is the output of this layer. So δ takes the input's place.
+        return ops.conv_kernel_vjp(delta, a, weights["kernel"].shape, **self._options())
 
 
-def _with_bias(z: Array, weights: Weights) -> Array:
+def _plus_bias(z: Array, weights: Weights) -> Array:
     return z + weights["bias"] if "bias" in weights else z
-
-
-def _with_bias_gradient(kernel: Array, weights: Weights, delta: Array) -> dict[str, Array]:
-    gradients = {"kernel": kernel}
-    if "bias" in weights:
-        gradients["bias"] = delta.sum(axis=tuple(range(delta.ndim - 1)))  # BP3
-    return gradients

@@ -1,16 +1,17 @@
-"""Executable derivations: chains of equal expressions, each of which can be evaluated.
+"""Executable derivations: chains of equal expressions, each of which is evaluated.
 
     >>> print(bias_gradient())
     The gradient of a bias
     ...
 
-A derivation is a list of steps; each has its equation in LaTeX, a sentence that says what licensed
-it, and a function that computes that expression on given arrays. `derivation.check(*arrays)`
-evaluates every step and names the first that does not equal the one before; `derivation.show()`
-renders it in a notebook, `print` in a terminal.
+A derivation is a list of steps. A step has an equation in LaTeX, a sentence that says why it
+follows, and a function that evaluates the expression on given arrays. `derivation.check(*arrays)`
+evaluates all steps and names the first one that does not equal the step before it.
+`derivation.show()` renders the derivation in a notebook, and `print` does so in a terminal.
 
-The definitions are evaluated as they stand, derivatives by a complex step, which is exact to
-rounding, and sums with their brackets as zeros and ones. The last step is what the library runs.
+The definitions are evaluated literally. Derivatives are complex steps, which are exact to rounding.
+The brackets in sums are arrays of zeros and ones. The last step calls the library, except in
+`bias_gradient`. All other steps are NumPy and share only the integers of the geometry with it.
 """
 
 from ._derivation import Derivation as Derivation

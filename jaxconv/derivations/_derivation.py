@@ -1,5 +1,4 @@
-"""What a derivation is: a chain of expressions, each of which can be evaluated, each equal to the
-one before."""
+"""A derivation: a chain of expressions that can be evaluated, each equal to the one before it."""
 
 import re
 import textwrap
@@ -21,7 +20,7 @@ _INDENT = " " * 4
 
 
 class WrongStep(AssertionError):
-    """A step of a derivation that does not equal the one before. Derived by evaluating both."""
+    """A step of a derivation does not equal the step before it."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,9 @@ class Step:
     """One expression of a derivation.
 
     Attributes:
-      equation: The expression in LaTeX, without the sign of equality in front of it.
-      licence: A sentence: what allows us to write it in place of the one before. Formulas in it
-        stand between dollars.
+      equation: The expression in LaTeX, without the sign of equality.
+      licence: The reason why the expression equals the one before, as a sentence. Formulas in it
+        are written between dollar signs.
       value: The expression as a function of the given arrays.
     """
 
@@ -42,25 +41,27 @@ class Step:
 
 @dataclass(frozen=True)
 class Derivation:
-    """A chain of equal expressions from a definition to what the library computes.
+    """A chain of equal expressions, from a definition to what the library computes.
 
-    `check` evaluates the chain, `show` renders it in a notebook, `str` in a terminal. A slice of a
-    derivation is a derivation: without its last step, `derivation[:-1]` is NumPy alone.
+    `check` evaluates the chain, `show` renders it in a notebook, and `str` renders it for a
+    terminal. A slice of a derivation is a derivation. `derivation[:-1]` leaves out the library's
+    step, and what remains is NumPy alone.
 
-    How close is equal: rounding moves a sum of N products by at most about N·eps times the sum of
-    their magnitudes, whatever the order of additions, and both sides round. The bound of a
-    comparison is therefore derived, element by element, as 2·N·eps·magnitude.
+    Two steps are equal if they differ by no more than rounding. Rounding moves a sum of N products
+    by at most about N·eps times the sum of the products' magnitudes, whatever the order of the
+    additions. Both sides round, so the bound for each element is 2·N·eps·magnitude.
 
     Args:
       title: What is derived.
       left: The left-hand side, in LaTeX.
-      given: What each array is, by name, in the order in which `check` takes them; a description
-        begins with the shape.
+      given: The description of each array by its name, in the order in which `check` takes them. A
+        description begins with the shape.
       steps: The expressions.
-      scale: Of the given arrays, the magnitude of each element's terms and their number N.
+      scale: A function from the given arrays to the magnitude of each element's terms and their
+        number N.
 
-    Source: the five equations of M. Nielsen, "Neural Networks and Deep Learning", 2015, chapter 2,
-    are proved there in this manner, though not run.
+    Source: M. Nielsen, "Neural Networks and Deep Learning", 2015, chapter 2, proves the equations
+    of backpropagation in such chains.
 
     >>> derivation = Derivation(
     ...     title="the square of a sum",
@@ -85,26 +86,27 @@ class Derivation:
     scale: Callable[..., tuple[Any, int]]
 
     def check(self, *arrays: AnyArray) -> tuple[float, ...]:
-        """Evaluate every step and compare it with the one before.
+        """Evaluate every step and compare it with the step before.
 
         Args:
-          *arrays: The given arrays; floating-point ones are brought to float64.
+          *arrays: The given arrays. Floating-point arrays are converted to float64.
 
         Returns:
-          For each step after the first, the largest difference from the one before, in units of
-          the rounding bound; at most 1.
+          For each step after the first, the largest difference from the step before, in units of
+          the rounding bound. No difference is above 1.
 
         Raises:
-          WrongStep: A step differs from the one before by more than rounding; the first that does.
-          TypeError: The number of arrays is not that of what is given.
+          WrongStep: A step differs from the step before by more than rounding. The message names
+            the first such step.
+          TypeError: The number of arrays is wrong.
         """
         if len(arrays) != len(self.given):
             raise TypeError(
-                f"Derivation.check: {self.title} is given {', '.join(self.given)}, "
+                f"Derivation.check: {self.title} takes the arrays {', '.join(self.given)}, "
                 f"got {len(arrays)} arrays."
             )
         operands = [_wide(array) for array in arrays]
-        with jax.enable_x64(True):  # for the steps that the library takes
+        with jax.enable_x64(True):  # the library's step runs in float64, too
             return self._differences(operands)
 
     def _differences(self, operands) -> tuple[float, ...]:
@@ -120,19 +122,19 @@ class Derivation:
 
     def _difference(self, number, step, before, value, bound) -> float:
         what = (
-            f"{self.title}: step {number}, {plain(step.equation)}, is not equal to the one before"
+            f"{self.title}: step {number}, {plain(step.equation)}, does not equal the step before"
         )
         if value.shape != before.shape:
             raise WrongStep(f"{what}: its shape is {value.shape}, not {before.shape}.")
         value, before = np.atleast_1d(value, before)
         difference, bound = np.abs(value - before), np.broadcast_to(bound, value.shape)
-        beyond = ~(difference <= bound)  # a NaN is beyond, too
+        beyond = ~(difference <= bound)  # this form counts a NaN as beyond
         if beyond.any():
             where = tuple(int(index[0]) for index in np.nonzero(beyond))
             raise WrongStep(
                 f"{what}: {beyond.sum()} of {beyond.size} elements differ by more than rounding, "
                 f"the first at {where}: {value[where]} against {before[where]}, "
-                f"bound {bound[where]:.1e}. It was said to follow by: {_plain_words(step.licence)}"
+                f"bound {bound[where]:.1e}. The reason given is: {_plain_words(step.licence)}"
             )
         return float(np.max(difference / np.where(bound, bound, 1), initial=0.0))
 
@@ -146,14 +148,15 @@ class Derivation:
         """The derivation as a page for a notebook.
 
         Args:
-          *arrays: The given arrays, to be checked and their largest differences to be shown; none
-            to show the equations alone.
+          *arrays: The given arrays. They are checked, and the page shows the largest difference of
+            each step. Without arrays the page shows the equations only.
 
         Returns:
-          A page that Jupyter renders as Markdown; its `str` is the Markdown source.
+          A page that Jupyter renders as Markdown. Its `str` is the Markdown source.
 
         Raises:
-          WrongStep, TypeError: As `check`.
+          WrongStep: As for `check`.
+          TypeError: As for `check`.
         """
         differences = self.check(*arrays) if arrays else ()
         lines = [f"**{_capital(self.title)}**", ""]
@@ -180,10 +183,10 @@ class Derivation:
 
 
 class Page:
-    """Markdown that Jupyter renders as it stands.
+    """Markdown that Jupyter renders.
 
     Args:
-      source: The Markdown; equations are LaTeX between dollars, of any shape.
+      source: The Markdown. Equations are LaTeX between dollar signs.
 
     >>> print(Page("**bold**"))
     **bold**
@@ -214,7 +217,7 @@ def _capital(title: str) -> str:
 
 
 def _plain_words(sentence: str) -> str:
-    """A sentence with its formulas, which stand between dollars, in plain characters."""
+    """The sentence with the formulas between its dollar signs in plain characters."""
     return re.sub(r"\$([^$]*)\$", lambda formula: plain(formula[1]), sentence)
 
 

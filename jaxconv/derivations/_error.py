@@ -1,7 +1,7 @@
 r"""The error of a convolutional layer, and why the kernel is rotated.
 
-The layer l+1 is z^{l+1} = w * a^l + b with a^l = σ(z^l); the error of a unit is what the cost
-changes with its weighted input, δ^l = ∂C/∂z^l. As the field has it, `*` runs through pixels and
+The layer l+1 is z^{l+1} = w * a^l + b with a^l = σ(z^l). The error of a unit is the derivative of
+the cost by its weighted input, δ^l = ∂C/∂z^l. As usual in the field, `*` runs through pixels and
 taps in the same direction, (w * a)_k = Σ_r w_r a_{k+r}.
 """
 
@@ -11,19 +11,20 @@ import numpy as np
 from numpy import ndarray
 
 from .. import ops
-from .._geometry import Geometry, Padding, Size
+from .._arguments import Padding, Size
+from .._geometry import Geometry
 from ._derivation import Derivation, steps
 from ._positions import (
     Spacing,
     convolved,
     derivative,
+    dilate_and_pad,
     flat,
     flat_kernel,
     lookup,
     meets,
     paired,
-    placed,
-    split,
+    split_groups,
     table,
 )
 
@@ -44,19 +45,22 @@ def convolution_error(
 ) -> Derivation:
     r"""Derive δ^l = (δ^{l+1} * rot180(w)) ⊙ σ'(z^l), the error of a layer before a convolution.
 
-    Without options the equations are those of stride 1 and no padding, in which the reason for the
-    rotation is plain. With any option they are those of the general geometry: on each spatial axis
-    pixel i, tap r and output p meet where e·i + lo = s·p + d·r.
+    Without options the equations are those of stride 1 and no padding, where the reason for the
+    rotation is easy to see. With any option they are those of the general geometry: on each spatial
+    axis, pixel i, tap r and output p meet where e·i + lo = s·p + d·r.
 
-    The activation σ is tanh; of it, only that it acts on each unit alone is used.
+    The activation σ is tanh. The derivation uses only that σ acts on each unit separately.
 
     Args:
-      strides, padding, input_dilation, kernel_dilation, feature_group_count: Of the convolution, as
-        for `jaxconv.conv`.
+      strides: As in `jaxconv.conv`.
+      padding: As in `jaxconv.conv`.
+      input_dilation: As in `jaxconv.conv`.
+      kernel_dilation: As in `jaxconv.conv`.
+      feature_group_count: As in `jaxconv.conv`.
 
     Returns:
       The derivation. Its arrays are z^l `(n, *spatial, c)`, w `(*window, c / groups, o)` and
-      δ^{l+1} `(n, *output, o)`; its last step is `jaxconv.conv_input_vjp`.
+      δ^{l+1} `(n, *output, o)`. Its last step is `jaxconv.conv_input_vjp`.
 
     Source: for one stride and no dilation G. Gwardys, "Convolutional Neural Networks
     backpropagation: from intuition to derivation", 2016; M. Nielsen, "Neural Networks and Deep
@@ -78,19 +82,19 @@ def convolution_error(
     )
 
 
-# The expressions. Up to the activation's slope they are those of a transposed convolution, too,
-# whose derivation borrows them: there y stands for δ^{l+1}.
+# The expressions, without the slope of the activation. The derivation of the transposed convolution
+# uses them, too. They take y for δ^{l+1}, and the `shape` of z^l.
 
 
 def single_terms(w: ndarray, y: ndarray, shape, *, spacing: Spacing) -> ndarray:
-    """Σ_{k,r,o} y_k w_r [e·j + lo = s·k + d·r]: all triples, most of them zero."""
+    """Σ_{k,r,o} y_k w_r [e·j + lo = s·k + d·r], over all triples. Most brackets are zero."""
     geometry, groups = _geometry(w, shape, spacing), spacing.groups
     sides = flat(y, groups), flat_kernel(w, groups), meets(geometry)
     return np.einsum("npgo,rcgo,irp->nigc", *sides, optimize=True).reshape(shape)
 
 
 def one_position_left(w: ndarray, y: ndarray, shape, *, spacing: Spacing) -> ndarray:
-    """Σ_{r,o} y_k w_r with the one k = (e·j + lo - d·r) / s, where that is a position."""
+    """Σ_{r,o} y_k w_r with k = (e·j + lo - d·r) / s, over the r for which k is a position."""
     geometry = _geometry(w, shape, spacing)
     places = [table(a.lo, a.i, a.e, a.r, -a.d) for a in geometry.axes()]
     return _over_taps(lookup(y, places, geometry.strides), w, shape, spacing)
@@ -116,7 +120,7 @@ def full_convolution(w: ndarray, y: ndarray, shape, *, spacing: Spacing) -> ndar
     geometry = _geometry(w, shape, spacing)
     lows = [a.d * (a.r - 1) - a.lo for a in geometry.axes()]
     sizes = [a.e * (a.i - 1) + a.d * (a.r - 1) + 1 for a in geometry.axes()]
-    padded = placed(y, geometry.strides, lows, sizes)
+    padded = dilate_and_pad(y, geometry.strides, lows, sizes)
     for axis, a in enumerate(geometry.axes()):
         padded = padded.take(table(0, a.i, a.e, a.r, a.d), 1 + 2 * axis)
     return _over_taps(paired(padded), _rotated(w), shape, spacing)
@@ -128,7 +132,7 @@ def library(w: ndarray, y: ndarray, shape, *, spacing: Spacing) -> ndarray:
 
 
 def magnitude(w: ndarray, y: ndarray, shape, *, spacing: Spacing) -> tuple[ndarray, int]:
-    """The magnitude of each element's terms, and their number."""
+    """The sum of the magnitudes of each element's terms, and the number of terms."""
     terms = single_terms(np.abs(w), np.abs(y), shape, spacing=spacing)
     return terms, w[..., 0, :].size // spacing.groups
 
@@ -139,7 +143,7 @@ def _geometry(w: ndarray, shape: tuple[int, ...], spacing: Spacing) -> Geometry:
 
 def _dilated(y: ndarray, geometry: Geometry) -> ndarray:
     sizes = [a.s * (a.p - 1) + 1 for a in geometry.axes()]
-    return placed(y, geometry.strides, [0] * len(sizes), sizes)
+    return dilate_and_pad(y, geometry.strides, [0] * len(sizes), sizes)
 
 
 def _ones(y: ndarray) -> tuple[int, ...]:
@@ -151,8 +155,8 @@ def _rotated(w: ndarray) -> ndarray:
 
 
 def _over_taps(met: ndarray, w: ndarray, shape, spacing: Spacing) -> ndarray:
-    """Σ_{r,o} met_{j,r,o} w_{r,c,o}, where `met` `(n, j, r, o)` is what each tap meets."""
-    sides = split(met, spacing.groups), flat_kernel(w, spacing.groups)
+    """Σ_{r,o} met_{j,r,o} w_{r,c,o}, where `met` `(n, j, r, o)` is the element under each tap."""
+    sides = split_groups(met, spacing.groups), flat_kernel(w, spacing.groups)
     return np.einsum("njrgo,rcgo->njgc", *sides, optimize=True).reshape(shape)
 
 
@@ -160,7 +164,7 @@ def _over_taps(met: ndarray, w: ndarray, shape, spacing: Spacing) -> ndarray:
 
 
 def _cost(z, w, delta, *, spacing):
-    """A cost whose derivative by z^{l+1} is δ^{l+1}; of the true one, only that is known here."""
+    """A cost whose derivative by z^{l+1} is δ^{l+1}. Any such cost has the same errors."""
     return np.sum(delta * convolved(np.tanh(z), w, spacing))
 
 
@@ -174,7 +178,7 @@ def _chain_rule(z, w, delta, *, spacing):
 
 
 def _through(expression):
-    """An expression of w and δ^{l+1}, times the slope of the activation."""
+    """The product of the activation's slope and an expression of w and δ^{l+1}."""
 
     def value(z, w, delta, *, spacing):
         slope = 1 - np.tanh(z) ** 2
@@ -185,20 +189,20 @@ def _through(expression):
 
 def _scale(z, w, delta, *, spacing):
     terms, number = magnitude(w, delta, z.shape, spacing=spacing)
-    return terms, number + 4  # the roundings of σ' and of the product with it; σ' is at most 1
+    return terms, number + 4  # σ' ≤ 1 takes three roundings, and the product with it one
 
 
 _START = (
     (
         r"\frac{\partial C}{\partial z^l_{j,c}}",
-        "Definition: the error of a unit, pixel j of channel c, says how the cost changes with its "
-        "weighted input.",
+        "Definition. The error of a unit, here pixel j of channel c, is the derivative of the cost "
+        "by its weighted input.",
         _definition,
     ),
     (
         r"\sum_{k,o} \frac{\partial C}{\partial z^{l+1}_{k,o}}"
         r" \frac{\partial z^{l+1}_{k,o}}{\partial z^l_{j,c}}",
-        "Chain rule: C depends on layer l only through the units k of layer l+1.",
+        "Chain rule. C depends on layer l only through the units k of layer l+1.",
         _chain_rule,
     ),
 )
@@ -207,35 +211,35 @@ _SIMPLE = (
     *_START,
     (
         r"\sum_{k,o} \delta^{l+1}_{k,o} \sum_r w_{r,c,o} \, [k + r = j] \, \sigma'(z^l_{j,c})",
-        "The first factor is the error of layer l+1. In the second, unit k's weighted input is "
-        r"$\sum_{r,c} w_{r,c,o} \, \sigma(z_{k+r,c}) + b_o$, with the z of layer l: the derivative "
+        "The first factor is the error of layer l+1. In the second, unit k has the weighted input "
+        r"$\sum_{r,c} w_{r,c,o} \, \sigma(z_{k+r,c}) + b_o$, with the z of layer l. The derivative "
         r"of $\sigma(z_{k+r})$ by $z_j$ vanishes unless k + r = j and the channels agree. The "
         "bracket is 1 where it is true and 0 elsewhere.",
         _through(single_terms),
     ),
     (
         r"\sigma'(z^l_{j,c}) \sum_{r,o} \delta^{l+1}_{j-r,o} \, w_{r,c,o}",
-        "For each tap r one position is left, k = j - r. Mind the sign: forward, unit k reads the "
-        "pixels j = k + r to its right; backward, pixel j hears from the units k = j - r to its "
-        "left. (Where j - r is no position there is no unit, and no term.)",
+        "For each tap r one position remains, k = j - r. Mind the sign: forward, unit k reads the "
+        "pixels j = k + r to its right; backward, pixel j receives errors from the units k = j - r "
+        "to its left. (Where j - r is no position there is no unit, and no term.)",
         _through(one_position_left),
     ),
     (
         r"\sigma'(z^l_{j,c}) \sum_{r',o} \delta^{l+1}_{j-(R-1)+r',o} \, w_{R-1-r',c,o}",
-        "Count the R taps from the other end, r = R-1-r'. The error's index now grows with r', as "
-        "a convolution needs it, and the kernel's falls: this is the rotation.",
+        "Count the R taps from the other end, r = R-1-r'. The index of the error now grows with "
+        "r', as in a convolution, and the index of the kernel falls. This is the rotation.",
         _through(taps_backwards),
     ),
     (
         r"\sigma'(z^l_{j,c}) \sum_{r',o} \hat{\delta}_{j+r',o} \operatorname{rot180}(w)_{r',o,c}",
-        r"Name what we see: δ̂ is $\delta^{l+1}$ with R-1 zeros on either side, rot180(w) the "
-        "kernel with its taps in reverse along every spatial axis and its channel axes exchanged, "
-        "since errors enter where outputs left.",
+        r"Name the two factors: δ̂ is $\delta^{l+1}$ with R-1 zeros on either side, and rot180(w) "
+        "is the kernel with its taps reversed along every spatial axis and its channel axes "
+        "exchanged, since the outputs' channels are now the input's.",
         _through(full_convolution),
     ),
     (
         r"\left( \delta^{l+1} \ast \operatorname{rot180}(w) \right)_{j,c} \odot \sigma'(z^l_{j,c})",
-        "That sum is a convolution over every overlap, a full one: `jaxconv.conv_input_vjp`.",
+        "This sum is a convolution over every overlap, called full: `jaxconv.conv_input_vjp`.",
         _through(library),
     ),
 )
@@ -245,47 +249,48 @@ _GENERAL = (
     (
         r"\sum_{k,o} \delta^{l+1}_{k,o} \sum_r w_{r,c,o} \, [e j + \mathrm{lo} = s k + d r]"
         r" \, \sigma'(z^l_{j,c})",
-        "The first factor is the error of layer l+1. In the second the terms vanish in which tap r "
-        "of unit k does not lie on pixel j. With stride s, input dilation e, kernel dilation d and "
-        "low padding lo it does where the bracket is true. The sum over o runs over the outputs "
-        "of the group of c: other groups do not see it.",
+        "The first factor is the error of layer l+1. In the second, a term vanishes if tap r of "
+        "unit k does not lie on pixel j. With stride s, input dilation e, kernel dilation d and "
+        "low padding lo, it lies there where the bracket is true. The sum over o runs over the "
+        "outputs of the group of c: other groups do not read channel c.",
         _through(single_terms),
     ),
     (
         r"\sigma'(z^l_{j,c})"
         r" \sum_{r,o} \delta^{l+1}_{(e j + \mathrm{lo} - d r)/s,\,o} \, w_{r,c,o}",
-        "For each tap at most one position is left, k = (e j + lo - d r) / s; terms in which this "
-        "is not a position, or no integer, are zero.",
+        "For each tap at most one position remains, k = (e j + lo - d r) / s. Where this is no "
+        "integer or no position, the term is zero.",
         _through(one_position_left),
     ),
     (
         r"\sigma'(z^l_{j,c})"
         r" \sum_{r,o} \delta^{\uparrow}_{e j + \mathrm{lo} - d r,\,o} \, w_{r,c,o}",
-        "A stride is the same as computing every position and keeping each s-th. Undo it: δ↑ has "
-        r"s-1 zeros between the pixels of $\delta^{l+1}$, and the division is gone. The stride of "
-        "the forward pass is the input dilation of the backward pass.",
+        "A layer with stride s is one with stride 1 that keeps every s-th position. Put the "
+        r"others back with error zero: δ↑ has s-1 zeros between the pixels of $\delta^{l+1}$, and "
+        "the division is gone. The stride of the forward pass is the input dilation of the "
+        "backward pass.",
         _through(dilated_error),
     ),
     (
         r"\sigma'(z^l_{j,c})"
         r" \sum_{r',o} \delta^{\uparrow}_{e j - \mathrm{lo}' + d r',\,o} \, w_{R-1-r',c,o}"
         r" \quad \mathrm{lo}' = d (R-1) - \mathrm{lo}",
-        "Count the R taps from the other end, r = R-1-r': the error's index grows with r', the "
-        "kernel's falls. Wide padding forward is narrow padding backward.",
+        "Count the R taps from the other end, r = R-1-r'. The index of the error grows with r', "
+        "and the index of the kernel falls. Wide padding forward is narrow padding backward.",
         _through(taps_backwards),
     ),
     (
         r"\sigma'(z^l_{j,c}) \sum_{r',o} \hat{\delta}_{e j + d r',o}"
         r" \operatorname{rot180}(w)_{r',o,c}",
-        "Name what we see: δ̂ is δ↑ behind lo' zeros (cropped, where lo' is negative), and "
-        "rot180(w) the kernel with its taps reversed and, group by group, its channel axes "
+        "Name the two factors: δ̂ is δ↑ behind lo' zeros (or cropped, if lo' is negative), and "
+        "rot180(w) is the kernel with its taps reversed and, group by group, its channel axes "
         "exchanged. This is a convolution with stride e, input dilation s and kernel dilation d.",
         _through(full_convolution),
     ),
     (
         r"\left( \delta^{l+1} \ast \operatorname{rot180}(w) \right)_{j,c} \odot \sigma'(z^l_{j,c})",
-        "Strides and input dilation have changed places, the padding is the full one less what was "
-        "there: `jaxconv.conv_input_vjp`.",
+        "Compared with the forward pass, stride and input dilation are exchanged, and the padding "
+        "is the full one less the forward pass's: `jaxconv.conv_input_vjp`.",
         _through(library),
     ),
 )

@@ -6,9 +6,9 @@ import numpy as np
 from numpy import ndarray
 
 from .. import ops
-from .._geometry import Padding, Size
+from .._arguments import Padding, Size
 from ._derivation import Derivation, steps
-from ._positions import Spacing, convolved, derivative, flat, lookup, meets, split, table
+from ._positions import Spacing, convolved, derivative, flat, lookup, meets, split_groups, table
 
 
 def kernel_gradient(
@@ -19,15 +19,18 @@ def kernel_gradient(
     kernel_dilation: Size = 1,
     feature_group_count: int = 1,
 ) -> Derivation:
-    """Derive ∂C/∂w = a^{l-1} ⋆ δ^l: a correlation, in which nothing is rotated.
+    """Derive ∂C/∂w = a^{l-1} ⋆ δ^l, a correlation. Nothing is rotated.
 
     Args:
-      strides, padding, input_dilation, kernel_dilation, feature_group_count: Of the convolution, as
-        for `jaxconv.conv`.
+      strides: As in `jaxconv.conv`.
+      padding: As in `jaxconv.conv`.
+      input_dilation: As in `jaxconv.conv`.
+      kernel_dilation: As in `jaxconv.conv`.
+      feature_group_count: As in `jaxconv.conv`.
 
     Returns:
       The derivation. Its arrays are the layer's input a `(n, *spatial, c)`, its kernel w
-      `(*window, c / groups, o)` and its error δ `(n, *output, o)`; its last step is
+      `(*window, c / groups, o)` and its error δ `(n, *output, o)`. Its last step is
       `jaxconv.conv_kernel_vjp`.
 
     Source: the counterpart of BP4 of M. Nielsen, "Neural Networks and Deep Learning", 2015, chapter
@@ -51,33 +54,33 @@ def kernel_gradient(
         (
             r"\sum_{n,k,o'} \frac{\partial C}{\partial z_{n,k,o'}}"
             r" \frac{\partial z_{n,k,o'}}{\partial w_{r,c,o}}",
-            "Chain rule. The tap is shared: it acts on every unit k of every example n, so all of "
-            "them are summed over.",
+            "Chain rule. The tap is shared. It acts on every unit k of every example n, so the sum "
+            "runs over all of them.",
             _chain_rule,
         ),
         (
             rf"\sum_{{n,k}} \delta_{{n,k,o}} \sum_j a_{{n,j,c}} \, [{bracket}]",
             "The first factor is the error δ. In the second, "
             r"$z_{n,k,o'} = \sum w_{r,c,o'} a_{n,j,c}$ "
-            "over the pixels j that the taps r lie on: it is linear in w, and terms with another "
-            "output channel, o' ≠ o, vanish.",
+            "over the pixels j under the taps r. This is linear in w, and the terms of other "
+            "output channels, o' ≠ o, vanish.",
             _single_terms,
         ),
         (
             rf"\sum_{{n,k}} \delta_{{n,k,o}} \, a_{{n,{pixel},c}}",
-            "For each position one pixel is left, the one that the tap meets there"
-            + ("." if simple else ", if it meets one: elsewhere the term is zero."),
+            "For each position k one pixel remains: the one under the tap"
+            + ("." if simple else ". Where the tap is on no pixel, the term is zero."),
             correlation,
         ),
         (
             r"\left( a \star \delta \right)_{r,c,o}",
-            "Both indices grow with k: the error slides over the input as a kernel does, the "
-            "examples being summed over as channels are. Nothing has to be rotated"
+            "Both indices grow with k: the error slides over the input as a kernel does, and the "
+            "sum over examples takes the place of the sum over channels. Nothing is rotated"
             + (
                 ": `jaxconv.conv_kernel_vjp`."
                 if simple
-                else ". The stride is now the spacing of the window's pixels, the kernel's "
-                "dilation the step from one result to the next: `jaxconv.conv_kernel_vjp`."
+                else ". The stride is now the spacing of the window's pixels, and the kernel's "
+                "dilation is the step from one result to the next: `jaxconv.conv_kernel_vjp`."
             ),
             _library,
         ),
@@ -96,7 +99,7 @@ def kernel_gradient(
 
 
 def bias_gradient() -> Derivation:
-    """Derive ∂C/∂b = Σ δ: the sum over examples and positions.
+    """Derive ∂C/∂b = Σ δ, the sum over examples and positions.
 
     Returns:
       The derivation. Its arrays are the layer's weighted input before the bias, u
@@ -134,15 +137,15 @@ def bias_gradient() -> Derivation:
             (
                 r"\sum_{n,k,o'} \frac{\partial C}{\partial z_{n,k,o'}}"
                 r" \frac{\partial z_{n,k,o'}}{\partial b_o}",
-                "Chain rule: one bias acts on all units of its channel, in every example.",
+                "Chain rule. One bias acts on all units of its channel, in every example.",
                 lambda u, b, delta: np.tensordot(delta, derivative(lambda b: u + b, b), delta.ndim),
             ),
             (
                 r"\sum_{n,k,o'} \delta_{n,k,o'} \, [o' = o]",
-                "z = u + b, so the slope is 1 in the bias's own channel and 0 in the others.",
+                "z = u + b, so the slope is 1 in the channel of the bias and 0 in the others.",
                 single_terms,
             ),
-            (r"\sum_{n,k} \delta_{n,k,o}", "Only o' = o is left.", total),
+            (r"\sum_{n,k} \delta_{n,k,o}", "Only the term o' = o remains.", total),
         ),
         scale=lambda u, b, delta: (total(u, b, np.abs(delta)), delta[..., 0].size),
     )
@@ -162,10 +165,10 @@ def _single_terms(a, w, delta, *, spacing):
 
 
 def correlation(a: ndarray, w: ndarray, delta: ndarray, *, spacing: Spacing) -> ndarray:
-    """Σ_{n,k} δ_k a_i with the one pixel i = (s·k + d·r - lo) / e that tap r meets; like `w`."""
+    """Σ_{n,k} δ_k a_i, where i = (s·k + d·r - lo) / e is the pixel under tap r; shaped as `w`."""
     geometry, groups = spacing.geometry(a, w), spacing.groups
     places = [table(-x.lo, x.p, x.s, x.r, x.d) for x in geometry.axes()]
-    met = split(lookup(a, places, geometry.input_dilation), groups)
+    met = split_groups(lookup(a, places, geometry.input_dilation), groups)
     return np.einsum("nprgc,npgo->rcgo", met, flat(delta, groups)).reshape(w.shape)
 
 

@@ -1,4 +1,4 @@
-"""The full training loss of the classifier, and its gradient carried back layer by layer."""
+"""The training loss of a classifier, and its gradient, carried back layer by layer."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from ._pooling import maxima, unpooled
 from ._positions import Spacing, convolved, derivative, pool_windows
 
 _VALID = Spacing()
-_POOL, _RATE = 2, 0.5  # windows of the pools, and the rate of dropout
+_POOL, _RATE = 2, 0.5  # the windows of the pools, and the rate of dropout
 
 
 def output_error() -> Derivation:
@@ -21,7 +21,7 @@ def output_error() -> Derivation:
 
     Returns:
       The derivation. Its arrays are the weighted inputs z `(n, classes)` of the last layer and the
-      labels `(n,)`; its last step is the gradient of `jaxconv.softmax_cross_entropy`.
+      labels `(n,)`. Its last step is the gradient of `jaxconv.softmax_cross_entropy`.
 
     Source: Bishop, "Pattern Recognition and Machine Learning", 2006, section 4.3.4; M. Nielsen,
     "Neural Networks and Deep Learning", 2015, chapter 3.
@@ -42,7 +42,7 @@ def output_error() -> Derivation:
         return np.asarray(jax.grad(lambda z: ops.softmax_cross_entropy(z, labels).mean())(z))
 
     def scale(z, labels):
-        # exp(z) carries the rounding of its argument, |z| eps, besides that of the sum.
+        # Besides the rounding of the sum, exp(z) has that of its argument, |z|·eps.
         largest = 1 + np.abs(z).max(axis=-1, keepdims=True)
         return (_softmax(z) + _one_hot(z, labels)) / len(labels) * largest, z.shape[-1] + 8
 
@@ -58,14 +58,14 @@ def output_error() -> Derivation:
                 r"\frac{\partial}{\partial z_{n,j}} \left( -\frac{1}{N} \sum_m"
                 r" \log p_{m,t_m} \right)"
                 r" \quad p_{n,j} = \frac{\exp z_{n,j}}{\sum_k \exp z_{n,k}}",
-                "Definition: the cost is the cross entropy, the mean negative logarithm of the "
+                "Definition. The cost is the cross entropy: the mean negative logarithm of the "
                 "probability that the softmax p gives to the true class.",
                 lambda z, labels: derivative(lambda z: likelihood(z, labels), z),
             ),
             (
                 r"\frac{1}{N} \frac{\partial}{\partial z_{n,j}} \sum_m"
                 r" \left( \log \sum_k \exp z_{m,k} - z_{m,t_m} \right)",
-                "The logarithm of a quotient; log and exp cancel in the numerator.",
+                "The logarithm of a quotient. In the numerator, log and exp cancel.",
                 lambda z, labels: derivative(lambda z: logarithms(z, labels), z),
             ),
             (
@@ -75,8 +75,7 @@ def output_error() -> Derivation:
             ),
             (
                 r"\frac{1}{N} \left( p_{n,j} - [j = t_n] \right)",
-                "What was predicted minus what is true: the gradient of "
-                "`jaxconv.softmax_cross_entropy`.",
+                "The prediction minus the truth: the gradient of `jaxconv.softmax_cross_entropy`.",
                 library,
             ),
         ),
@@ -87,19 +86,18 @@ def output_error() -> Derivation:
 def classifier_gradient() -> Derivation:
     """Derive the gradient of the whole training loss by the kernel of the first layer.
 
-    The loss of `experiments.classifier`: two convolutions, each with relu and a max pool of 2, a
-    hidden dense layer and a last one, dropout of one half before both, softmax and cross entropy.
-    Each step carries the error back by one layer; what is left is the Jacobian of a shorter
-    network.
+    The network has two convolutions, each with relu and a max pool of 2, a hidden dense layer with
+    relu, and a last dense layer. Dropout with rate one half comes before both dense layers. The
+    loss is the cross entropy of the softmax. Each step carries the error back by one layer, and the
+    Jacobian that remains is that of a shorter network.
 
     Returns:
       The derivation. Its arrays are images x `(n, h, w, c)`, labels `(n,)`, kernels and biases w1
       `(*window, c, o)`, b1 `(o,)`, w2, b2, the dense w3 `(features, hidden)`, b3, w4
-      `(hidden, classes)`, b4, and the masks of dropout m3 `(n, features)` and m4 `(n, hidden)`;
-      its last step is `jax.grad` of the loss made of `jaxconv`'s operations.
+      `(hidden, classes)`, b4, and the masks of dropout m3 `(n, features)` and m4 `(n, hidden)`. Its
+      last step is `jax.grad` of the loss, written in `jaxconv`'s operations.
 
-    Source: the network is that of Lasagne's MNIST example, see `experiments.classifier`; its
-    gradient is derived here, layer by layer.
+    Source: the network is that of Lasagne's MNIST example. The gradient is derived here.
 
     >>> len(classifier_gradient())
     7
@@ -116,7 +114,7 @@ def classifier_gradient() -> Derivation:
     )
 
     def left_over(layer):
-        """Σ δ^layer ∂z^layer/∂w^1: the error by the formulas, the Jacobian of what is left."""
+        """Σ δ^layer ∂z^layer/∂w^1. The error comes from the formulas, the Jacobian from z."""
 
         def value(*arrays):
             x, t, w1, *rest = arrays
@@ -149,36 +147,37 @@ def classifier_gradient() -> Derivation:
                 r"\sum \delta^3 \, \frac{\partial z^3}{\partial w^1}"
                 r" \quad \delta^3 = m^4 \odot (\delta^4 {w^4}^\top)"
                 r" \odot \operatorname{relu}'(z^3)",
-                "Back through the last dense layer by its transposed matrix; dropout lets errors "
-                "take the paths that the signals took (BP2).",
+                "Back through the last dense layer by its transposed matrix. Errors pass the mask "
+                "of dropout where the activations passed it (BP2).",
                 left_over(3),
             ),
             (
                 r"\sum \delta^2 \, \frac{\partial z^2}{\partial w^1}"
                 r" \quad \delta^2 = \operatorname{scatter}(m^3 \odot \delta^3 {w^3}^\top)"
                 r" \odot \operatorname{relu}'(z^2)",
-                "Back through the hidden layer, then the max pool: the error goes to the winner of "
-                "each window.",
+                "Back through the hidden layer, then through the max pool: the error goes to the "
+                "largest element of each window.",
                 left_over(2),
             ),
             (
                 r"\sum \delta^1 \, \frac{\partial z^1}{\partial w^1}"
                 r" \quad \delta^1 = \operatorname{scatter}(\delta^2 \ast"
                 r" \operatorname{rot180}(w^2)) \odot \operatorname{relu}'(z^1)",
-                "Back through the convolution: a full one with the rotated kernel. Then the pool.",
+                "Back through the convolution, by a full convolution with the rotated kernel, then "
+                "through the pool.",
                 left_over(1),
             ),
             (
                 r"x \star \delta^1",
-                "What is left is one convolution, whose gradient is a correlation of its input "
-                "with its error (BP4).",
+                "One convolution remains. Its gradient is the correlation of its input with its "
+                "error (BP4).",
                 lambda x, t, w1, *rest: correlation(
                     x, w1, _errors(x, t, w1, *rest)[1], spacing=_VALID
                 ),
             ),
             (
                 r"\operatorname{grad}(C)_{w^1}",
-                "The same by `jax.grad`, of the loss made of the library's operations.",
+                "The same by `jax.grad` of the loss, written in the library's operations.",
                 _library,
             ),
         ),
@@ -187,7 +186,7 @@ def classifier_gradient() -> Derivation:
 
 
 def _forward(x, t, w1, b1, w2, b2, w3, b3, w4, b4, m3, m4, *, upto=4):
-    """Every z up to a layer, by its number."""
+    """The z of each layer up to `upto`, by the number of the layer."""
     z = {1: convolved(x, w1, _VALID) + b1}
     if upto >= 2:
         z[2] = convolved(_pooled(_relu(z[1])), w2, _VALID) + b2
@@ -200,7 +199,7 @@ def _forward(x, t, w1, b1, w2, b2, w3, b3, w4, b4, m3, m4, *, upto=4):
 
 
 def _errors(x, t, w1, b1, w2, b2, w3, b3, w4, b4, m3, m4):
-    """Every δ, from the last layer to the first."""
+    """The δ of each layer, by the number of the layer."""
     z = _forward(x, t, w1, b1, w2, b2, w3, b3, w4, b4, m3, m4)
     return _carried_back(_output_error(z[4], t), z, w2, w3, w4, m3, m4)
 
@@ -237,10 +236,10 @@ def _library(x, t, w1, b1, w2, b2, w3, b3, w4, b4, m3, m4):
 
 
 def _scale(x, t, w1, b1, w2, b2, w3, b3, w4, b4, m3, m4):
-    """The chain with magnitudes in place of numbers, the masks of relu and pools as they are.
+    """The chain, evaluated with the magnitudes of all arrays and the true masks of relu and pools.
 
-    δ⁴ depends on the z⁴ that all layers have rounded: besides its own magnitude it carries that of
-    z⁴, twice, as a softmax moves by at most twice what its inputs do.
+    δ⁴ depends on z⁴, which has the rounding errors of all layers. A softmax moves by at most twice
+    as much as its inputs. So twice the magnitude of z⁴ is added to that of δ⁴.
     """
     ones = np.ones_like
     z = _forward(x, t, w1, b1, w2, b2, w3, b3, w4, b4, m3, m4)

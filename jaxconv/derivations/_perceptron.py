@@ -1,4 +1,4 @@
-"""From a multilayer perceptron to a convolution, and what becomes of its transpose."""
+"""From a multilayer perceptron to a convolution, and to the transpose of its matrix."""
 
 import numpy as np
 from numpy import ndarray
@@ -14,17 +14,16 @@ _WINDOW = Spacing()  # stride 1, no padding: every window inside the image
 def toeplitz(w: ndarray, spatial: tuple[int, ...]) -> ndarray:
     """The matrix of a convolution over images of a given size: T[p,o,i,c] = w[i-p,c,o].
 
-    With one spatial axis and one channel it is banded and Toeplitz: a row is the row above, one
-    place to the right. With two axes it is a Toeplitz matrix of such blocks.
+    With one spatial axis and one channel, the matrix is banded and Toeplitz: each row is the row
+    above, shifted by one to the right. With two axes it is a Toeplitz matrix of such blocks.
+    `perceptron_to_convolution` derives it.
 
     Args:
       w: Kernel `(*window, c, o)`.
       spatial: Shape of the image.
 
     Returns:
-      Array `(p, o, i, c)`, the multi-indices of output and input positions row by row.
-
-    Source: derived in `perceptron_to_convolution`.
+      Array `(p, o, i, c)`. p and i count the output and input positions in row-major order.
 
     >>> toeplitz(np.array([1.0, 2.0, 3.0]).reshape(3, 1, 1), (5,))[:, 0, :, 0]
     array([[1., 2., 3., 0., 0.],
@@ -44,7 +43,7 @@ def perceptron_to_convolution() -> Derivation:
 
     Returns:
       The derivation. Its arrays are the image x `(n, *spatial, c)` and the kernel w
-      `(*window, c, o)`; its last step is `jaxconv.conv`.
+      `(*window, c, o)`. Its last step is `jaxconv.conv`.
 
     Source: local receptive fields and shared weights are those of LeCun, Bottou, Bengio & Haffner,
     "Gradient-based learning applied to document recognition", 1998; the two cuts are those of G.
@@ -65,26 +64,25 @@ def perceptron_to_convolution() -> Derivation:
         steps=steps(
             (
                 r"\sum_{i,c} W_{p,o,i,c} \, x_{i,c}",
-                "A dense layer, whose units happen to stand on a grid: unit p of kind o is tied to "
-                "every pixel i by a weight of its own. We look at those among all dense layers "
-                "whose weights are as the next two steps ask.",
+                "A dense layer whose units lie on a grid. Unit p of kind o has a weight of its own "
+                "for every pixel i. The weights are those that the next two steps ask for.",
                 _dense,
             ),
             (
                 r"\sum_{i \in p+\mathrm{window}} \sum_c W_{p,o,i,c} \, x_{i,c}",
-                "Cut connections: what is far away in an image tells a unit little. Each unit sees "
-                "a window of the image only; all other weights are zero, and their terms vanish.",
+                "Cut connections: distant pixels tell a unit little. Each unit sees a window of "
+                "the image only. All other weights are zero, and their terms vanish.",
                 _cut,
             ),
             (
                 r"\sum_{r,c} w_{r,c,o} \, x_{p+r,c}",
-                "Share weights: what is worth finding here is worth finding there. Every unit of a "
-                "kind has the same weights, $W_{p,o,p+r,c} = w_{r,c,o}$, whatever its place p.",
+                "Share weights: what is worth finding here is worth finding there. All units of a "
+                "kind have the same weights, $W_{p,o,p+r,c} = w_{r,c,o}$, at every position p.",
                 _shared,
             ),
             (
                 r"\sum_{i,c} T_{p,o,i,c} \, x_{i,c} \quad T_{p,o,i,c} = w_{i-p,c,o}",
-                "Put r = i - p: as a matrix, the dense layer has become banded (cut) and constant "
+                "Put r = i - p. The matrix of the dense layer has become banded (cut) and constant "
                 "along its diagonals (shared). Such a matrix is called Toeplitz.",
                 _banded,
             ),
@@ -99,11 +97,11 @@ def perceptron_to_convolution() -> Derivation:
 
 
 def toeplitz_transpose() -> Derivation:
-    """Derive that the transposed matrix of a convolution is a full, rotated convolution.
+    """Derive that the transposed matrix is that of a full convolution with the rotated kernel.
 
     Returns:
       The derivation. Its arrays are the kernel w `(*window, c, o)` and the error δ
-      `(n, *output, o)`; its last step is `jaxconv.conv` with `jaxconv.rotate_kernel`.
+      `(n, *output, o)`. Its last step is `jaxconv.conv` with `jaxconv.rotate_kernel`.
 
     Source: after G. Gwardys, "Convolutional Neural Networks backpropagation: from intuition to
     derivation", 2016; (1) is BP2 of M. Nielsen, "Neural Networks and Deep Learning", 2015,
@@ -124,25 +122,25 @@ def toeplitz_transpose() -> Derivation:
         steps=steps(
             (
                 r"\sum_{p,o} T_{p,o,i,c} \, \delta_{p,o}",
-                "A dense layer carries its error back by the transposed matrix: pixel i collects "
-                "from column i of T what each unit p makes of it.",
+                "A dense layer carries its error back by the transposed matrix. Pixel i collects "
+                "the errors of the units p, with the weights of column i of T.",
                 _transposed_product,
             ),
             (
                 r"\sum_{p,o} w_{i-p,c,o} \, \delta_{p,o}",
-                "Read that column from top to bottom. As p grows, the tap i - p falls: a row of T "
-                "has the taps in order, a column has them in reverse.",
+                "Read that column from top to bottom. As p grows, the tap i - p falls. A row of T "
+                "has the taps in order, and a column has them in reverse.",
                 _down_a_column,
             ),
             (
                 r"\sum_{r',o} \hat{\delta}_{i+r',o} \operatorname{rot180}(w)_{r',o,c}",
-                "So list the taps in reverse, r' = R-1-(i-p), and put R-1 zeros around the error "
-                "for the pixels near the border, which fewer than R units see.",
+                "List the taps in reverse, r' = R-1-(i-p). Put R-1 zeros around the error, since "
+                "fewer than R units see the pixels near the border.",
                 lambda w, delta: full_convolution(w, delta, _shape(w, delta), spacing=_WINDOW),
             ),
             (
                 r"\left( \delta \ast \operatorname{rot180}(w) \right)_{i,c}",
-                'A full convolution: `conv(delta, rotate_kernel(w), padding="FULL")`.',
+                'This is a full convolution: `conv(delta, rotate_kernel(w), padding="FULL")`.',
                 lambda w, delta: np.asarray(ops.conv(delta, ops.rotate_kernel(w), padding="FULL")),
             ),
         ),
@@ -151,7 +149,7 @@ def toeplitz_transpose() -> Derivation:
 
 
 def _dense(x, w):
-    """The dense layer, its matrix filled in weight by weight."""
+    """The dense layer. Its matrix is filled in weight by weight."""
     geometry = _WINDOW.geometry(x, w)
     c, o = w.shape[-2:]
     weights = np.zeros((*geometry.output_size, o, *x.shape[1:-1], c))
@@ -163,7 +161,7 @@ def _dense(x, w):
 
 
 def _cut(x, w):
-    """The same matrix, of which each unit adds up the part in its window."""
+    """The same matrix. Each unit sums over its window only."""
     geometry = _WINDOW.geometry(x, w)
     weights = toeplitz(w, x.shape[1:-1])
     pixels = flat(x, 1)[:, :, 0]
@@ -204,7 +202,7 @@ def _transposed_product(w, delta):
 
 
 def _down_a_column(w, delta):
-    """Σ_p over the taps i - p that exist, pixel by pixel."""
+    """For each pixel, the sum over the p for which i - p is a tap."""
     shape = _shape(w, delta)
     back = np.zeros(shape)
     for i in np.ndindex(*shape[1:-1]):

@@ -1,4 +1,4 @@
-"""LaTeX as a terminal can show it: the few commands that the derivations use."""
+"""LaTeX in plain characters, for a terminal: the few commands that the derivations use."""
 
 import re
 import unicodedata
@@ -41,7 +41,7 @@ _RAISED_AS = str.maketrans("01234", "⁰¹²³⁴")
 
 
 def plain(latex: str) -> str:
-    r"""Write LaTeX in plain characters; subscripts stay marked by `_`, superscripts by `^`.
+    r"""Write LaTeX in plain characters. Subscripts keep their `_`, and most superscripts their `^`.
 
     >>> plain(r"\sum_{r} \frac{\partial C}{\partial z^2_r}")
     'Σ_r ∂C/∂z²_r'

@@ -1,4 +1,4 @@
-"""The error of a layer before a pool: it goes to the winner, or is shared."""
+"""The error of a layer before a pool: it goes to the maximum, or all elements share it."""
 
 from functools import lru_cache, partial
 
@@ -8,7 +8,8 @@ import numpy as np
 from numpy import ndarray
 
 from .. import ops
-from .._geometry import Geometry, Padding, Size
+from .._arguments import Padding, Size
+from .._geometry import Geometry
 from ._derivation import Derivation, steps
 from ._positions import derivative, flat, lookup, meets, pool_windows, table
 
@@ -25,17 +26,18 @@ def max_pool_error(
     *,
     window_dilation: Size = 1,
 ) -> Derivation:
-    """Derive that the error goes to the largest element of each window, and to nobody else.
+    """Derive that the error of a window goes to its largest element, and to no other.
 
     Args:
-      window_shape, strides, padding, window_dilation: Of the pool, as for `jaxconv.max_pool`.
+      window_shape: As in `jaxconv.max_pool`.
+      strides: As in `jaxconv.max_pool`.
+      padding: As in `jaxconv.max_pool`.
+      window_dilation: As in `jaxconv.max_pool`.
 
     Returns:
-      The derivation. Its arrays are the pool's input x `(n, *spatial, c)`, no two elements of a
-      window equal, and the error δ `(n, *output, c)`; its last step is the VJP of
+      The derivation. Its arrays are the pool's input x `(n, *spatial, c)`, in which no two elements
+      of a window are equal, and the error δ `(n, *output, c)`. Its last step is the VJP of
       `jaxconv.max_pool`.
-
-    Source: `jaxconv.max_pool`.
 
     >>> rng = np.random.default_rng(0)
     >>> x, delta = rng.normal(size=(1, 6, 6, 2)), rng.normal(size=(1, 3, 3, 2))
@@ -49,19 +51,19 @@ def max_pool_error(
             r"\sum_p \delta_{p,c} \, [s p + d m_{p,c} - \mathrm{lo} = i]",
             "Let $m_p$ be the tap of the largest element of window p, so that "
             r"$y_p = x_{s p + d m_p - \mathrm{lo}}$. "
-            "Where it is the only largest, it stays so for all x nearby: m is locally constant, "
-            "and $y_p$ has slope 1 in the element that won and 0 in all others.",
+            "A unique maximum stays the maximum for all x nearby. So m is locally constant, and "
+            "$y_p$ has slope 1 in the element that won and 0 in all others.",
             _brackets,
         ),
         (
             r"\sum_{p \,:\, i \text{ wins } p} \delta_{p,c}",
-            "Only the windows that i wins are left: one at most where windows lie side by side. "
-            "Everything else in the window hears nothing.",
+            "Only the windows that i wins remain: at most one, where windows lie side by side. "
+            "The other elements of a window receive nothing.",
             unpooled,
         ),
         (
             r"\operatorname{scatter}(\delta, m)_{i,c}",
-            "All that the way back needs of x is m: the VJP of `jaxconv.max_pool`.",
+            "The reverse pass needs m and not x. This is the VJP of `jaxconv.max_pool`.",
             lambda x, delta, geometry: _vjp(
                 partial(ops.max_pool, window_dilation=window_dilation), x, delta, *options[:3]
             ),
@@ -77,16 +79,17 @@ def avg_pool_error(
     *,
     window_dilation: Size = 1,
 ) -> Derivation:
-    """Derive that the error is shared equally among the elements of a window.
+    """Derive that the elements of a window share its error equally.
 
     Args:
-      window_shape, strides, padding, window_dilation: Of the pool, as for `jaxconv.avg_pool`.
+      window_shape: As in `jaxconv.avg_pool`.
+      strides: As in `jaxconv.avg_pool`.
+      padding: As in `jaxconv.avg_pool`.
+      window_dilation: As in `jaxconv.avg_pool`.
 
     Returns:
       The derivation. Its arrays are the pool's input x `(n, *spatial, c)` and the error δ
-      `(n, *output, c)`; its last step is the VJP of `jaxconv.avg_pool`.
-
-    Source: `jaxconv.avg_pool`.
+      `(n, *output, c)`. Its last step is the VJP of `jaxconv.avg_pool`.
 
     >>> rng = np.random.default_rng(0)
     >>> x, delta = rng.normal(size=(1, 6, 6, 2)), rng.normal(size=(1, 3, 3, 2))
@@ -98,18 +101,19 @@ def avg_pool_error(
         *_chain_rule(_means),
         (
             r"\frac{1}{R} \sum_p \delta_{p,c} \sum_r [s p + d r - \mathrm{lo} = i]",
-            "$y_p$ is the sum of its window's R elements over R: it has slope 1/R in each of them.",
+            "$y_p$ is the sum of the R elements of its window, divided by R. It has slope 1/R in "
+            "each of them.",
             _shares,
         ),
         (
             r"\frac{1}{R} \sum_r \delta_{(i + \mathrm{lo} - d r)/s,\,c}",
-            "For each tap at most one window is left. Each hands every pixel its share; where "
-            "windows lie side by side that is upscaling, over R.",
+            "For each tap at most one window remains. It gives each of its pixels an equal share. "
+            "Where windows lie side by side, this is upscaling, divided by R.",
             _from_each_tap,
         ),
         (
             r"\operatorname{spread}(\delta / R)_{i,c}",
-            "The transpose of a sum over windows: the VJP of `jaxconv.avg_pool`.",
+            "This is the transpose of a sum over windows: the VJP of `jaxconv.avg_pool`.",
             lambda x, delta, geometry: _vjp(
                 partial(ops.avg_pool, window_dilation=window_dilation), x, delta, *options[:3]
             ),
@@ -119,19 +123,19 @@ def avg_pool_error(
 
 
 def maxima(x: ndarray, geometry: Geometry) -> ndarray:
-    """The largest element of each window; complex numbers are ordered by their real parts."""
+    """The largest element of each window. Complex elements are ordered by their real parts."""
     met, winner = _winners(x, geometry)
     y = np.take_along_axis(met, winner[:, :, None], 2)
     return y.reshape(len(x), *geometry.output_size, x.shape[-1])
 
 
 def unpooled(x: ndarray, delta: ndarray, geometry: Geometry) -> ndarray:
-    """Each error at the place of the element of `x` that won its window."""
+    """Zeros, with each error added where the largest element of its window is in `x`."""
     _, winner = _winners(x, geometry)
     n, p, c = winner.shape
     place = _places(geometry)[np.arange(p)[:, None], winner]
     pixels = int(np.prod(geometry.input_size))
-    x_bar = np.zeros((n, pixels + 1, c))  # the last one takes what falls on padding
+    x_bar = np.zeros((n, pixels + 1, c))  # the last pixel stands for padding
     examples, channels = np.arange(n)[:, None, None], np.arange(c)
     np.add.at(x_bar, (examples, place, channels), delta.reshape(winner.shape))
     return x_bar[:, :pixels].reshape(x.shape)
@@ -139,7 +143,7 @@ def unpooled(x: ndarray, delta: ndarray, geometry: Geometry) -> ndarray:
 
 @lru_cache(maxsize=32)
 def _places(geometry: Geometry) -> ndarray:
-    """The pixel under each tap of each window, `(p, r)`; one beyond the last means padding."""
+    """The index of the pixel under each tap of each window, `(p, r)`; padding counts last."""
     pixels = int(np.prod(geometry.input_size))
     counted = np.arange(pixels).reshape(1, *geometry.input_size, 1) - pixels
     tables = [table(-a.lo, a.p, a.s, a.r, a.d) for a in geometry.axes()]
@@ -147,7 +151,7 @@ def _places(geometry: Geometry) -> ndarray:
 
 
 def _winners(x, geometry):
-    """What each tap of each window meets, `(n, p, r, c)`, and which of them is the largest."""
+    """The element under each tap of each window, `(n, p, r, c)`, and the tap of the largest."""
     n, *_, c = x.shape
     pixels = x.reshape(n, -1, c)
     places = _places(geometry)
@@ -194,7 +198,7 @@ def _mean_scale(x, delta, geometry):
 
 
 def _chain_rule(pool):
-    """How both derivations begin, for `pool(x, geometry)`."""
+    """The first two steps of both derivations, for `pool(x, geometry)`."""
     return (
         (
             r"\frac{\partial C}{\partial x_{i,c}}",
@@ -203,7 +207,7 @@ def _chain_rule(pool):
         ),
         (
             r"\sum_p \delta_{p,c} \, \frac{\partial y_{p,c}}{\partial x_{i,c}}",
-            "Chain rule; channels don't mix.",
+            "Chain rule. Channels don't mix.",
             lambda x, delta, geometry: np.tensordot(
                 delta, derivative(lambda x: pool(x, geometry), x), delta.ndim
             ),

@@ -1,8 +1,8 @@
-"""The literal meaning of what the equations say, in NumPy: brackets, lookups, derivatives.
+"""The literal meaning of the equations, in NumPy: brackets, lookups, derivatives.
 
-Positions are counted by one multi-index over all spatial axes, row by row: `i` runs over the pixels
-of the input, `r` over the taps of the kernel, `p` over the pixels of the output. Turning a kernel
-by 180° in all its axes is then counting its taps backwards.
+One index counts the positions of all spatial axes in row-major order. `i` counts the pixels of the
+input, `r` the taps of the kernel and `p` the positions of the output. Rotating a kernel by 180° is
+then counting its taps backwards.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,9 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from .._geometry import Geometry, Padding, Size, convolution_geometry, per_axis
+from .._arguments import Padding, Size, convolution_geometry
+from .._geometry import Geometry
+from ..ops._pool_options import PoolOptions
 
-# For the complex step: a power of two, whose square vanishes beside any number that we meet.
+# The step of the complex-step derivative. It is a power of two, so dividing by it is exact. Its
+# square is below the last digit of every value that occurs.
 TINY = 2.0**-200
 
 
@@ -29,10 +32,10 @@ class Spacing(NamedTuple):
 
     def geometry(self, x: ndarray, w: ndarray) -> Geometry:
         """The geometry of the convolution of `x` with `w`."""
-        return _geometry(x.shape[1:-1], w.shape[:-2], *map(_hashable, self))
+        return _convolution_geometry(x.shape[1:-1], w.shape[:-2], *map(_hashable, self))
 
     def options(self) -> dict:
-        """As keywords of `jaxconv.conv`."""
+        """The options as keyword arguments of `jaxconv.conv`."""
         names = "strides", "padding", "input_dilation", "kernel_dilation", "feature_group_count"
         return dict(zip(names, self, strict=True))
 
@@ -44,23 +47,21 @@ def pool_windows(
     padding: Padding = "VALID",
     dilation: Size = 1,
 ) -> Geometry:
-    """The geometry of a pool: that of a convolution with the same windows."""
+    """The geometry of a pool, which is that of a convolution with the same windows."""
     return _pool_geometry(size, *map(_hashable, (window_shape, strides, padding, dilation)))
 
 
-# A derivative asks for the same geometry again and again.
+# A complex-step derivative asks for one geometry once for each element.
 
 
 @lru_cache(maxsize=32)
-def _geometry(size, window, *spacing) -> Geometry:
+def _convolution_geometry(size, window, *spacing) -> Geometry:
     return convolution_geometry("derivation", size, window, *spacing)
 
 
 @lru_cache(maxsize=32)
-def _pool_geometry(size, window_shape, strides, padding, dilation) -> Geometry:
-    window = per_axis(window_shape, len(size), "window_shape")
-    strides = window if strides is None else strides
-    return convolution_geometry("derivation", size, window, strides, padding, 1, dilation, 1)
+def _pool_geometry(size, *options) -> Geometry:
+    return PoolOptions("derivation", *options).geometry(size)
 
 
 def _hashable(option):
@@ -71,8 +72,9 @@ def _hashable(option):
 def derivative(f: Callable[[ndarray], Any], x: ndarray) -> ndarray:
     """The Jacobian ∂f/∂x of shape `(*f(x).shape, *x.shape)`, exact to rounding.
 
-    By the complex step, f(x + ih) = f(x) + ih f'(x) - h² f''(x)/2 - …: the imaginary part over h is
-    f'(x), nothing is subtracted, and h can be so small that h² is beyond the last digit.
+    f(x + ih) = f(x) + ih f'(x) - h² f''(x)/2 - …, so the imaginary part divided by h is f'(x) up to
+    terms of order h². There is no subtraction that could cancel digits. So h can be so small that
+    h² is below the last digit.
     """
     columns = []
     for index in np.ndindex(x.shape):
@@ -96,10 +98,10 @@ def meets(geometry: Geometry) -> ndarray:
 
 
 def lookup(y: ndarray, places: Sequence[ndarray], grid: Sequence[int]) -> ndarray:
-    """The pixels of `y` at `places / grid`, and 0 where there is none, `(n, *, *, c)`.
+    """The pixels of `y` at `places / grid`, and 0 where there is no pixel, `(n, *, *, c)`.
 
-    On each spatial axis `places` is a table of positions, of shape `(a, b)`; the tables' first axes
-    become the first multi-index of the result, their second axes the second.
+    For each spatial axis, `places` has a table of positions of shape `(a, b)`. The first axes of
+    all tables form the second axis of the result, and their second axes form its third axis.
     """
     for axis, (table, step) in enumerate(zip(places, grid, strict=True)):
         at, size = 1 + 2 * axis, y.shape[1 + 2 * axis]
@@ -110,15 +112,20 @@ def lookup(y: ndarray, places: Sequence[ndarray], grid: Sequence[int]) -> ndarra
 
 
 def paired(y: ndarray) -> ndarray:
-    """From axes `(n, a, b, a', b', …, c)` to `(n, a a' …, b b' …, c)`."""
+    """Collect axes `(n, a, b, a', b', …, c)` into `(n, a a' …, b b' …, c)`."""
     n, *sizes, c = y.shape
     order = (0, *range(1, y.ndim - 1, 2), *range(2, y.ndim - 1, 2), y.ndim - 1)
     rows, columns = sizes[0::2], sizes[1::2]
     return y.transpose(order).reshape(n, int(np.prod(rows)), int(np.prod(columns)), c)
 
 
-def placed(y: ndarray, grid: Sequence[int], lows: Sequence[int], sizes: Sequence[int]) -> ndarray:
-    """Zeros of the given sizes with the pixels of `y`, `grid` apart, the first one at `lows`."""
+def dilate_and_pad(
+    y: ndarray, grid: Sequence[int], lows: Sequence[int], sizes: Sequence[int]
+) -> ndarray:
+    """Zeros of the given sizes with the pixels of `y` in them, `grid` apart, from `lows` on.
+
+    A negative element of `lows`, or a small size, crops.
+    """
     for axis, (step, lo, size) in enumerate(zip(grid, lows, sizes, strict=True), start=1):
         places = lo + step * np.arange(y.shape[axis])
         inside = (0 <= places) & (places < size)
@@ -130,29 +137,29 @@ def placed(y: ndarray, grid: Sequence[int], lows: Sequence[int], sizes: Sequence
 
 
 def table(first: int, count: int, step: int, taps: int, spacing: int) -> ndarray:
-    """The positions first + step·p + spacing·r, `(p, r)`."""
+    """The positions first + step·p + spacing·r, of shape `(p, r)`."""
     return first + step * np.arange(count)[:, None] + spacing * np.arange(taps)
 
 
-def split(x: ndarray, groups: int) -> ndarray:
-    """Channels `c` as `(group, c / groups)`."""
+def split_groups(x: ndarray, groups: int) -> ndarray:
+    """The channels `c` as two axes `(group, c / groups)`."""
     return x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
 
 
 def flat(x: ndarray, groups: int) -> ndarray:
     """A feature map `(n, *spatial, c)` as `(n, i, group, c / groups)`."""
     n, *spatial, c = x.shape
-    return split(x.reshape(n, int(np.prod(spatial)), c), groups)
+    return split_groups(x.reshape(n, int(np.prod(spatial)), c), groups)
 
 
 def flat_kernel(w: ndarray, groups: int) -> ndarray:
     """A kernel `(*window, c, o)` as `(r, c, group, o / groups)`."""
     *window, c, o = w.shape
-    return split(w.reshape(int(np.prod(window)), c, o), groups)
+    return split_groups(w.reshape(int(np.prod(window)), c, o), groups)
 
 
 def convolved(x: ndarray, w: ndarray, spacing: Spacing) -> ndarray:
-    """Σ x[n,i,c] w[r,c,o] [e·i + lo = s·p + d·r], literally; `(n, *output, o)`."""
+    """Σ x[n,i,c] w[r,c,o] [e·i + lo = s·p + d·r], evaluated literally, `(n, *output, o)`."""
     geometry = spacing.geometry(x, w)
     matrix = np.einsum("rcgo,irp->icpgo", flat_kernel(w, spacing.groups), meets(geometry))
     z = np.einsum("nigc,icpgo->npgo", flat(x, spacing.groups), matrix)

@@ -4,7 +4,8 @@ import numpy as np
 from numpy import ndarray
 
 from .. import ops
-from .._geometry import Padding, Size, extent, per_axis, transposed_input_size
+from .._arguments import Padding, Size, per_axis, transposed_input_size
+from .._geometry import extent
 from . import _error
 from ._derivation import Derivation, steps
 from ._positions import Spacing, convolved, derivative
@@ -22,15 +23,18 @@ def transposed_convolution(
     """Derive that a transposed convolution is a convolution.
 
     Args:
-      strides, padding, input_dilation, kernel_dilation, feature_group_count: Of the convolution
-        that is transposed, as for `jaxconv.conv_transpose`.
-      output_shape: Spatial shape of the result; None means the smallest that the convolution maps
-        to that of `y`.
+      strides: As in `jaxconv.conv_transpose`.
+      padding: As in `jaxconv.conv_transpose`.
+      output_shape: Spatial shape of the result. None means the smallest shape that the convolution
+        maps to that of `y`.
+      input_dilation: As in `jaxconv.conv_transpose`.
+      kernel_dilation: As in `jaxconv.conv_transpose`.
+      feature_group_count: As in `jaxconv.conv_transpose`.
 
     Returns:
-      The derivation. Its arrays are the layer's input y `(n, *output, o)`, as the convolution's
-      output, and the kernel w `(*window, c / groups, o)`; its last step is
-      `jaxconv.conv_transpose`.
+      The derivation. Its arrays are the layer's input y `(n, *output, o)`, which has the shape of
+      the convolution's output, and the kernel w `(*window, c / groups, o)` of the convolution. Its
+      last step is `jaxconv.conv_transpose`.
 
     Source: Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", 2016,
     arXiv:1603.07285, chapter 4. That deconvolutions are just convolutions is the point of G.
@@ -45,42 +49,42 @@ def transposed_convolution(
     chain = (
         (
             r"\sum_{p,o} K_{p,o,i,c} \, y_{p,o}",
-            "Definition. A convolution is linear in its input, so it has a matrix K, one row for "
+            "Definition. A convolution is linear in its input, so it has a matrix K with a row for "
             "each output. The transposed convolution is the product with the transposed matrix. "
-            "It is not the inverse: it has the shape of one.",
+            "It has the shape of an inverse, but it is none.",
             _matrix,
         ),
         (
             r"\sum_{p,o} y_{p,o} \sum_r w_{r,c,o} \, [e i + \mathrm{lo} = s p + d r]",
-            "The entries of K are taps: row p has $w_r$ where tap r lies on pixel i.",
+            "The entries of K are taps. Row p has $w_r$ where tap r lies on pixel i.",
             _error.single_terms,
         ),
         (
             r"\sum_{r,o} y_{(e i + \mathrm{lo} - d r)/s,\,o} \, w_{r,c,o}",
-            "For each tap at most one position is left.",
+            "For each tap at most one position remains.",
             _error.one_position_left,
         ),
         (
             r"\sum_{r,o} y^{\uparrow}_{e i + \mathrm{lo} - d r,\,o} \, w_{r,c,o}",
-            "Put s-1 zeros between the pixels of y: what was called a fractional stride.",
+            "Put s-1 zeros between the pixels of y. The literature calls this a fractional stride.",
             _error.dilated_error,
         ),
         (
             r"\sum_{r',o} y^{\uparrow}_{e i - \mathrm{lo}' + d r',\,o} \, w_{R-1-r',c,o}"
             r" \quad \mathrm{lo}' = d (R-1) - \mathrm{lo}",
-            "Count the taps from the other end: pixels and taps now run in the same direction.",
+            "Count the taps from the other end. Pixels and taps now run in the same direction.",
             _error.taps_backwards,
         ),
         (
             r"\sum_{r',o} \hat{y}_{e i + d r',o} \operatorname{rot180}(w)_{r',o,c}",
-            "With lo' zeros in front this is the definition of a convolution, with the rotated "
-            "kernel, stride e and input dilation s.",
+            "With lo' zeros in front, this is a convolution with the rotated kernel, stride e and "
+            "input dilation s.",
             _error.full_convolution,
         ),
         (
             r"\mathrm{conv\_transpose}(y, w)_{i,c}",
-            "The expression is that of the error before a convolution, here run forward as a "
-            "layer: `jaxconv.conv_transpose`.",
+            "This is the map that carries an error back through a convolution. Run forward, as a "
+            "layer, it is `jaxconv.conv_transpose`.",
             _library,
         ),
     )
@@ -123,7 +127,7 @@ def _size(y: ndarray, w: ndarray, spacing: Spacing) -> tuple[int, ...]:
 
 
 def _matrix(w, y, shape, *, spacing):
-    """Kᵀ y, for each example, K being the Jacobian of the convolution."""
+    """Kᵀ y for each example, where K is the Jacobian of the convolution."""
     one = np.zeros((1, *shape[1:]))
     matrix = derivative(lambda x: convolved(x, w, spacing)[0], one)
     return np.tensordot(y, matrix[..., 0, *(slice(None),) * (len(shape) - 1)], y.ndim - 1)

@@ -1,4 +1,4 @@
-"""The triangle: one trilinear form, three maps, six transposes."""
+"""One trilinear form, its three contractions, and their six transposes."""
 
 from functools import partial
 from typing import Any
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import ops
-from .._geometry import Padding, Size
+from .._arguments import Padding, Size
 from ._derivation import Derivation, steps
 from ._error import full_convolution
 from ._gradients import correlation
@@ -28,13 +28,16 @@ def triangle(
     Two linear maps A and B are each other's transpose when ⟨A u, v⟩ = ⟨u, B v⟩ for all u and v.
 
     Args:
-      strides, padding, input_dilation, kernel_dilation, feature_group_count: Of the convolution, as
-        for `jaxconv.conv`.
+      strides: As in `jaxconv.conv`.
+      padding: As in `jaxconv.conv`.
+      input_dilation: As in `jaxconv.conv`.
+      kernel_dilation: As in `jaxconv.conv`.
+      feature_group_count: As in `jaxconv.conv`.
 
     Returns:
-      The derivation, of a number. Its arrays are x `(n, *spatial, c)`, k
-      `(*window, c / groups, o)` and y `(n, *output, o)`; its last step is the transpose that JAX
-      finds for `jaxconv.conv`.
+      The derivation, of a scalar. Its arrays are x `(n, *spatial, c)`, k
+      `(*window, c / groups, o)` and y `(n, *output, o)`. Its last step is the transpose that JAX
+      computes for `jaxconv.conv`.
 
     Source: derived here. F. Dangel, "Convolutions and More as Einsum", NeurIPS 2024,
     arXiv:2307.02275, has the two gradients as contractions of the same tensors.
@@ -49,36 +52,36 @@ def triangle(
         (
             r"\sum_{n,c,o} \sum_{i,r,p} x_{n,i,c} \, k_{r,c,o} \, y_{n,p,o}"
             r" \, [e i + \mathrm{lo} = s p + d r]",
-            "The form: every product of a pixel, a tap and an output that meet. It is linear in "
-            "each of the three.",
+            "The form: the sum over all products of a pixel, a tap and an output that meet. It is "
+            "linear in each of the three.",
             _form,
         ),
         (
             r"\langle \operatorname{conv}(x, k), y \rangle",
-            "Sum over i, r and c first, over the output's indices last: what is contracted with y "
-            "is the convolution, ∂T/∂y.",
+            "Sum over i, r and c first, and over the indices of y last. The inner sum is the "
+            "convolution, ∂T/∂y.",
             lambda x, k, y, spacing: np.sum(convolved(x, k, spacing) * y),
         ),
         (
             r"\langle x, \mathrm{conv\_input\_vjp}(y, k) \rangle",
-            "Sum over p, r and o first: ∂T/∂x, the full convolution with the rotated kernel. That "
-            "(2) = (3) makes two transposes: for a fixed k, of x ↦ conv(x, k) and of "
-            "y ↦ conv_input_vjp(y, k), each the other's.",
+            "Sum over p, r and o first. The inner sum is ∂T/∂x, the full convolution with the "
+            "rotated kernel. For a fixed k, (2) = (3) says that x ↦ conv(x, k) and "
+            "y ↦ conv_input_vjp(y, k) are each other's transposes.",
             lambda x, k, y, spacing: np.sum(x * full_convolution(k, y, x.shape, spacing=spacing)),
         ),
         (
             r"\langle k, \mathrm{conv\_kernel\_vjp}(x, y) \rangle",
-            "Sum over n, i and p first: ∂T/∂k, the correlation. That (2) = (4) makes two more, for "
-            "a fixed x: of k ↦ conv(x, k) and of y ↦ conv_kernel_vjp(x, y). And (3) = (4) makes "
-            "the last two, for a fixed y: of k ↦ conv_input_vjp(y, k) and of "
-            "x ↦ conv_kernel_vjp(x, y). The two transposes of each map are the other two, so no "
-            "derivative, of whatever order, leaves the triangle.",
+            "Sum over n, i and p first. The inner sum is ∂T/∂k, the correlation. For a fixed x, "
+            "(2) = (4) says that k ↦ conv(x, k) and y ↦ conv_kernel_vjp(x, y) are each other's "
+            "transposes. For a fixed y, (3) = (4) says the same of k ↦ conv_input_vjp(y, k) and "
+            "x ↦ conv_kernel_vjp(x, y). The two transposes of each map are the other two maps. So "
+            "derivatives of any order are made of these three.",
             lambda x, k, y, spacing: np.sum(k * correlation(x, k, y, spacing=spacing)),
         ),
         (
             r"\langle x, \operatorname{conv}(\cdot, k)^\top y \rangle",
-            "The library states these six as rules, and JAX finds them: here the transpose of "
-            "`jaxconv.conv` by `jax.linear_transpose`.",
+            "The library states these six transposes as rules, and JAX applies them: this is "
+            "`jax.linear_transpose` of `jaxconv.conv`.",
             _library,
         ),
     )

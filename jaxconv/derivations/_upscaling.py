@@ -1,9 +1,9 @@
-"""The error of a layer before an upscaling: summed over blocks."""
+"""The error of a layer before an upscaling: a sum over blocks."""
 
 import numpy as np
 
 from .. import ops
-from .._geometry import Size, per_axis
+from .._arguments import Size, per_axis
 from ._derivation import Derivation, steps
 from ._positions import derivative
 
@@ -12,13 +12,11 @@ def upscale_error(factor: Size) -> Derivation:
     """Derive that the transpose of upscaling is a sum pool.
 
     Args:
-      factor: Block size f, as for `jaxconv.upscale`.
+      factor: The block size f. As in `jaxconv.upscale`.
 
     Returns:
       The derivation. Its arrays are the input x `(n, *spatial, c)` and the error δ of the output
-      `(n, *(f · spatial), c)`; its last step is `jaxconv.sum_pool`.
-
-    Source: `jaxconv.upscale`.
+      `(n, *(f · spatial), c)`. Its last step is `jaxconv.sum_pool`.
 
     >>> rng = np.random.default_rng(0)
     >>> x, delta = rng.normal(size=(1, 2, 3, 2)), rng.normal(size=(1, 4, 6, 2))
@@ -42,9 +40,9 @@ def upscale_error(factor: Size) -> Derivation:
 
     def block_sums(x, delta):
         total = np.zeros(x.shape)
-        for corner in np.ndindex(*blocks(x)):
-            places = (slice(a, None, f) for a, f in zip(corner, blocks(x), strict=True))
-            total += delta[:, *places]
+        for offset in np.ndindex(*blocks(x)):
+            pixels = (slice(a, None, f) for a, f in zip(offset, blocks(x), strict=True))
+            total += delta[:, *pixels]
         return total
 
     return Derivation(
@@ -62,24 +60,25 @@ def upscale_error(factor: Size) -> Derivation:
             ),
             (
                 r"\sum_p \delta_{p,c} \, \frac{\partial y_{p,c}}{\partial x_{i,c}}",
-                "Chain rule; channels don't mix.",
+                "Chain rule. Channels don't mix.",
                 lambda x, delta: np.tensordot(delta, derivative(upscaled, x), delta.ndim),
             ),
             (
                 r"\sum_p \delta_{p,c} \, [\lfloor p/f \rfloor = i]",
-                "Each pixel of the output is a copy of one of the input, "
+                "Each pixel of the output is a copy of a pixel of the input, "
                 r"$y_p = x_{\lfloor p/f \rfloor}$.",
                 brackets,
             ),
             (
                 r"\sum_{a < f} \delta_{f i + a,\,c}",
-                "The copies of pixel i fill a block of f. Their errors add up; nothing is divided.",
+                "The copies of pixel i fill a block of size f. Their errors add up. Nothing is "
+                "divided.",
                 block_sums,
             ),
             (
                 r"\mathrm{sum\_pool}(\delta)_{i,c}",
-                "A pool over windows side by side: `jaxconv.sum_pool`. Its transpose is upscaling "
-                "again.",
+                "This is a sum over windows side by side: `jaxconv.sum_pool`. Its transpose is the "
+                "upscaling again.",
                 lambda x, delta: np.asarray(ops.sum_pool(delta, factor)),
             ),
         ),

@@ -1,8 +1,10 @@
-"""Flax NNX modules: parameters and their initialisation here, mathematics in `jaxconv.ops`.
+"""Flax NNX modules. A module holds parameters and options; `jaxconv.ops` holds the mathematics.
 
-Options carry the names and defaults of the functions, which are those of Flax where Flax has them;
-the one difference to notice is that padding is `"VALID"` unless asked otherwise, as for
-`jaxconv.conv`.
+Options have the names and the defaults of the functions. These are Flax's names, where Flax has
+the option. One default differs from Flax's: padding is `"VALID"`, as for `jaxconv.conv`.
+
+`Dropout` is Flax's own. `Linear` has the parameters of Flax's and calls `jaxconv.dense`, whose
+derivatives are the library's.
 """
 
 from importlib.util import find_spec as _find_spec
@@ -10,10 +12,11 @@ from importlib.util import find_spec as _find_spec
 if _find_spec("flax") is None:
     raise ModuleNotFoundError('jaxconv.nn needs Flax: pip install "jaxconv[nn]"', name="flax")
 
+from flax.nnx import Dropout as Dropout
+
 from ._convolution import Conv as Conv
 from ._convolution import ConvBlock as ConvBlock
 from ._convolution import ConvTranspose as ConvTranspose
-from ._dense import Dropout as Dropout
 from ._dense import Linear as Linear
 from ._inverse import Inverse as Inverse
 from ._pooling import AvgPool as AvgPool

@@ -1,43 +1,44 @@
-"""Dense layers and dropout as modules."""
+"""The dense layer as a module."""
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
 from .. import ops
 from .._typing import Array
-from ..ops._checks import checked_rate
-from ._parameters import Initializer, draw, features, plus_bias, promote
+from ._parameters import Initializer, Weighted, feature_count, glorot_uniform, plus_bias, zeros
 
 
-class Linear(nnx.Module):
-    """A dense layer: y = x w + bias. See `jaxconv.dense`.
+class Linear(Weighted):
+    """A dense layer: y = x kernel + bias. See `jaxconv.dense`.
+
+    Flax's `Linear` has the same parameters. This one multiplies with `jaxconv.dense`: it computes
+    in bfloat16 without rounding the gradients of float32 parameters, and `jaxconv.explain` lists
+    its products. Called with features `(..., c)`, it returns `(..., o)`.
 
     Args:
       in_features: Number of input features c.
       out_features: Number of output features o.
-      use_bias: Add one number for each output feature.
-      dtype: dtype to compute in; None means that of input and parameters together.
-      param_dtype: dtype of the parameters.
-      precision: As for `jaxconv.dense`.
-      kernel_init: Initialiser of the weights; Glorot uniform by default.
-      bias_init: Initialiser of the bias; zeros by default.
+      use_bias: Whether to add a bias, one value for each output feature.
+      dtype: The dtype to compute in. None means the common dtype of input and parameters. Products
+        round wider parameters to it; the gradients of these are not rounded.
+      param_dtype: The dtype of the parameters.
+      precision: As in `jaxconv.dense`.
+      kernel_init: Initialiser of the kernel. The default is Glorot's uniform distribution.
+      bias_init: Initialiser of the bias. The default is zeros.
       rngs: Source of random keys; the stream `params` is used.
 
     Attributes:
       kernel: `nnx.Param` of shape `(c, o)`.
       bias: `nnx.Param` of shape `(o,)`, or None.
 
-    Called with features `(..., c)`, returns `(..., o)`.
-
     Raises:
       ValueError: A size is below 1.
       TypeError: A size is not an integer.
 
-    Source: `jaxconv.dense`.
+    The gradients are derived in `jaxconv.dense`.
 
     >>> Linear(3, 4, rngs=nnx.Rngs(0))(jnp.ones((2, 3))).shape
     (2, 4)
@@ -52,67 +53,25 @@ class Linear(nnx.Module):
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         precision: lax.PrecisionLike = None,
-        kernel_init: Initializer = jax.nn.initializers.glorot_uniform(),
-        bias_init: Initializer = jax.nn.initializers.zeros,
+        kernel_init: Initializer = glorot_uniform,
+        bias_init: Initializer = zeros,
         rngs: nnx.Rngs,
     ):
-        shape = (
-            features("Linear: in_features", in_features),
-            features("Linear: out_features", out_features),
-        )
-        self.kernel, self.bias = draw(
-            rngs,
-            shape,
-            out_features,
+        c = feature_count("Linear: in_features", in_features)
+        o = feature_count("Linear: out_features", out_features)
+        super().__init__(
+            (c, o),
+            o,
             use_bias=use_bias,
+            dtype=dtype,
             param_dtype=param_dtype,
             kernel_init=kernel_init,
             bias_init=bias_init,
+            rngs=rngs,
         )
-        self.dtype = dtype
         self.precision = precision
 
     def __call__(self, x: Array) -> Array:
-        x, kernel, bias, kernel_dtype = promote(x, self.kernel, self.bias, dtype=self.dtype)
+        x, kernel, bias, kernel_dtype = self.operands(x)
         y = ops.dense(x, kernel, precision=self.precision, kernel_dtype=kernel_dtype)
         return plus_bias(y, bias)
-
-
-class Dropout(nnx.Module):
-    """Dropout with a mask drawn anew for each call. See `jaxconv.dropout`.
-
-    In training (`model.train()`, the initial state) features are left out at random; in evaluation
-    (`model.eval()`) the module is the identity.
-
-    Args:
-      rate: Probability in [0, 1) with which a feature is left out.
-      rngs: Source of random keys; the stream `dropout` is forked, so that adding a layer does not
-        change the masks of the others.
-
-    Attributes:
-      deterministic: True in evaluation.
-
-    Called with an array of any shape, returns one of the same shape and dtype.
-
-    Raises:
-      ValueError: `rate` is not in [0, 1).
-      TypeError: `rate` is not a number.
-
-    Source: `jaxconv.dropout`.
-
-    >>> layer = Dropout(0.5, rngs=nnx.Rngs(0))
-    >>> layer.eval()
-    >>> layer(jnp.ones(3))
-    Array([1., 1., 1.], dtype=float32)
-    """
-
-    def __init__(self, rate: float, *, rngs: nnx.Rngs):
-        self.rate = checked_rate("Dropout: rate", rate)
-        self.deterministic = False
-        self.rngs = rngs["dropout"].fork()
-
-    def __call__(self, x: Array) -> Array:
-        if self.deterministic or not self.rate:
-            return x
-        keep = jax.random.bernoulli(self.rngs(), 1 - self.rate, x.shape)
-        return ops.dropout(x, keep, self.rate)

@@ -1,4 +1,4 @@
-"""A layer run backwards: what carries its errors, as a layer of its own."""
+"""The vector-Jacobian product of a layer, as a layer."""
 
 from collections.abc import Callable
 
@@ -13,24 +13,27 @@ class Inverse(nnx.Module):
 
         x_bar = Jᵀ y,   J = ∂layer(x)/∂x                                                       (1)
 
-    For a convolution (1) is the transposed convolution with the same kernel, for max pooling the
-    unpooling that puts each value back where the largest was, for average pooling and upscaling the
-    spreading and the sum, for a dense layer the transposed matrix. A decoder made of the inverses
-    of an encoder's layers is tied to it: there is one set of parameters. Biases do not take part,
-    and despite its name in the field, the layer inverts nothing.
+    For a convolution, (1) is the transposed convolution with the same kernel. For max pooling it is
+    the unpooling that puts each value back where the maximum was. For average pooling it spreads
+    each value over its window, for upscaling it sums over blocks, and for a dense layer it is the
+    product with the transposed matrix. A decoder made of the inverses of an encoder's layers shares
+    the encoder's parameters. Biases do not take part.
 
-    Args:
-      layer: A module, or any function of one array, that depends on its input and its parameters
-        alone; it is shared, not copied.
+    The name is the field's. The layer is a transpose and inverts nothing.
 
     Called with `y`, of the shape of the layer's output, and `x`, the input at which the layer was
-    called (for linear layers only its shape and dtype matter), returns an array like `x`.
+    called, it returns an array like `x`. For a linear layer only the shape and dtype of `x` matter.
+
+    Args:
+      layer: A module, or any function of one array, whose result depends on its input and its
+        parameters only. It is shared, not copied.
 
     Raises:
       TypeError: `layer` cannot be called.
       ValueError: `y` does not have the shape and dtype of the layer's output.
 
-    Source: `InverseLayer` of Lasagne; (1) is what every rule of `jaxconv` computes.
+    Source: `InverseLayer` of Lasagne. (1) is the map whose derivation each operation of `jaxconv`
+    has in its docstring.
 
     >>> from jaxconv import nn
     >>> pool = nn.MaxPool(2)
@@ -42,7 +45,7 @@ class Inverse(nnx.Module):
 
     def __init__(self, layer: Callable[[Array], Array]):
         if not callable(layer):
-            raise TypeError(f"Inverse: layer must be a layer, got {type(layer).__name__}.")
+            raise TypeError(f"Inverse: layer must be callable, got {type(layer).__name__}.")
         self.layer = layer
 
     def __call__(self, y: Array, x: Array) -> Array:

@@ -1,69 +1,81 @@
-"""What every module with parameters does: check sizes, draw them, promote dtypes, add a bias."""
+"""What the modules with a kernel share: drawing parameters, promoting dtypes, adding a bias."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from .. import algorithms, ops
-from .._geometry import per_axis
+from .._arguments import per_axis
 from .._typing import Array
 
 Initializer: TypeAlias = Callable[..., Any]
 
-
-def features(name: str, count: Any) -> int:
-    """A number of features: an integer, at least 1."""
-    (checked,) = per_axis(count, 1, name)
-    return checked
-
-
-def draw(
-    rngs: nnx.Rngs,
-    shape: tuple[int, ...],
-    features: int,
-    *,
-    use_bias: bool,
-    param_dtype: Any,
-    kernel_init: Initializer,
-    bias_init: Initializer,
-) -> tuple[nnx.Param, Any]:
-    """A kernel of a shape and a bias for so many features, or None, as attributes of a module."""
-    kernel = nnx.Param(kernel_init(rngs.params(), shape, param_dtype))
-    if not use_bias:
-        return kernel, nnx.data(None)
-    return kernel, nnx.data(nnx.Param(bias_init(rngs.params(), (features,), param_dtype)))
+glorot_uniform = jax.nn.initializers.glorot_uniform()
+zeros = jax.nn.initializers.zeros
 
 
 class Operands(NamedTuple):
-    """What a layer computes with: `x` in the layer's dtype, and parameters at least as wide."""
+    """What a layer computes with.
+
+    Attributes:
+      x: The input, in the layer's dtype.
+      kernel: The kernel, in the layer's dtype or a wider one.
+      bias: The bias, in the result's dtype or a wider one; or None.
+      kernel_dtype: The dtype that products round the kernel to; None where it has that dtype.
+    """
 
     x: Array
     kernel: Array
     bias: Array | None
-    kernel_dtype: Any  # what the kernel is rounded to in products, where it is wider; or None
+    kernel_dtype: Any
 
 
-def promote(
-    x: Array, kernel: nnx.Param, bias: nnx.Param | None, *, dtype: Any, result: Any = None
-) -> Operands:
-    """Bring input and parameters to `dtype`, or to their common one; the bias to the result's.
+class Weighted(nnx.Module):
+    """A module with a kernel and, unless `use_bias` is False, a bias."""
 
-    Wider parameters of the same kind stay as they are, so that their gradients are not rounded on
-    the way to them; it is the operations that round them.
-    """
-    weights = kernel[...]
-    dtype = jnp.dtype(dtype or algorithms.common_dtype(x.dtype, weights.dtype))
+    def __init__(
+        self,
+        kernel_shape: Sequence[int],
+        bias_size: int,
+        *,
+        use_bias: bool,
+        dtype: Any,
+        param_dtype: Any,
+        kernel_init: Initializer,
+        bias_init: Initializer,
+        rngs: nnx.Rngs,
+    ):
+        self.kernel = nnx.Param(kernel_init(rngs.params(), tuple(kernel_shape), param_dtype))
+        bias = nnx.Param(bias_init(rngs.params(), (bias_size,), param_dtype)) if use_bias else None
+        self.bias = nnx.data(bias)
+        self.dtype = dtype
 
-    def wide(a: Array, dtype: Any) -> Array:
-        return a if algorithms.common_dtype(a.dtype, dtype) == a.dtype else a.astype(dtype)
+    def operands(self, x: Array, result_dtype: Any = None) -> Operands:
+        """Bring input and parameters to `self.dtype`, or to their common dtype.
 
-    weights = wide(weights, dtype)
-    offset = None if bias is None else wide(bias[...], result or dtype)
-    return Operands(x.astype(dtype), weights, offset, None if weights.dtype == dtype else dtype)
+        The bias goes to the dtype of the result. Wider parameters of the same kind keep their
+        dtype, and the operation rounds them. A cast here would round their gradients, too.
+        """
+        kernel = self.kernel[...]
+        dtype = jnp.dtype(self.dtype or algorithms.common_dtype(x.dtype, kernel.dtype))
+
+        def at_least(a: Array, dtype: Any) -> Array:
+            return a if algorithms.common_dtype(a.dtype, dtype) == a.dtype else a.astype(dtype)
+
+        kernel = at_least(kernel, dtype)
+        bias = None if self.bias is None else at_least(self.bias[...], result_dtype or dtype)
+        return Operands(x.astype(dtype), kernel, bias, None if kernel.dtype == dtype else dtype)
 
 
 def plus_bias(y: Array, bias: Array | None) -> Array:
-    """`add_bias` where there is one."""
+    """Add a bias, if there is one."""
     return y if bias is None else ops.add_bias(y, bias)
+
+
+def feature_count(name: str, count: Any) -> int:
+    """Check that a number of features is an integer of at least 1; `name` is for the message."""
+    (checked,) = per_axis(count, 1, name)
+    return checked

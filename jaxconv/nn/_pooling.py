@@ -1,45 +1,24 @@
-"""Pooling as modules, without parameters."""
-
-from typing import Any
-
-from flax import nnx
+"""Pools and unpooling as modules, without parameters."""
 
 from .. import ops
-from .._geometry import Padding, Size, listed
-from .._typing import Array
+from .._arguments import Padding, Size
+from ._stateless import Stateless
 
 
-class _Windows(nnx.Module):
-    """Where the windows of a pool lie; sizes as lists, not arrays, which NNX would trace."""
+class MaxPool(Stateless):
+    """The largest element of each window. See `jaxconv.max_pool`.
 
-    def __init__(
-        self,
-        window_shape: Size,
-        strides: Size | None,
-        padding: Padding,
-        window_dilation: Size,
-        ceil_mode: bool,
-    ):
-        self.window_shape = listed(window_shape)
-        self.strides = listed(strides)
-        self.padding = listed(padding)
-        self.window_dilation = listed(window_dilation)
-        self.ceil_mode = ceil_mode
-
-    def _options(self) -> dict[str, Any]:
-        return {"window_dilation": self.window_dilation, "ceil_mode": self.ceil_mode}
-
-
-class MaxPool(_Windows):
-    """The largest element of each window. See `jaxconv.max_pool`, whose arguments it takes.
+    Called with a feature map `(n, *spatial, c)`, it returns one of shape `(n, *output, c)`.
 
     Args:
-      window_shape, strides, padding, window_dilation, ceil_mode, ties: As for `jaxconv.max_pool`.
+      window_shape: As in `jaxconv.max_pool`.
+      strides: As in `jaxconv.max_pool`.
+      padding: As in `jaxconv.max_pool`.
+      window_dilation: As in `jaxconv.max_pool`.
+      ceil_mode: As in `jaxconv.max_pool`.
+      ties: As in `jaxconv.max_pool`.
 
-    Called with a feature map `(n, *spatial, c)`, returns one of shape `(n, *output, c)`; raises
-    what the function raises.
-
-    Source: `jaxconv.max_pool`.
+    The gradient is derived in `jaxconv.max_pool`.
 
     >>> import jax.numpy as jnp
     >>> MaxPool(2)(jnp.ones((1, 4, 6, 3))).shape
@@ -58,24 +37,30 @@ class MaxPool(_Windows):
         ceil_mode: bool = False,
         ties: str = "first",
     ):
-        super().__init__(window_shape, strides, padding, window_dilation, ceil_mode)
-        self.ties = ties
+        super().__init__(
+            window_shape=window_shape,
+            strides=strides,
+            padding=padding,
+            window_dilation=window_dilation,
+            ceil_mode=ceil_mode,
+            ties=ties,
+        )
 
-    def __call__(self, x: Array) -> Array:
-        options = (self.window_shape, self.strides, self.padding)
-        return self._function(x, *options, **self._options(), ties=self.ties)
 
+class MinPool(Stateless):
+    """The smallest element of each window. See `jaxconv.min_pool`.
 
-class MinPool(MaxPool):
-    """The smallest element of each window. See `jaxconv.min_pool`, whose arguments it takes.
+    Called with a feature map `(n, *spatial, c)`, it returns one of shape `(n, *output, c)`.
 
     Args:
-      window_shape, strides, padding, window_dilation, ceil_mode, ties: As for `jaxconv.min_pool`.
+      window_shape: As in `jaxconv.min_pool`.
+      strides: As in `jaxconv.min_pool`.
+      padding: As in `jaxconv.min_pool`.
+      window_dilation: As in `jaxconv.min_pool`.
+      ceil_mode: As in `jaxconv.min_pool`.
+      ties: As in `jaxconv.min_pool`.
 
-    Called with a feature map `(n, *spatial, c)`, returns one of shape `(n, *output, c)`; raises
-    what the function raises.
-
-    Source: `jaxconv.min_pool`.
+    The gradient is derived in `jaxconv.min_pool`.
 
     >>> import jax.numpy as jnp
     >>> MinPool(2)(jnp.ones((1, 4, 6, 3))).shape
@@ -84,22 +69,46 @@ class MinPool(MaxPool):
 
     _function = staticmethod(ops.min_pool)
 
+    def __init__(
+        self,
+        window_shape: Size,
+        strides: Size | None = None,
+        padding: Padding = "VALID",
+        *,
+        window_dilation: Size = 1,
+        ceil_mode: bool = False,
+        ties: str = "first",
+    ):
+        super().__init__(
+            window_shape=window_shape,
+            strides=strides,
+            padding=padding,
+            window_dilation=window_dilation,
+            ceil_mode=ceil_mode,
+            ties=ties,
+        )
 
-class SumPool(_Windows):
-    """The sum of each window. See `jaxconv.sum_pool`, whose arguments it takes.
+
+class SumPool(Stateless):
+    """The sum of each window. See `jaxconv.sum_pool`.
+
+    Called with a feature map `(n, *spatial, c)`, it returns one of shape `(n, *output, c)`.
 
     Args:
-      window_shape, strides, padding, window_dilation, ceil_mode: As for `jaxconv.sum_pool`.
+      window_shape: As in `jaxconv.sum_pool`.
+      strides: As in `jaxconv.sum_pool`.
+      padding: As in `jaxconv.sum_pool`.
+      window_dilation: As in `jaxconv.sum_pool`.
+      ceil_mode: As in `jaxconv.sum_pool`.
 
-    Called with a feature map `(n, *spatial, c)`, returns one of shape `(n, *output, c)`; raises
-    what the function raises.
-
-    Source: `jaxconv.sum_pool`.
+    The gradient is derived in `jaxconv.sum_pool`.
 
     >>> import jax.numpy as jnp
     >>> SumPool(2)(jnp.ones((1, 4, 6, 3))).shape
     (1, 2, 3, 3)
     """
+
+    _function = staticmethod(ops.sum_pool)
 
     def __init__(
         self,
@@ -110,28 +119,36 @@ class SumPool(_Windows):
         window_dilation: Size = 1,
         ceil_mode: bool = False,
     ):
-        super().__init__(window_shape, strides, padding, window_dilation, ceil_mode)
+        super().__init__(
+            window_shape=window_shape,
+            strides=strides,
+            padding=padding,
+            window_dilation=window_dilation,
+            ceil_mode=ceil_mode,
+        )
 
-    def __call__(self, x: Array) -> Array:
-        return ops.sum_pool(x, self.window_shape, self.strides, self.padding, **self._options())
 
+class AvgPool(Stateless):
+    """The mean of each window. See `jaxconv.avg_pool`.
 
-class AvgPool(_Windows):
-    """The mean of each window. See `jaxconv.avg_pool`, whose arguments it takes.
+    Called with a feature map `(n, *spatial, c)`, it returns one of shape `(n, *output, c)`.
 
     Args:
-      window_shape, strides, padding, window_dilation, ceil_mode, count_include_pad: As for
-        `jaxconv.avg_pool`.
+      window_shape: As in `jaxconv.avg_pool`.
+      strides: As in `jaxconv.avg_pool`.
+      padding: As in `jaxconv.avg_pool`.
+      window_dilation: As in `jaxconv.avg_pool`.
+      ceil_mode: As in `jaxconv.avg_pool`.
+      count_include_pad: As in `jaxconv.avg_pool`.
 
-    Called with a feature map `(n, *spatial, c)`, returns one of shape `(n, *output, c)`; raises
-    what the function raises.
-
-    Source: `jaxconv.avg_pool`.
+    The gradient is derived in `jaxconv.avg_pool`.
 
     >>> import jax.numpy as jnp
     >>> AvgPool(2)(jnp.ones((1, 4, 6, 3))).shape
     (1, 2, 3, 3)
     """
+
+    _function = staticmethod(ops.avg_pool)
 
     def __init__(
         self,
@@ -143,35 +160,37 @@ class AvgPool(_Windows):
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ):
-        super().__init__(window_shape, strides, padding, window_dilation, ceil_mode)
-        self.count_include_pad = count_include_pad
-
-    def __call__(self, x: Array) -> Array:
-        return ops.avg_pool(
-            x,
-            self.window_shape,
-            self.strides,
-            self.padding,
-            **self._options(),
-            count_include_pad=self.count_include_pad,
+        super().__init__(
+            window_shape=window_shape,
+            strides=strides,
+            padding=padding,
+            window_dilation=window_dilation,
+            ceil_mode=ceil_mode,
+            count_include_pad=count_include_pad,
         )
 
 
-class LpPool(_Windows):
-    """The p-norm of each window. See `jaxconv.lp_pool`, whose arguments it takes.
+class LpPool(Stateless):
+    """The p-norm of each window. See `jaxconv.lp_pool`.
+
+    Called with a feature map `(n, *spatial, c)`, it returns one of shape `(n, *output, c)`.
 
     Args:
-      p, window_shape, strides, padding, window_dilation, ceil_mode: As for `jaxconv.lp_pool`.
+      p: As in `jaxconv.lp_pool`.
+      window_shape: As in `jaxconv.lp_pool`.
+      strides: As in `jaxconv.lp_pool`.
+      padding: As in `jaxconv.lp_pool`.
+      window_dilation: As in `jaxconv.lp_pool`.
+      ceil_mode: As in `jaxconv.lp_pool`.
 
-    Called with a feature map `(n, *spatial, c)`, returns one of shape `(n, *output, c)`; raises
-    what the function raises.
-
-    Source: `jaxconv.lp_pool`.
+    The gradient is derived in `jaxconv.lp_pool`.
 
     >>> import jax.numpy as jnp
     >>> LpPool(2, 2)(jnp.ones((1, 4, 6, 3))).shape
     (1, 2, 3, 3)
     """
+
+    _function = staticmethod(ops.lp_pool)
 
     def __init__(
         self,
@@ -183,31 +202,41 @@ class LpPool(_Windows):
         window_dilation: Size = 1,
         ceil_mode: bool = False,
     ):
-        super().__init__(window_shape, strides, padding, window_dilation, ceil_mode)
-        self.p = p
+        super().__init__(
+            p=p,
+            window_shape=window_shape,
+            strides=strides,
+            padding=padding,
+            window_dilation=window_dilation,
+            ceil_mode=ceil_mode,
+        )
 
-    def __call__(self, x: Array) -> Array:
-        options = (self.window_shape, self.strides, self.padding)
-        return ops.lp_pool(x, self.p, *options, **self._options())
 
+class MaxUnpool(Stateless):
+    """Put maxima back to where they were. See `jaxconv.max_unpool`.
 
-class MaxUnpool(_Windows):
-    """Maxima put back where they were. See `jaxconv.max_unpool`, whose arguments it takes.
+    Called with a pooled map `(n, *pooled, c)` and the argmax of `jaxconv.max_pool_with_argmax`, it
+    returns a feature map `(n, *output_size, c)`. The options of the windows are those of the pool.
 
     Args:
-      window_shape, strides, padding, window_dilation, ceil_mode, output_size, overlap,
-        check_argmax: As for `jaxconv.max_unpool`; the first five are those of the pool.
+      window_shape: As in `jaxconv.max_unpool`.
+      strides: As in `jaxconv.max_unpool`.
+      padding: As in `jaxconv.max_unpool`.
+      window_dilation: As in `jaxconv.max_unpool`.
+      ceil_mode: As in `jaxconv.max_unpool`.
+      output_size: As in `jaxconv.max_unpool`.
+      overlap: As in `jaxconv.max_unpool`.
+      check_argmax: As in `jaxconv.max_unpool`.
 
-    Called with a pooled map `(n, *pooled, c)` and the argmax of `jaxconv.max_pool_with_argmax`,
-    returns a feature map `(n, *output_size, c)`; raises what the function raises.
-
-    Source: `jaxconv.max_unpool`.
+    The gradient is derived in `jaxconv.max_unpool`.
 
     >>> import jax.numpy as jnp
     >>> y, argmax = ops.max_pool_with_argmax(jnp.ones((1, 4, 6, 3)), 2)
     >>> MaxUnpool(2)(y, argmax).shape
     (1, 4, 6, 3)
     """
+
+    _function = staticmethod(ops.max_unpool)
 
     def __init__(
         self,
@@ -221,20 +250,13 @@ class MaxUnpool(_Windows):
         overlap: str = "sum",
         check_argmax: bool = False,
     ):
-        super().__init__(window_shape, strides, padding, window_dilation, ceil_mode)
-        self.output_size = output_size
-        self.overlap = overlap
-        self.check_argmax = check_argmax
-
-    def __call__(self, y: Array, argmax: Array) -> Array:
-        return ops.max_unpool(
-            y,
-            argmax,
-            self.window_shape,
-            self.strides,
-            self.padding,
-            **self._options(),
-            output_size=self.output_size,
-            overlap=self.overlap,
-            check_argmax=self.check_argmax,
+        super().__init__(
+            window_shape=window_shape,
+            strides=strides,
+            padding=padding,
+            window_dilation=window_dilation,
+            ceil_mode=ceil_mode,
+            output_size=output_size,
+            overlap=overlap,
+            check_argmax=check_argmax,
         )

@@ -1,91 +1,86 @@
-"""Pools that state the size of their result, as modules without parameters."""
-
-from flax import nnx
+"""Pools that are given the size of their result, as modules without parameters."""
 
 from .. import ops
-from .._geometry import Size
-from .._typing import Array
+from .._arguments import Size
+from ._stateless import Stateless
 
 
-class GlobalAvgPool(nnx.Module):
+class GlobalAvgPool(Stateless):
     """The mean of each channel. See `jaxconv.global_avg_pool`.
 
-    Called with a feature map `(n, *spatial, c)`, returns `(n, c)`; raises what the function raises.
+    Called with a feature map `(n, *spatial, c)`, it returns `(n, c)`.
 
-    Source: `jaxconv.global_avg_pool`.
+    The gradient is derived in `jaxconv.global_avg_pool`.
 
     >>> import jax.numpy as jnp
     >>> GlobalAvgPool()(jnp.ones((1, 4, 6, 3))).shape
     (1, 3)
     """
 
-    def __call__(self, x: Array) -> Array:
-        return ops.global_avg_pool(x)
+    _function = staticmethod(ops.global_avg_pool)
+
+    def __init__(self):
+        super().__init__()
 
 
-class GlobalMaxPool(nnx.Module):
+class GlobalMaxPool(Stateless):
     """The largest element of each channel. See `jaxconv.global_max_pool`.
 
+    Called with a feature map `(n, *spatial, c)`, it returns `(n, c)`.
+
     Args:
-      ties: As for `jaxconv.global_max_pool`.
+      ties: As in `jaxconv.global_max_pool`.
 
-    Called with a feature map `(n, *spatial, c)`, returns `(n, c)`; raises what the function raises.
-
-    Source: `jaxconv.global_max_pool`.
+    The gradient is derived in `jaxconv.global_max_pool`.
 
     >>> import jax.numpy as jnp
     >>> GlobalMaxPool()(jnp.ones((1, 4, 6, 3))).shape
     (1, 3)
     """
 
+    _function = staticmethod(ops.global_max_pool)
+
     def __init__(self, *, ties: str = "first"):
-        self.ties = ties
-
-    def __call__(self, x: Array) -> Array:
-        return ops.global_max_pool(x, ties=self.ties)
+        super().__init__(ties=ties)
 
 
-class AdaptiveAvgPool(nnx.Module):
-    """Means over parts of a map. See `jaxconv.adaptive_avg_pool`.
+class AdaptiveAvgPool(Stateless):
+    """The means of the parts of a map. See `jaxconv.adaptive_avg_pool`.
+
+    Called with a feature map `(n, *spatial, c)`, it returns `(n, *output_size, c)`.
 
     Args:
-      output_size: As for `jaxconv.adaptive_avg_pool`.
+      output_size: As in `jaxconv.adaptive_avg_pool`.
 
-    Called with a feature map `(n, *spatial, c)`, returns `(n, *output_size, c)`; raises what the
-    function raises.
-
-    Source: `jaxconv.adaptive_avg_pool`.
+    The gradient is derived in `jaxconv.adaptive_avg_pool`.
 
     >>> import jax.numpy as jnp
     >>> AdaptiveAvgPool(3)(jnp.ones((1, 4, 6, 3))).shape
     (1, 3, 3, 3)
     """
 
+    _function = staticmethod(ops.adaptive_avg_pool)
+
     def __init__(self, output_size: Size):
-        self.output_size = output_size
-
-    def __call__(self, x: Array) -> Array:
-        return ops.adaptive_avg_pool(x, self.output_size)
+        super().__init__(output_size=output_size)
 
 
-class AdaptiveMaxPool(nnx.Module):
-    """The largest elements of parts of a map. See `jaxconv.adaptive_max_pool`.
+class AdaptiveMaxPool(Stateless):
+    """The largest elements of the parts of a map. See `jaxconv.adaptive_max_pool`.
+
+    Called with a feature map `(n, *spatial, c)`, it returns `(n, *output_size, c)`.
 
     Args:
-      output_size: As for `jaxconv.adaptive_max_pool`.
+      output_size: As in `jaxconv.adaptive_max_pool`.
 
-    Called with a feature map `(n, *spatial, c)`, returns `(n, *output_size, c)`; raises what the
-    function raises.
-
-    Source: `jaxconv.adaptive_max_pool`.
+    The gradient is derived in `jaxconv.adaptive_max_pool`.
 
     >>> import jax.numpy as jnp
     >>> AdaptiveMaxPool(3)(jnp.ones((1, 4, 6, 3))).shape
     (1, 3, 3, 3)
     """
 
-    def __init__(self, output_size: Size):
-        self.output_size = output_size
+    _function = staticmethod(ops.adaptive_max_pool)
 
-    def __call__(self, x: Array) -> Array:
-        return ops.adaptive_max_pool(x, self.output_size)
+    def __init__(self, output_size: Size):
+        super().__init__(output_size=output_size)

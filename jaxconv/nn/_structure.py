@@ -1,4 +1,4 @@
-"""Modules that only rearrange: flattening, and branches that meet again."""
+"""Modules that rearrange features. Flax has none, and `nnx.Sequential` needs them as modules."""
 
 import math
 from collections.abc import Callable
@@ -10,12 +10,10 @@ from .._typing import Array
 
 
 class Flatten(nnx.Module):
-    """Turn each feature map into one vector, row by row.
+    """Turn each feature map into one vector, in row-major order.
 
-    Called with `(n, *spatial, c)`, returns `(n, features)` with the product of the sizes as
-    features. A permutation of numbers, so its derivative is the reverse one.
-
-    Source: NumPy's `reshape`, in row-major order.
+    Called with `(n, *spatial, c)`, it returns `(n, features)`, where `features` is the product of
+    the sizes. Channels vary fastest. The derivative is the reverse reshape.
 
     >>> Flatten()(jnp.ones((2, 4, 4, 3))).shape
     (2, 48)
@@ -27,19 +25,20 @@ class Flatten(nnx.Module):
 
 
 class Concat(nnx.Module):
-    """Send one input through several branches and join their outputs, channels behind channels.
+    """Send one input through several branches and concatenate their outputs along the channels.
+
+    Called with an array, it returns the outputs of the branches in order, concatenated along the
+    last axis. In the reverse pass the cotangent is split in the same way, and the branches'
+    cotangents of the input are added up.
 
     Args:
-      *branches: Modules or functions of one array; their outputs differ in the last axis at most.
-
-    Called with an array, returns the concatenation along the last axis. The errors are split
-    accordingly on the way back, and add up where the branches part.
+      *branches: Modules or functions of one array. The shapes of their outputs may differ in the
+        last axis only.
 
     Raises:
       ValueError: There is no branch.
 
-    Source: GoogLeNet's joined branches, Szegedy et al., "Going deeper with convolutions", CVPR
-    2015.
+    Source: the inception module of Szegedy et al., "Going deeper with convolutions", CVPR 2015.
 
     >>> branches = Concat(Flatten(), lambda x: x.sum(axis=(1, 2)))
     >>> branches(jnp.ones((2, 4, 4, 3))).shape

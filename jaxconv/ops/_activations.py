@@ -1,4 +1,4 @@
-"""Activations: the pieces that are not linear, each with its derivative spelled out."""
+"""Activations and dropout, with their derivatives."""
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +9,13 @@ from ._checks import as_array, checked_rate
 
 
 def relu(x: AnyArray) -> Array:
-    """Rectify: keep what is positive.
+    """Rectify: keep the positive elements and replace the others by 0.
 
         y = max(x, 0),        y_dot = [x > 0] x_dot                                            (1)
 
-    The derivative at 0, where there is none, is 0, one of the subgradients. A NaN is kept, and (1)
-    sends its gradient nowhere else. For the reverse pass only the sign of `x` is remembered.
+    At 0 the derivative does not exist, and (1) uses the subgradient 0. A NaN in `x` is kept, and
+    the gradient of its element passes through unchanged. The reverse pass keeps one bool for each
+    element, x > 0.
 
     Args:
       x: Array of real numbers, any shape.
@@ -23,7 +24,7 @@ def relu(x: AnyArray) -> Array:
       Array of the shape and dtype of `x`.
 
     Raises:
-      TypeError: `x` is no array of real numbers.
+      TypeError: `x` is not an array of real numbers.
 
     Source: Glorot, Bordes & Bengio, "Deep sparse rectifier neural networks", AISTATS 2011.
 
@@ -32,7 +33,9 @@ def relu(x: AnyArray) -> Array:
     """
     x = as_array("relu: x", x)
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
-        raise TypeError("relu: x must be real, complex numbers have no sign.")
+        raise TypeError(
+            f"relu: x must be real because complex numbers have no sign, got {x.dtype}."
+        )
     return _relu(x)
 
 
@@ -44,7 +47,7 @@ def _relu(x: Array) -> Array:
 @_relu.defjvp
 def _relu_jvp(primals, tangents):
     (x,), (x_dot,) = primals, tangents
-    positive = ~(x <= 0)  # so that a NaN passes its gradient on instead of hiding it
+    positive = ~(x <= 0)  # True for NaN, unlike x > 0: a gradient of 0 would hide the NaN
     return _relu(x), scale_kept(x_dot, positive, scale=1.0)  # (1)
 
 
@@ -53,7 +56,8 @@ def tanh(x: AnyArray) -> Array:
 
         y = tanh(x),        y_dot = (1 - y²) x_dot                                             (1)
 
-    (1) is written in terms of the output, which the next layer keeps anyway.
+    (1) uses the output y instead of x. The next layer usually keeps y for its own gradient, so (1)
+    needs no further memory.
 
     Args:
       x: Array of floating-point numbers, any shape.
@@ -62,10 +66,9 @@ def tanh(x: AnyArray) -> Array:
       Array of the shape and dtype of `x`, in (-1, 1).
 
     Raises:
-      TypeError: `x` is no array of floating-point numbers.
+      TypeError: `x` is not an array of floating-point numbers.
 
-    Source: as an activation LeCun, Bottou, Orr & Müller, "Efficient BackProp", 1998; (1) is in any
-    table of derivatives.
+    Source: LeCun, Bottou, Orr & Müller, "Efficient BackProp", 1998, for tanh as an activation.
 
     >>> tanh(jnp.array([0.0]))
     Array([0.], dtype=float32)
@@ -84,34 +87,33 @@ def _tanh(x: Array) -> Array:
 @_tanh.defjvp
 def _tanh_jvp(primals, tangents):
     (x,), (x_dot,) = primals, tangents
-    y = _tanh(x)  # not jnp.tanh: the second derivative differentiates (1), too
-    return y, (1 - y) * (1 + y) * x_dot  # (1), without the cancellation of 1 - y² near |y| = 1
+    y = _tanh(x)  # not jnp.tanh, so that the second derivative uses (1), too
+    return y, (1 - y) * (1 + y) * x_dot  # (1); 1 - y² would lose digits near |y| = 1
 
 
 def dropout(x: AnyArray, keep: AnyArray, rate: float) -> Array:
-    """Silence the features that a mask leaves out, and scale up the others.
+    """Set the elements that a mask leaves out to 0, and scale up the others.
 
         y = keep · x / (1 - rate)                                                              (1)
 
-    With `keep` drawn so that it is 1 with probability 1 - rate, the mean of y is x. Given the mask,
-    (1) is linear and symmetric, hence its own transpose: errors take the paths that the signals
-    took.
+    If `keep` is 1 with probability 1 - rate, the mean of y is x. For a fixed mask (1) is linear and
+    symmetric, so it is its own transpose: the gradient is masked and scaled as the features are.
 
     Args:
       x: Array of floating-point numbers, any shape.
-      keep: Mask of booleans, of the shape of `x`.
-      rate: Probability in [0, 1) with which features were left out of the mask.
+      keep: Mask of booleans, of the shape of `x`; False sets an element to 0.
+      rate: Probability in [0, 1) with which an element of the mask is False.
 
     Returns:
       Array of the shape and dtype of `x`.
 
     Raises:
       ValueError: The shapes differ, or `rate` is not in [0, 1).
-      TypeError: `x` is no array of floating-point numbers, `keep` not one of booleans, or `rate` no
-        number.
+      TypeError: `x` is not an array of floating-point numbers, `keep` is not an array of booleans,
+        or `rate` is not a number.
 
-    Source: Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov, "Dropout", JMLR 15, 2014; the
-    scaling is moved to the training pass, so that evaluation is the identity.
+    Source: Srivastava, Hinton, Krizhevsky, Sutskever & Salakhutdinov, "Dropout", JMLR 15, 2014.
+    They scale at evaluation. (1) scales during training, so that evaluation is the identity.
 
     >>> dropout(jnp.ones(3), jnp.array([True, False, True]), rate=0.5)
     Array([2., 0., 2.], dtype=float32)
@@ -135,7 +137,8 @@ def _same_shape(slot, x, keep, **_):
     return jax.ShapeDtypeStruct(x.shape, x.dtype)
 
 
-# A fixed mask, one bool an element; also relu's derivative, whose mask is the sign of its input.
+# A linear map with a fixed mask of one bool for each element. It computes dropout, and the
+# derivative of relu with the mask x > 0.
 scale_kept, _ = linear_pair(
     "jaxconv_scale_kept", _scale_kept, _scale_kept, result=_same_shape, batch=broadcast_batch
 )

@@ -1,4 +1,4 @@
-"""A number for each channel, added at every place."""
+"""A bias: one value for each channel, added at every position."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,25 +19,27 @@ def add_bias(x: AnyArray, bias: AnyArray) -> Array:
 
         y[…,c] = x[…,c] + b[c]                                                                 (1)
 
-    Linear in both. Every place adds the same b[c], so each sends its error back to it:
+    (1) is linear in both operands. Every position adds the same b[c], so the gradient of b[c] is
+    the sum of the output gradients of all positions:
 
         x_bar[…,c] = y_bar[…,c]
         b_bar[c] = Σ y_bar[…,c] ∂y[…,c]/∂b[c] = Σ y_bar[…,c]     over all other axes           (2)
 
-    (2) is a long sum. In half precision it is added up in float32: a bfloat16 sum of ones ends at
-    256, where the next one is rounded away, and autodiff of `x + bias` adds up in bfloat16.
+    (2) is a long sum, so half precision is summed in float32. In bfloat16 a sum of ones would stop
+    at 256, because 257 rounds to 256. Autodiff of `x + bias` sums in bfloat16.
 
     Args:
       x: Features of shape `(..., c)`.
-      bias: `(c,)`, of the dtype of `x` or a wider one; it is rounded to that of `x`, its gradient,
-        in its own dtype, is not.
+      bias: `(c,)`, of the dtype of `x` or a wider one of the same kind. A wider bias is rounded to
+        the dtype of `x`. Its gradient has the dtype of the bias and is not rounded to that of `x`.
 
     Returns:
       Features of the shape and dtype of `x`.
 
     Raises:
       ValueError: The bias is not `(c,)`.
-      TypeError: An operand is no array of numbers, or the bias is narrower or of another kind.
+      TypeError: An operand is not an array of numbers, or the dtype of the bias is narrower than
+        that of `x` or of another kind.
 
     Source: (2) is BP3 of M. Nielsen, "Neural Networks and Deep Learning", 2015, chapter 2.
 
@@ -50,10 +52,10 @@ def add_bias(x: AnyArray, bias: AnyArray) -> Array:
 
 
 def checked_bias(function: str, x: Array, bias: Array) -> Array:
-    """`add_bias` behind the door of another `function`."""
+    """`add_bias` for another public `function`, which the error messages name."""
     if x.ndim < 1 or bias.shape != x.shape[-1:]:
         raise ValueError(
-            f"{function}: bias must be (c,), x (..., c) with the same c, "
+            f"{function}: bias must be (c,) and x (..., c) with the same c, "
             f"got {bias.shape} and {x.shape}."
         )
     if not is_as_wide(bias.dtype, x.dtype):
@@ -61,15 +63,15 @@ def checked_bias(function: str, x: Array, bias: Array) -> Array:
             f"{function}: bias must have dtype {x.dtype} or a wider one of its kind, "
             f"got {bias.dtype}."
         )
-    layout = jax.typeof(x).sharding  # over devices
+    layout = jax.typeof(x).sharding
     return x + _spread(bias, shape=x.shape, dtypes=(bias.dtype, x.dtype), layout=layout)  # (1)
 
 
-def _everywhere(bias: Array, *, shape, dtypes, layout) -> Array:
+def _broadcast(bias: Array, *, shape, dtypes, layout) -> Array:
     return jnp.broadcast_to(bias.astype(dtypes[1]), shape)
 
 
-def _total(y: Array, *, shape, dtypes, layout) -> Array:
+def _sum_over_positions(y: Array, *, shape, dtypes, layout) -> Array:
     wide = algorithms.accumulator(algorithms.common_dtype(*dtypes))
     return y.sum(range(y.ndim - 1), dtype=wide).astype(dtypes[0])  # (2)
 
@@ -79,7 +81,7 @@ def _result(slot: str, operand: Any, *, shape, dtypes, layout) -> jax.ShapeDtype
 
 
 def _batch(
-    corners: Mapping[str, Operation],
+    contractions: Mapping[str, Operation],
     slot: str,
     operands: Sequence[Array],
     batched: Sequence[bool],
@@ -88,26 +90,27 @@ def _batch(
     dtypes,
     layout: NamedSharding,
 ) -> Array:
-    """A batch of biases is one bias of more channels."""
+    """Batching rule: a batch of biases is one bias with more channels."""
     (operand,) = operands
     size, channels = operand.shape[0], shape[-1]
     folded = jnp.moveaxis(operand, 0, -2).reshape(*operand.shape[1:-1], size * channels)
-    split_batch = jax.typeof(operand).sharding.spec[0]
-    if split_batch is not None:
-        layout = layout.update(spec=PartitionSpec(*layout.spec[:-1], split_batch))
+    batch_axes = jax.typeof(operand).sharding.spec[0]
+    if batch_axes is not None:
+        layout = layout.update(spec=PartitionSpec(*layout.spec[:-1], batch_axes))
     options = {"shape": (*shape[:-1], size * channels), "dtypes": dtypes, "layout": layout}
-    out = corners[slot](folded, **options)
+    out = contractions[slot](folded, **options)
     return jnp.moveaxis(out.reshape(*out.shape[:-1], size, channels), -2, 0)
 
 
-def _split(
+def _shard(
     slot: str, _: tuple[int, ...], operand: Any, *, layout: NamedSharding, **__
 ) -> NamedSharding:
+    """Sharding rule: the features are sharded as `x` is, the bias as the channels of `x`."""
     if slot == "out":
         return layout
     return layout.update(spec=PartitionSpec(layout.spec[-1]))
 
 
 _spread, _ = linear_pair(
-    "jaxconv_bias", _everywhere, _total, result=_result, batch=_batch, shard=_split
+    "jaxconv_bias", _broadcast, _sum_over_positions, result=_result, batch=_batch, shard=_shard
 )

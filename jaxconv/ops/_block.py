@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 from jax import lax
 
-from .._geometry import Geometry, Padding, Size
+from .._arguments import Padding, Size
+from .._geometry import Geometry
 from .._spec import Slot
 from .._typing import AnyArray, Array
 from ._activations import relu, tanh
@@ -15,7 +16,7 @@ from ._checks import as_array
 from ._convolution import convolve
 from ._max_pooling import max_pool
 from ._options import ConvOptions
-from ._windows import pool_geometry
+from ._pool_options import PoolOptions
 
 # None of them decreases, as (1) requires.
 _ACTIVATIONS = {"relu": relu, "tanh": tanh, None: lambda x: x}
@@ -120,7 +121,8 @@ def conv_block(
     k = options.operand(Slot.KERNEL, "kernel", kernel)
     whole = options.geometry(image.array.shape, k.array.shape)
     windows = window_shape, pool_strides, pool_padding
-    pool = pool_geometry("conv_block", whole.output_size, *windows, ceil_mode=pool_ceil_mode)
+    of_pool = PoolOptions("conv_block", *windows, ceil_mode=pool_ceil_mode)
+    pool = of_pool.geometry(whole.output_size)
     a = convolve(replace(options, padding=_seen_by_pool(whole, pool)), image, k)
     z = max_pool(a, *windows, ceil_mode=pool_ceil_mode)
     if bias is not None:

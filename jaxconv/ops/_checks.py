@@ -1,6 +1,6 @@
-"""Checks of arguments that several public functions take.
+"""Checks of the arguments that several public functions take.
 
-`name` is always `function: argument`, the start of the error's message.
+A `name` is always "function: argument". Error messages start with it.
 """
 
 from numbers import Real
@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._geometry import listed
+from .._arguments import listed
 from .._typing import Array
 
 
 def as_array(name: str, value: Any) -> Array:
-    """A user's operand as a JAX array of numbers."""
+    """The operand of a user as a JAX array of numbers."""
     if not isinstance(value, jax.Array | np.ndarray | np.generic):
         raise TypeError(f"{name} must be an array, got {type(value).__name__}.")
     array = jnp.asarray(value)
@@ -25,14 +25,49 @@ def as_array(name: str, value: Any) -> Array:
     return array
 
 
+def numeric_map(function: str, x: Any, name: str = "x") -> Array:
+    """A feature map as a JAX array. Its dtype has a zero, so that its elements can be summed."""
+    x = as_array(f"{function}: {name}", x)
+    if x.dtype == jnp.float8_e8m0fnu:
+        raise TypeError(
+            f"{function}: {name} must have a dtype with a zero and a sign, got {x.dtype}."
+        )
+    return x
+
+
+def real_map(function: str, x: Any) -> Array:
+    """A feature map as a JAX array whose elements can be compared."""
+    x = numeric_map(function, x)
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        raise TypeError(
+            f"{function}: x must be real because complex numbers have no order, got {x.dtype}."
+        )
+    return x
+
+
+def inexact_map(function: str, x: Any) -> Array:
+    """A feature map as a JAX array whose elements can be divided."""
+    x = numeric_map(function, x)
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise TypeError(f"{function}: x must be floating point, got dtype {x.dtype}.")
+    return x
+
+
+def spatial_rank(function: str, x: Array, name: str = "x") -> int:
+    """The number of spatial axes of a feature map, at least one."""
+    if x.ndim < 3:
+        raise ValueError(f"{function}: {name} must be (n, *spatial, c), got shape {x.shape}.")
+    return x.ndim - 2
+
+
 def check_flag(name: str, value: Any) -> None:
-    """Refuse a value that is neither True nor False."""
+    """Raise a TypeError unless the value is True or False."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be a bool, got {value!r}.")
 
 
 def checked_rate(name: str, value: Any) -> float:
-    """A probability below 1."""
+    """A probability below 1, as a float."""
     value = listed(value)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}.")
@@ -43,7 +78,7 @@ def checked_rate(name: str, value: Any) -> float:
 
 
 def check_precision(function: str, value: lax.PrecisionLike) -> None:
-    """Refuse a precision that lax does not take."""
+    """Raise a ValueError or TypeError for a precision that lax does not take."""
     if value is None or isinstance(value, lax.DotAlgorithm | lax.DotAlgorithmPreset):
         return
     if isinstance(value, str) and value in lax.DotAlgorithmPreset.__members__:

@@ -21,7 +21,7 @@ from typing import Any
 
 from jax import lax
 
-from .._geometry import Padding, Size
+from .._arguments import Padding, Size
 from .._spec import Slot
 from .._typing import AnyArray, Array
 from ._boundary import PaddingMode, fold_boundary, pad_boundary, without_padding

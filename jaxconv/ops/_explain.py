@@ -1,6 +1,5 @@
 """Which algorithm runs for each convolution of a program, and why."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -162,7 +161,6 @@ def _explained(found: _Found, platform: str, times: int) -> ExplainedConvolution
         name: algorithms.why_not_by_default(name, problem, spec.forward)
         for name in algorithms.ALGORITHMS
     }
-    refused |= {plan.name: "made for GPUs" for plan in plans if plan.cost == math.inf}
     return ExplainedConvolution(
         function=_FUNCTIONS[slot],
         x_shape=(n, *geometry.input_size, c),
@@ -172,7 +170,7 @@ def _explained(found: _Found, platform: str, times: int) -> ExplainedConvolution
         geometry=geometry,
         algorithm=str(choice.plan),
         reason=choice.reason,
-        considered={str(plan): plan.cost / plans[0].cost for plan in plans if plan.cost < math.inf},
+        considered={str(plan): plan.cost / plans[0].cost for plan in plans},
         refused={name: why for name, why in refused.items() if why and plans},
         times=times,
     )

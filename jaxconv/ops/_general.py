@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._geometry import listed, per_axis
+from .._arguments import listed, per_axis
 from .._spec import Slot
 from .._typing import AnyArray, Array
 from ._checks import as_array

@@ -1,4 +1,4 @@
-"""Losses: a number for each example, and the error that it sends back."""
+"""Softmax and losses, with their derivatives."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from ._checks import as_array
 
 
 def softmax_cross_entropy(logits: AnyArray, labels: AnyArray) -> Array:
-    """Cross entropy of the softmax of `logits` with the true class.
+    """Cross entropy between the softmax of `logits` and the true class.
 
         C[n] = -log p[n, labels[n]],    p[n,j] = exp(z[n,j]) / Σ_k exp(z[n,k])                 (1)
 
@@ -16,23 +16,23 @@ def softmax_cross_entropy(logits: AnyArray, labels: AnyArray) -> Array:
 
         ∂C/∂z[j] = exp(z[j]) / Σ_k exp(z[k]) - [j = label] = p[j] - [j = label]                (2)
 
-    The slopes of the exponential and of the logarithm cancel: the output error is what was
-    predicted minus what is true, and no unit saturates. In forward mode C_dot = Σ_j (p[j] - [j =
-    label]) z_dot[j].
+    The gradient is the predicted minus the true probability. It does not vanish where the softmax
+    saturates at a wrong class, because the derivative of the logarithm cancels that of the
+    exponential. In forward mode C_dot = Σ_j (p[j] - [j = label]) z_dot[j].
 
     Args:
       logits: Scores z, `(n, classes)`, floating point.
       labels: True classes, `(n,)`, integers in [0, classes).
 
     Returns:
-      Losses `(n,)`, in nats, in the dtype of `logits`. A label out of range, which traced code
-      cannot refuse, gives NaN.
+      Losses `(n,)`, in nats, in the dtype of `logits`. A label out of range gives NaN, because
+      traced code cannot raise an error for a value.
 
     Raises:
       ValueError: The shapes are not `(n, classes)` and `(n,)`.
-      TypeError: `logits` are not floating point, or `labels` not integers.
+      TypeError: `logits` are not floating point, or `labels` are not integers.
 
-    Source: (2) as in Bishop, "Pattern Recognition and Machine Learning", 2006, section 4.3.4, and
+    Source: (2) is in Bishop, "Pattern Recognition and Machine Learning", 2006, section 4.3.4, and
     M. Nielsen, "Neural Networks and Deep Learning", 2015, chapter 3.
 
     >>> softmax_cross_entropy(jnp.zeros((1, 4)), jnp.array([2]))
@@ -57,7 +57,7 @@ def softmax_cross_entropy(logits: AnyArray, labels: AnyArray) -> Array:
 
 @jax.custom_jvp
 def _cross_entropy(z: Array, labels: Array) -> Array:
-    shifted = z - z.max(axis=-1, keepdims=True)  # exp cannot overflow; (1) does not change
+    shifted = z - z.max(axis=-1, keepdims=True)  # (1) stays the same, and exp cannot overflow
     is_true = _one_hot(z, labels)
     true = jnp.where(is_true, shifted, 0).sum(axis=-1)
     loss = jnp.log(jnp.exp(shifted).sum(axis=-1)) - true
@@ -72,7 +72,7 @@ def _cross_entropy_jvp(primals, tangents):
 
 
 def _one_hot(z: Array, labels: Array) -> Array:
-    if labels.dtype.itemsize < 4:  # 8 bits may not count the classes
+    if labels.dtype.itemsize < 4:  # 8 or 16 bits may be too few for the number of classes
         labels = labels.astype(jnp.int32)
     return labels[:, None] == jnp.arange(z.shape[-1], dtype=labels.dtype)[None]
 
@@ -83,19 +83,19 @@ def softmax(z: AnyArray) -> Array:
         p[j] = exp(z[j]) / Σ_k exp(z[k])                                                       (1)
         p_dot[j] = p[j] (z_dot[j] - Σ_k p[k] z_dot[k])         quotient rule                   (2)
 
-    The matrix of (2), diag(p) - p pᵀ, is symmetric, so the VJP has the same form.
+    The matrix of (2), diag(p) - p pᵀ, is symmetric, so the VJP has the same form as the JVP.
 
     Args:
       z: Scores `(..., classes)`, floating point.
 
     Returns:
-      Probabilities of the shape and dtype of `z`; they add up to 1 over the last axis.
+      Probabilities of the shape and dtype of `z`. They sum to 1 over the last axis.
 
     Raises:
-      TypeError: `z` is no array of floating-point numbers.
+      TypeError: `z` is not an array of floating-point numbers.
 
     Source: Bridle, "Probabilistic interpretation of feedforward classification network outputs",
-    1990; (2) as in Bishop, "Pattern Recognition and Machine Learning", 2006, section 4.3.4.
+    1990; (2) is in Bishop, "Pattern Recognition and Machine Learning", 2006, section 4.3.4.
 
     >>> softmax(jnp.zeros((1, 4)))
     Array([[0.25, 0.25, 0.25, 0.25]], dtype=float32)
@@ -125,18 +125,18 @@ def squared_error(y: AnyArray, target: AnyArray) -> Array:
         C = (y - t)²,        C_dot = 2 (y - t) (y_dot - t_dot)                                 (1)
 
     Args:
-      y: Prediction, floating point, any shape.
-      target: What it should be, of the same shape and dtype.
+      y: Prediction y, floating point, any shape.
+      target: Target t of the prediction, of the same shape and dtype.
 
     Returns:
       Array of the shape and dtype of `y`.
 
     Raises:
       ValueError: The shapes differ.
-      TypeError: An operand is no array of floating-point numbers, or the dtypes differ.
+      TypeError: An operand is not an array of floating-point numbers, or the dtypes differ.
 
-    Source: the cost of Rumelhart, Hinton & Williams, "Learning representations by back-propagating
-    errors", 1986, without their factor of one half; (1) is the chain rule.
+    Source: Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors",
+    1986, with a factor of one half. (1) leaves the factor out.
 
     >>> squared_error(jnp.array([1.0, 2.0]), jnp.array([1.0, 0.0]))
     Array([0., 4.], dtype=float32)

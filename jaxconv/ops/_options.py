@@ -13,7 +13,8 @@ import numpy as np
 from jax import export, lax
 
 from .. import algorithms
-from .._geometry import Geometry, Padding, Size, convolution_geometry, per_axis
+from .._arguments import Padding, Size, convolution_geometry, per_axis
+from .._geometry import Geometry
 from .._spec import ConvSpec, Slot
 from .._typing import Array
 from ._boundary import PaddingMode, check_sides

@@ -1,4 +1,4 @@
-"""The rotation by 180° that carries errors back."""
+"""The rotated kernel: its window is reversed and its channel axes are exchanged."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -8,12 +8,13 @@ from ._checks import as_array
 
 
 def rotate_kernel(kernel: AnyArray) -> Array:
-    """Turn a kernel by 180° and exchange its channel axes.
+    """Rotate a kernel by 180° and exchange its channel axes.
 
         k_rot[r,o,c] = k[R-1-r, c, o]                                                          (1)
 
-    The kernel with which `conv_input_vjp` convolves, see there for the reason. (1) permutes the
-    elements, so it is its own inverse, and its transpose is (1) again.
+    The gradient of a convolution's input is a convolution with this kernel. The reason is derived
+    in `conv_input_vjp`. (1) is a permutation of the elements and its own inverse, so its transpose
+    is (1), too.
 
     Args:
       kernel: Kernel `(*window, c, o)`.
@@ -23,9 +24,7 @@ def rotate_kernel(kernel: AnyArray) -> Array:
 
     Raises:
       ValueError: `kernel` has fewer than two axes.
-      TypeError: `kernel` is no array of numbers.
-
-    Source: derived in `conv_input_vjp`.
+      TypeError: `kernel` is not an array of numbers.
 
     >>> rotate_kernel(jnp.arange(6.0).reshape(2, 3, 1, 1))[..., 0, 0]
     Array([[5., 4., 3.],

@@ -1,11 +1,14 @@
-"""Sum and average pooling: linear, and so their own derivatives."""
+"""Sum and average pooling, which are linear maps."""
 
 import numpy as np
 
 from .. import algorithms
-from .._geometry import Geometry, Padding, Size
+from .._arguments import Padding, Size
+from .._geometry import Geometry
 from .._typing import AnyArray, Array
-from ._windows import geometry_of, inexact_map, numeric_map, window_sum, written_padding
+from ._checks import check_flag, inexact_map, numeric_map
+from ._pool_options import PoolOptions, input_positions
+from ._windows import window_sum
 
 
 def sum_pool(
@@ -21,33 +24,35 @@ def sum_pool(
 
         y[n,p,c] = Σ_r x[n, s·p + d·r - lo, c]                                                 (1)
 
-    Linear in `x`, so the JVP is (1) itself. Its transpose is
+    This is `conv` with a kernel of ones and one feature group for each channel.
+
+    Derivative. (1) is linear in `x`, so the JVP is (1) itself. Its transpose is
 
         x_bar[n,i,c] = Σ_{p,r} y_bar[n,p,c] [s·p + d·r - lo = i]                               (2)
 
-    every pixel receives the errors of all windows that contain it. For windows side by side, that
-    is nearest-neighbour upscaling: (2) is `upscale`, and `upscale`'s transpose is (1).
+    Every element receives the sum of the gradients of all windows that contain it. For windows side
+    by side, (2) is nearest-neighbour upscaling: `upscale` computes (2), and the transpose of
+    `upscale` is (1).
 
     Args:
-      x: Feature map `(n, *spatial, c)`. Floating point narrower than float32 is added up in
-        float32; integers stay in their dtype, and wrap around where it is too small.
+      x: Feature map `(n, *spatial, c)`. Floating point narrower than float32 is summed in float32.
+        Integers are summed in their own dtype, which can overflow and then wraps around.
       window_shape: Size of the windows; an int or one for each spatial axis.
-      strides: Step s between windows; None means `window_shape`, windows side by side.
-      padding: As for `conv`, non-negative; the padding is zero.
-      window_dilation: Spacing d of the elements of a window.
-      ceil_mode: Round the number of windows up: a last window that starts on the input or its low
-        padding counts even if it goes over the high end. What it sees there is zero.
+      strides: Step s between windows; an int or one for each spatial axis. None means
+        `window_shape`, so that windows lie side by side.
+      padding: As in `conv`, but not negative. The padding is zero.
+      window_dilation: Spacing d of the taps of a window.
+      ceil_mode: Round the number of windows up. A last window is added if it starts on the input or
+        on the low padding, even if it reaches beyond the high end. Elements beyond it are zero.
 
     Returns:
       Feature map `(n, *output, c)`, in the dtype of `x`.
 
     Raises:
-      ValueError: An option is out of range, or a window is larger than the padded input, with
-        `ceil_mode` by a stride or more.
-      TypeError: `x` is no array of numbers, or one of float8_e8m0fnu, which has no zero; an option
-        has the wrong type.
-
-    Source: `conv` with a kernel of ones and one group a channel; the derivative is its derivative.
+      ValueError: An option is out of range, or a window is larger than the padded input; with
+        `ceil_mode` it may be larger by less than a stride.
+      TypeError: `x` is not an array of numbers, or its dtype is float8_e8m0fnu, which has no zero;
+        or an option has the wrong type.
 
     >>> import jax.numpy as jnp
     >>> sum_pool(jnp.ones((1, 4, 4, 1)), 2)[0, :, :, 0]
@@ -55,9 +60,8 @@ def sum_pool(
            [4., 4.]], dtype=float32)
     """
     x = numeric_map("sum_pool", x)
-    options = (window_shape, strides, padding, window_dilation, ceil_mode)
-    geometry = geometry_of("sum_pool", x, *options)
-    return window_sum(x, geometry=geometry)
+    options = PoolOptions("sum_pool", window_shape, strides, padding, window_dilation, ceil_mode)
+    return window_sum(x, geometry=options.geometry_of(x))
 
 
 def avg_pool(
@@ -74,33 +78,37 @@ def avg_pool(
 
         y[n,p,c] = 1/N[p] Σ_r x[n, s·p + d·r - lo, c]                                          (1)
 
-    with N[p] the number of taps that lie on the input or the padding, which is that of all taps R
-    but in the last windows of `ceil_mode`; or, without the padding, that of the taps on the input.
-    Linear in `x`; its transpose hands each pixel its share of the error:
+    N[p] is the number of taps that are counted. By default these are the taps on the input or its
+    padding. Then N[p] is the number of all taps, except in a last window that `ceil_mode` adds.
+    With `count_include_pad=False` only the taps on the input are counted.
+
+    (1) is linear in `x`. Its transpose gives each element its share of the gradient of every window
+    that contains it:
 
         x_bar[n,i,c] = Σ_{p,r} y_bar[n,p,c] / N[p] [s·p + d·r - lo = i]                        (2)
 
     Args:
-      x: Feature map `(n, *spatial, c)`, floating point. A dtype narrower than float32 is
-        added up and divided in float32.
+      x: Feature map `(n, *spatial, c)`, floating point. A dtype narrower than float32 is summed and
+        divided in float32.
       window_shape: Size of the windows; an int or one for each spatial axis.
-      strides: Step s between windows; None means `window_shape`, windows side by side.
-      padding: As for `conv`, non-negative; the padding is zero.
-      window_dilation: Spacing d of the elements of a window.
-      ceil_mode: Round the number of windows up: a last window that starts on the input or its low
-        padding counts even if it goes over the high end. Its taps beyond the padding
-        are zero and not counted.
-      count_include_pad: Count the taps on the padding; False divides by the taps that lie on the
+      strides: Step s between windows; an int or one for each spatial axis. None means
+        `window_shape`, so that windows lie side by side.
+      padding: As in `conv`, but not negative. The padding is zero.
+      window_dilation: Spacing d of the taps of a window.
+      ceil_mode: Round the number of windows up. A last window is added if it starts on the input or
+        on the low padding, even if it reaches beyond the high end. Its taps beyond the padding are
+        zero and are not counted.
+      count_include_pad: Count the taps on the padding. False divides by the number of taps on the
         input, and gives 0 where there are none.
 
     Returns:
       Feature map `(n, *output, c)`, in the dtype of `x`.
 
     Raises:
-      ValueError: An option is out of range, or a window is larger than the padded input, with
-        `ceil_mode` by a stride or more.
-      TypeError: `x` is no array of floating-point numbers, or one of float8_e8m0fnu, which has no
-        zero; an option has the wrong type.
+      ValueError: An option is out of range, or a window is larger than the padded input; with
+        `ceil_mode` it may be larger by less than a stride.
+      TypeError: `x` is not an array of floating-point numbers, or its dtype is float8_e8m0fnu,
+        which has no zero; or an option has the wrong type.
 
     Source: LeCun et al., "Handwritten digit recognition with a back-propagation network", 1990.
 
@@ -110,24 +118,25 @@ def avg_pool(
            [10.5, 12.5]], dtype=float32)
     """
     x = inexact_map("avg_pool", x)
-    options = (window_shape, strides, padding, window_dilation, ceil_mode)
-    geometry = geometry_of("avg_pool", x, *options)
-    if not isinstance(count_include_pad, bool):
-        raise TypeError(f"avg_pool: count_include_pad must be a bool, got {count_include_pad!r}.")
-    wide = x.astype(algorithms.accumulator(x.dtype))  # a sum may be too large where the mean is not
+    options = PoolOptions("avg_pool", window_shape, strides, padding, window_dilation, ceil_mode)
+    geometry = options.geometry_of(x)
+    check_flag("avg_pool: count_include_pad", count_include_pad)
+    # The sum of a window can overflow where its mean does not.
+    wide = x.astype(algorithms.accumulator(x.dtype))
     counted = ((0, 0),) * geometry.rank
     if count_include_pad:
-        counted = written_padding(geometry, padding)
+        counted = options.given_padding(geometry)
     counts = np.asarray(np.prod(geometry.window))
     if counted != geometry.padding:
-        counts = np.maximum(_taps_on(counted, geometry), 1)[None, ..., None]
+        counts = np.maximum(_count_taps(counted, geometry), 1)[None, ..., None]
     return (window_sum(wide, geometry=geometry) / counts.astype(wide.dtype)).astype(x.dtype)
 
 
-def _taps_on(sides: tuple[tuple[int, int], ...], geometry: Geometry) -> np.ndarray:
-    """How many taps of the window at each output position lie on the input with these sides."""
+def _count_taps(sides: tuple[tuple[int, int], ...], geometry: Geometry) -> np.ndarray:
+    """The number of taps of each window that lie on the input or within `sides` around it."""
     counts = np.ones((), int)
-    for (below, above), (i, r, p, s, lo, _, d) in zip(sides, geometry.axes(), strict=True):
-        seen = s * np.arange(p)[:, None] + d * np.arange(r) - lo
-        counts = counts[..., None] * np.sum((-below <= seen) & (seen < i + above), axis=1)
+    for (below, above), axis in zip(sides, geometry.axes(), strict=True):
+        positions = input_positions(axis)
+        is_counted = (-below <= positions) & (positions < axis.i + above)
+        counts = counts[..., None] * np.sum(is_counted, axis=1)
     return counts

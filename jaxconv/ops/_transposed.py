@@ -6,7 +6,7 @@ from typing import Any
 from jax import lax
 
 from .. import algorithms
-from .._geometry import Padding, Size, per_axis
+from .._arguments import Padding, Size, per_axis
 from .._spec import Slot
 from .._typing import AnyArray, Array
 from ._boundary import PaddingMode

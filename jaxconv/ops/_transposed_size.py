@@ -7,16 +7,16 @@ padding has three names, of which a call uses one.
 
 from collections.abc import Sequence
 
-from .._geometry import (
+from .._arguments import (
     Padding,
     Size,
     explicit_padding,
-    extent,
     listed,
     per_axis,
     transposed_input_size,
     transposed_input_sizes,
 )
+from .._geometry import extent
 
 _FUNCTION = "conv_transpose"
 

@@ -1,4 +1,4 @@
-"""Where the maxima were, and how to put something back there."""
+"""Max pooling with the positions of the maxima, and unpooling to these positions."""
 
 from collections.abc import Sequence
 
@@ -8,19 +8,12 @@ from jax import lax
 from jax.experimental import checkify
 
 from .. import algorithms
-from .._geometry import Geometry, Padding, Size, extent, per_axis, transposed_input_size
+from .._arguments import Padding, Size, per_axis, transposed_input_size
+from .._geometry import Geometry, extent
 from .._typing import AnyArray, Array
-from ._checks import as_array
-from ._windows import (
-    geometry_of,
-    numeric_map,
-    pool_geometry,
-    real_map,
-    spatial_rank,
-    window_gather,
-    window_max_and_tap,
-    window_scatter,
-)
+from ._checks import as_array, check_flag, numeric_map, real_map, spatial_rank
+from ._pool_options import PoolOptions
+from ._windows import window_gather, window_max_and_tap, window_scatter
 
 OVERLAPS = ("sum", "mean")
 
@@ -34,31 +27,37 @@ def max_pool_with_argmax(
     window_dilation: Size = 1,
     ceil_mode: bool = False,
 ) -> tuple[Array, Array]:
-    """Take the largest element of each window of a feature map, and say where it was.
+    """Take the largest element of each window of a feature map, and return its position.
 
-    The second result counts the pixels of the input, without padding, in row-major order over the
-    spatial axes; examples and channels do not count. With m of `max_pool` (1), and sizes w of the
-    spatial axes,
+    The second result numbers the positions of the input, without padding, in row-major order over
+    the spatial axes. Examples and channels are not counted. With the taps m of `max_pool` (1) and
+    the sizes w of the spatial axes,
 
         i_a[n,p,c] = s_a·p_a + d_a·m_a[n,p,c] - lo_a                            on each axis a (1)
         argmax[n,p,c] = (i_1·w_2 + i_2)·w_3 + …                                                (2)
 
-    and -1 where a window sees padding alone. This is the index of PyTorch's `return_indices`.
+    The argmax is -1 where a window holds only padding. Of several equal elements the first one is
+    taken, for the value, the position and the gradient.
 
-    The maxima are differentiable, by `max_pool` (3) and (4); the argmax is an integer and is not.
+    Derivative. The derivative of the maxima is that of `max_pool`, (3) and (4). The argmax is an
+    integer and has none.
 
     Args:
       x: Feature map `(n, *spatial, c)`, real.
-      window_shape, strides, padding, window_dilation, ceil_mode: As for `max_pool`. Among equals
-        the first wins, for the value, the index and the gradient.
+      window_shape: As in `max_pool`.
+      strides: As in `max_pool`.
+      padding: As in `max_pool`.
+      window_dilation: As in `max_pool`.
+      ceil_mode: As in `max_pool`.
 
     Returns:
       `(y, argmax)`, both `(n, *output, c)`: y in the dtype of `x`, argmax in int32.
 
     Raises:
-      ValueError, TypeError: As `max_pool`; or there are too many pixels to number them in int32.
+      ValueError: As in `max_pool`; or int32 is too small for the number of positions.
+      TypeError: As in `max_pool`.
 
-    Source: `max_pool`; the argmax is that of PyTorch's `max_pool2d(return_indices=True)`.
+    Source: the argmax is that of PyTorch's `max_pool2d(return_indices=True)`.
 
     >>> y, argmax = max_pool_with_argmax(jnp.array([1.0, 3, 2, 2]).reshape(1, 4, 1), 2)
     >>> y[0, :, 0], argmax[0, :, 0]
@@ -66,11 +65,11 @@ def max_pool_with_argmax(
     """
     function = "max_pool_with_argmax"
     x = real_map(function, x)
-    options = (window_shape, strides, padding, window_dilation, ceil_mode)
-    geometry = geometry_of(function, x, *options)
+    options = PoolOptions(function, window_shape, strides, padding, window_dilation, ceil_mode)
+    geometry = options.geometry_of(x)
     _check_count(function, geometry)
     y, m = window_max_and_tap(x, geometry=geometry)
-    return y, _taps_to_pixels(m, geometry)
+    return y, _taps_to_argmax(m, geometry)
 
 
 def max_unpool(
@@ -86,59 +85,65 @@ def max_unpool(
     overlap: str = "sum",
     check_argmax: bool = False,
 ) -> Array:
-    """Put the elements of a pooled map back to where the maxima were, among zeros.
+    """Put the elements of a pooled map back to the positions of the maxima, and zeros elsewhere.
 
-    For the argmax of a max pool over windows,
+    With the argmax of a max pool over windows,
 
         x[n,i,c] = Σ_p y[n,p,c] [argmax[n,p,c] = i]                                            (1)
 
-    which is the transpose of the choice that the pool made, `max_pool` (4): the gradient of a max
-    pool is the unpooling of the error. Linear in `y`, so the JVP is (1); and the VJP is the choice,
+    (1) is `max_pool` (4), the transpose of copying the elements that the pool chose. The gradient
+    of a max pool is therefore the unpooling of the output gradient. (1) is linear in `y`, so the
+    JVP is (1) itself. The VJP copies the chosen elements,
 
         y_bar[n,p,c] = x_bar[n, argmax[n,p,c], c]                                              (2)
 
-    Where windows overlap, several can have their maximum in one pixel. (1) adds them up. With
-    `overlap="mean"` the pixel receives their mean instead: then unpooling what was pooled gives
-    each maximum back as it was, as in PyTorch, which writes one of them.
+    Where windows overlap, several can have their maximum at the same position. (1) adds their
+    elements up. With `overlap="mean"` the position receives their mean instead:
 
         x[n,i,c] = Σ_p y[n,p,c] / N[n,i,c] [argmax[n,p,c] = i],   N[n,i,c] = #{p: argmax[n,p,c] = i}
 
+    Unpooling the result of a pool then gives each maximum back unchanged. PyTorch gives the same
+    result, because it writes one of several equal elements.
+
     Args:
       y: Pooled feature map `(n, *pooled, c)`.
-      argmax: Pixels of the maxima, integers of the shape of `y`, as `max_pool_with_argmax` and
-        PyTorch number them: within the map of one example and channel. A pixel that is not in its
-        window, such as -1, receives nothing. So with another numbering, such as TensorFlow's, which
-        counts channels, too, elements of `y` are lost, without an error unless `check_argmax`.
-      window_shape, strides, padding, window_dilation, ceil_mode: Of the pool that made `argmax`.
-      output_size: Spatial shape of the pool's input, which `argmax` was counted in. None means the
-        one that windows cover exactly, the smallest that pools to `pooled` without `ceil_mode`; or
-        for "SAME" and "SAME_LOWER" stride · pooled. It must be given where the input had another
-        size, since `argmax` would be read wrongly.
-      overlap: `"sum"` or `"mean"`.
-      check_argmax: Raise if a pixel other than -1 is not in its window. The check is one of
-        `jax.experimental.checkify`: outside of `jax.jit` it raises at once, inside it needs
-        `checkify.checkify` around the function.
+      argmax: Positions of the maxima, integers of the shape of `y`. They number the positions of
+        one example and channel, as in `max_pool_with_argmax` and PyTorch. An element of `y` whose
+        position is not in its window, such as -1, is left out. TensorFlow's numbers count channels,
+        too; with such numbers elements of `y` are lost, and only `check_argmax` raises an error.
+      window_shape: That of the pool that made `argmax`.
+      strides: Those of the pool.
+      padding: That of the pool.
+      window_dilation: That of the pool.
+      ceil_mode: That of the pool.
+      output_size: Spatial shape of the pool's input, to which the numbers in `argmax` refer. None
+        means the size that the windows cover exactly, which is the smallest that is pooled to
+        `pooled` without `ceil_mode`. For "SAME" and "SAME_LOWER" None means stride · pooled. If the
+        input had another size, it must be given; otherwise `argmax` means other positions.
+      overlap: What a position receives from several windows, `"sum"` or `"mean"`.
+      check_argmax: Raise an error if a position other than -1 is not in its window. The check uses
+        `jax.experimental.checkify`. Outside `jax.jit` it raises at once. Inside, the function must
+        be transformed by `checkify.checkify`.
 
     Returns:
       Feature map `(n, *output_size, c)`, in the dtype of `y`.
 
     Raises:
-      ValueError: The shapes of `y` and `argmax` differ, `output_size` would not pool to that of
-        `y`, or an option is out of range.
-      TypeError: `argmax` does not hold integers, `y` is no array of numbers, or one of
-        float8_e8m0fnu, or, for the mean, not of floating-point numbers; an option has the wrong
-        type.
-      checkify.JaxRuntimeError: With `check_argmax`, a pixel is not in its window.
+      ValueError: The shapes of `y` and `argmax` differ, a map of `output_size` would not be pooled
+        to the shape of `y`, or an option is out of range.
+      TypeError: `argmax` does not hold integers; `y` is not an array of numbers, or its dtype is
+        float8_e8m0fnu, or for the mean it is not floating point; or an option has the wrong type.
+      checkify.JaxRuntimeError: With `check_argmax`, a position is not in its window.
 
     Source: Zeiler & Fergus, "Visualizing and understanding convolutional networks", ECCV 2014,
-    arXiv:1311.2901, section 2.1 (the "switches"). (2) is its transpose.
+    arXiv:1311.2901, section 2.1, where argmax is called "switches". (2) is derived here.
 
     >>> y, argmax = max_pool_with_argmax(jnp.array([1.0, 3, 2, 2]).reshape(1, 4, 1), 2)
     >>> max_unpool(y, argmax, 2)[0, :, 0]
     Array([0., 3., 2., 0.], dtype=float32)
     """
     y, argmax = numeric_map("max_unpool", y, "y"), as_array("max_unpool: argmax", argmax)
-    rank = spatial_rank("max_unpool", y, "y")
+    spatial_rank("max_unpool", y, "y")
     if overlap not in OVERLAPS:
         raise ValueError(f"max_unpool: overlap must be 'sum' or 'mean', got {overlap!r}.")
     if not jnp.issubdtype(argmax.dtype, jnp.integer):
@@ -148,17 +153,16 @@ def max_unpool(
             f"max_unpool: argmax must have the shape of y, got {argmax.shape} and {y.shape}; if y "
             "comes from another max_unpool, give that one the output_size of its pool's input."
         )
-    options = _per_axis_options(rank, window_shape, strides, window_dilation)
-    geometry = _unpool_geometry(y.shape[1:-1], padding, output_size, ceil_mode, *options)
-    if not isinstance(check_argmax, bool):
-        raise TypeError(f"max_unpool: check_argmax must be a bool, got {check_argmax!r}.")
-    m = _pixels_to_taps(argmax, geometry)
+    options = PoolOptions("max_unpool", window_shape, strides, padding, window_dilation, ceil_mode)
+    geometry = _geometry_before(options, y.shape[1:-1], output_size)
+    check_flag("max_unpool: check_argmax", check_argmax)
+    m = _argmax_to_taps(argmax, geometry)
     if check_argmax:
-        _check_pixels(argmax, m, geometry)
+        _check_argmax(argmax, m, geometry)
     if overlap == "mean":
         if not jnp.issubdtype(y.dtype, jnp.inexact):
             raise TypeError(f"max_unpool: y must be floating point for a mean, got {y.dtype}.")
-        # Whole numbers, which half precision could not count.
+        # Counts are int32, because half precision cannot hold large whole numbers.
         ones = jnp.ones(y.shape, jnp.int32)
         counts = window_gather(window_scatter(ones, m, geometry=geometry), m, geometry=geometry)
         wide = y.astype(algorithms.accumulator(y.dtype))
@@ -167,41 +171,30 @@ def max_unpool(
     return window_scatter(y, m, geometry=geometry)
 
 
-def _per_axis_options(rank: int, window_shape: Size, strides: Size | None, dilation: Size):
-    window = per_axis(window_shape, rank, "max_unpool: window_shape")
-    strides = window if strides is None else per_axis(strides, rank, "max_unpool: strides")
-    return window, strides, per_axis(dilation, rank, "max_unpool: window_dilation")
-
-
-def _unpool_geometry(
-    pooled: tuple[int, ...],
-    padding: Padding,
-    output_size: Sequence[int] | None,
-    ceil_mode: bool,
-    window: tuple[int, ...],
-    strides: tuple[int, ...],
-    dilation: tuple[int, ...],
+def _geometry_before(
+    options: PoolOptions, pooled: tuple[int, ...], output_size: Sequence[int] | None
 ) -> Geometry:
-    """The pool that is undone: its input is the result."""
-    function, once = "max_unpool", (1,) * len(pooled)
+    """The geometry of the pool, whose output has the shape `pooled`."""
+    name, rank = options.function, len(pooled)
+    window, strides, dilation = options.spacings(rank)
     if output_size is None:
-        none = (0,) * len(pooled)
         reach = tuple(map(extent, window, dilation))
-        size, _ = transposed_input_size(function, pooled, reach, strides, padding, once, none)
+        ones, zeros = (1,) * rank, (0,) * rank
+        size, _ = transposed_input_size(name, pooled, reach, strides, options.padding, ones, zeros)
     else:
-        size = per_axis(output_size, len(pooled), f"{function}: output_size")
-    geometry = pool_geometry(function, size, window, strides, padding, dilation, ceil_mode)
+        size = per_axis(output_size, rank, f"{name}: output_size")
+    geometry = options.geometry(size)
     if geometry.output_size != pooled:
         raise ValueError(
-            f"{function}: a map of output_size {size} would be pooled to {geometry.output_size}, "
-            f"but y has {pooled}; ceil_mode is {ceil_mode}."
+            f"{name}: a map of output_size {size} would be pooled to {geometry.output_size}, "
+            f"but y has {pooled}; ceil_mode is {options.ceil_mode}."
         )
-    _check_count(function, geometry)
+    _check_count(name, geometry)
     return geometry
 
 
-def _check_pixels(argmax: Array, m: Array, geometry: Geometry) -> None:
-    """Check, with `checkify`, that all pixels but -1 are in their windows."""
+def _check_argmax(argmax: Array, m: Array, geometry: Geometry) -> None:
+    """Check, with `checkify`, that all positions but -1 are in their windows."""
     is_outside = (m < 0) & (argmax != -1)
     checkify.check(
         ~is_outside.any(),
@@ -218,33 +211,31 @@ def _check_count(function: str, geometry: Geometry) -> None:
         raise ValueError(f"{function}: int32 cannot number the pixels of {geometry.input_size}.")
 
 
-def _taps_to_pixels(m: Array, geometry: Geometry) -> Array:
+def _taps_to_argmax(m: Array, geometry: Geometry) -> Array:
     """(1) and (2) of `max_pool_with_argmax`."""
     taps = jnp.unravel_index(jnp.maximum(m.astype(jnp.int32), 0), geometry.window)
-    pixel = jnp.zeros_like(taps[0])
-    for (axis, r), (size, _, _, s, lo, _, d) in zip(enumerate(taps), geometry.axes(), strict=True):
-        pixel = pixel * size + s * _positions(axis, geometry) + d * r - lo
-    return jnp.where(m < 0, -1, pixel).astype(jnp.int32)
+    number = jnp.zeros_like(taps[0])
+    for a, (tap, axis) in enumerate(zip(taps, geometry.axes(), strict=True)):
+        number = number * axis.i + axis.s * _output_positions(a, geometry) + axis.d * tap - axis.lo
+    return jnp.where(m < 0, -1, number).astype(jnp.int32)
 
 
-def _pixels_to_taps(argmax: Array, geometry: Geometry) -> Array:
-    """The tap that sees a pixel from each window; -1 if none does."""
+def _argmax_to_taps(argmax: Array, geometry: Geometry) -> Array:
+    """The inverse of `_taps_to_argmax`; -1 where a position is not in its window."""
     argmax = argmax.astype(jnp.int32)
-    inside = (argmax >= 0) & (argmax < np.prod(geometry.input_size))
-    pixels = jnp.unravel_index(jnp.where(inside, argmax, 0), geometry.input_size)
-    number = jnp.zeros_like(argmax)
-    for (axis, i), (_, window, _, s, lo, _, d) in zip(
-        enumerate(pixels), geometry.axes(), strict=True
-    ):
-        offset = i + lo - s * _positions(axis, geometry)
-        r = offset // d
-        inside &= (offset == d * r) & (r >= 0) & (r < window)
-        number = number * window + r
-    return jnp.where(inside, number, -1)
+    is_inside = (argmax >= 0) & (argmax < np.prod(geometry.input_size))
+    positions = jnp.unravel_index(jnp.where(is_inside, argmax, 0), geometry.input_size)
+    m = jnp.zeros_like(argmax)
+    for a, (i, axis) in enumerate(zip(positions, geometry.axes(), strict=True)):
+        offset = i + axis.lo - axis.s * _output_positions(a, geometry)
+        tap = offset // axis.d
+        is_inside &= (offset == axis.d * tap) & (tap >= 0) & (tap < axis.r)
+        m = m * axis.r + tap
+    return jnp.where(is_inside, m, -1)
 
 
-def _positions(axis: int, geometry: Geometry) -> Array:
-    """The output positions along one axis, to be met by a pooled map."""
+def _output_positions(axis: int, geometry: Geometry) -> Array:
+    """The output positions along one axis, in a shape that broadcasts with a pooled map."""
     shape = [1] * (geometry.rank + 2)
     shape[axis + 1] = -1
     return jnp.arange(geometry.output_size[axis], dtype=jnp.int32).reshape(shape)

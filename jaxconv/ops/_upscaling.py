@@ -1,4 +1,4 @@
-"""Larger maps from smaller ones: each is the transpose of a pool, a stride, or of its inverse."""
+"""Upscaling by repetition, interpolation or zeros, and pixel shuffling."""
 
 from fractions import Fraction
 from functools import lru_cache
@@ -6,12 +6,13 @@ from math import floor, prod
 
 import jax
 
+from .._arguments import Size, per_axis
 from .._forms import linear_pair
-from .._geometry import Geometry, Size, per_axis
+from .._geometry import Geometry
 from .._typing import AnyArray, Array
 from ..algorithms import Mixing
-from ._checks import as_array, check_flag
-from ._windows import inexact_map, numeric_map, resample, spatial_rank, window_spread
+from ._checks import as_array, check_flag, inexact_map, numeric_map, spatial_rank
+from ._windows import resample, window_spread
 
 METHODS = ("nearest", "bilinear", "zeros")
 
@@ -19,58 +20,60 @@ METHODS = ("nearest", "bilinear", "zeros")
 def upscale(
     x: AnyArray, factor: Size, method: str = "nearest", *, align_corners: bool = False
 ) -> Array:
-    """Enlarge a feature map by a whole factor f along each spatial axis.
+    """Enlarge a feature map by an integer factor f along each spatial axis.
 
-    `method="nearest"` repeats each pixel over a block of f:
+    `method="nearest"` repeats each pixel over a block of f pixels:
 
         y[n,p,c] = x[n, p // f, c],    p < f·size                                              (1)
 
-    VJP, with [P] equal to 1 where P holds, else 0:
+    For the VJP let [P] be 1 where P holds and 0 elsewhere:
 
         x_bar[n,i,c] = Σ_p y_bar[n,p,c] ∂y[n,p,c]/∂x[n,i,c]                    chain rule
                      = Σ_p y_bar[n,p,c] [p // f = i]                           by (1)
                      = Σ_a y_bar[n, i·f + a, c],  a < f                                        (2)
 
-    Each pixel receives the sum, not the mean, over its block: (2) is `sum_pool`, whose transpose is
-    (1) again.
+    Each pixel receives the sum, not the mean, over its block. So (2) is `sum_pool`, and the
+    transpose of `sum_pool` is (1).
 
-    `method="zeros"` puts each pixel at the low corner of its block, and zeros around it. Its
-    transpose takes every f-th pixel, as a pool with a window of 1 and strides f does:
+    `method="zeros"` puts each pixel at the first position of its block and fills the rest with
+    zeros. The transpose takes every f-th pixel, as a pool with a window of 1 and strides f does:
 
         y[n,p,c] = x[n, p/f, c] [f divides p]          x_bar[n,i,c] = y_bar[n, f·i, c]         (3)
 
-    `method="bilinear"` interpolates linearly along each axis in turn, for any number of axes.
-    Output p lies at t(p) on the input's axis, held to 0 ≤ t ≤ size - 1, between the pixels
-    l = floor(t) and l + 1:
+    `method="bilinear"` interpolates linearly along one axis after the other, for any number of
+    axes. Output p lies at t(p) on the input's axis, clipped to 0 ≤ t ≤ size - 1, between the
+    pixels l = floor(t) and l + 1:
 
         y[p] = (1 - w)·x[l] + w·x[l+1],    w = t(p) - l                                        (4)
         x_bar[i] = Σ_p y_bar[p] max(0, 1 - |t(p) - i|)                     transpose of (4)    (5)
 
-    a sum pool weighted by a triangle. By default a pixel is an area, and t(p) = (p + 1/2)/f - 1/2
-    leaves its centre in place, as in `jax.image.resize` and PyTorch. With `align_corners` a pixel
-    is a point, and t(p) = p·(size - 1)/(f·size - 1) leaves the outermost pixels in place.
+    (5) is a sum pool whose windows are weighted by a triangle. By default t(p) = (p + 1/2)/f - 1/2,
+    as in `jax.image.resize` and PyTorch: a pixel is an area, and the outer edges of both maps
+    coincide. With `align_corners` t(p) = p·(size - 1)/(f·size - 1): a pixel is a point, and the
+    outermost pixels of both maps coincide.
 
-    All three are linear in `x`: the JVP is the map itself, and nothing is remembered.
+    All three methods are linear in `x`. The JVP is the map itself, and the reverse pass keeps
+    nothing.
 
     Args:
-      x: Feature map `(n, *spatial, c)`; for "bilinear", floating point.
-      factor: f, at least 1; an int or one for each spatial axis.
+      x: Feature map `(n, *spatial, c)`; for "bilinear" it must be floating point.
+      factor: The factor f, at least 1; an int or one for each spatial axis.
       method: `"nearest"`, `"bilinear"` or `"zeros"`.
-      align_corners: Interpolate between points, not areas; for "bilinear" only.
+      align_corners: Let the outermost pixels of both maps coincide; for "bilinear" only.
 
     Returns:
       Feature map `(n, *(f · size), c)`, in the dtype of `x`.
 
     Raises:
       ValueError: `x` is not `(n, *spatial, c)`, a factor is below 1, the method is unknown, or
-        `align_corners` is asked of another method than "bilinear".
-      TypeError: `x` is no array of numbers, or one of float8_e8m0fnu, which has no zero; an option
-        has the wrong type.
+        `align_corners` is True for a method other than "bilinear".
+      TypeError: `x` is not an array of numbers, or its dtype is float8_e8m0fnu, which has no zero;
+        or an option has the wrong type.
 
-    Source: the resize of resize-convolution in Odena, Dumoulin & Olah, "Deconvolution and
-    Checkerboard Artifacts", Distill 2016, doi:10.23915/distill.00003; "zeros" is Lasagne's
-    "dilate". (4) and (5) as in Jaderberg et al., "Spatial Transformer Networks", 2015,
-    arXiv:1506.02025, section 3.3; (2) and (3) are transposes, written out here.
+    Source: (1) is the resize of Odena, Dumoulin & Olah, "Deconvolution and Checkerboard Artifacts",
+    Distill 2016, doi:10.23915/distill.00003. "zeros" is Lasagne's "dilate". (4) and (5) are in
+    Jaderberg et al., "Spatial Transformer Networks", 2015, arXiv:1506.02025, section 3.3. (2) and
+    (3) are derived here.
 
     >>> import jax.numpy as jnp
     >>> upscale(jnp.array([1.0, 3.0]).reshape(1, 2, 1), 2, "bilinear")[0, :, 0]
@@ -89,23 +92,30 @@ def upscale(
     axes = list(zip(x.shape[1:-1], blocks, strict=True))
     if method == "bilinear":
         return resample(x, mixings=tuple(_interpolation(*axis, align_corners) for axis in axes))
-    enlarged, once = tuple(size * f for size, f in axes), (1,) * rank
-    window = blocks if method == "nearest" else once
-    none = ((0, 0),) * rank
-    geometry = Geometry(enlarged, window, x.shape[1:-1], blocks, none, once, once)
+    # The pool whose transpose this is: its input is the enlarged map, and its output is x.
+    ones = (1,) * rank
+    geometry = Geometry(
+        input_size=tuple(size * f for size, f in axes),
+        window=blocks if method == "nearest" else ones,
+        output_size=x.shape[1:-1],
+        strides=blocks,
+        padding=((0, 0),) * rank,
+        input_dilation=ones,
+        kernel_dilation=ones,
+    )
     return window_spread(x, geometry=geometry)
 
 
 def pixel_shuffle(x: AnyArray, factor: Size) -> Array:
-    """Move channels into space: blocks of f pixels out of f times as many channels.
+    """Rearrange the channels of each pixel into a block of pixels.
 
     For two spatial axes and factors (f, g), with a < f and b < g,
 
         y[n, i·f + a, j·g + b, c] = x[n, i, j, (c·f + a)·g + b]                                (1)
 
-    Each element goes to one place, so the transpose puts it back: it is the inverse,
-    `pixel_unshuffle`. The order of the channels is PyTorch's, the pixels of a block lying side by
-    side; TensorFlow's `depth_to_space` has the channel c innermost, (a·g + b)·C + c.
+    (1) is a permutation of the elements, so its transpose is its inverse, `pixel_unshuffle`. The
+    order of the channels is that of PyTorch, where the pixels of a block are innermost. In
+    TensorFlow's `depth_to_space` the C channels of the result are innermost, (a·g + b)·C + c.
 
     Args:
       x: Feature map `(n, *spatial, c)`, with c a multiple of the product of all factors.
@@ -115,8 +125,9 @@ def pixel_shuffle(x: AnyArray, factor: Size) -> Array:
       Feature map `(n, *(f · spatial), c / product of f)`, in the dtype of `x`.
 
     Raises:
-      ValueError: `x` is not `(n, *spatial, c)`, a factor is below 1, or they do not divide c.
-      TypeError: `x` is no array of numbers, or `factor` is not an integer.
+      ValueError: `x` is not `(n, *spatial, c)`, a factor is below 1, or the product of the factors
+        does not divide c.
+      TypeError: `x` is not an array of numbers, or `factor` is not an integer.
 
     Source: Shi et al., "Real-time single image and video super-resolution using an efficient
     sub-pixel convolutional neural network", CVPR 2016, arXiv:1609.05158, eq. (4).
@@ -131,30 +142,30 @@ def pixel_shuffle(x: AnyArray, factor: Size) -> Array:
     if x.shape[-1] % prod(blocks):
         raise ValueError(
             f"pixel_shuffle: factor {factor!r} needs a multiple of {prod(blocks)} channels, "
-            f"x has {x.shape[-1]}."
+            f"but x has {x.shape[-1]}."
         )
     return _shuffle(x, blocks=blocks)
 
 
 def pixel_unshuffle(x: AnyArray, factor: Size) -> Array:
-    """Move space into channels: the pixels of a block of f become channels.
+    """Rearrange each block of pixels into the channels of one pixel.
 
         y[n, i, j, (c·f + a)·g + b] = x[n, i·f + a, j·g + b, c]                                (1)
 
-    The inverse of `pixel_shuffle`, and its transpose, for each element goes to one place.
+    (1) is the inverse of `pixel_shuffle`. It is a permutation of the elements, so it is also the
+    transpose of `pixel_shuffle`, from which its derivative follows.
 
     Args:
-      x: Feature map `(n, *spatial, c)`, each spatial size a multiple of its factor.
+      x: Feature map `(n, *spatial, c)`, where each spatial size is a multiple of its factor.
       factor: Size of the blocks, at least 1; an int or one for each spatial axis.
 
     Returns:
       Feature map `(n, *(spatial / f), c · product of f)`, in the dtype of `x`.
 
     Raises:
-      ValueError: `x` is not `(n, *spatial, c)`, a factor is below 1, or does not divide its size.
-      TypeError: `x` is no array of numbers, or `factor` is not an integer.
-
-    Source: `pixel_shuffle`, solved for its argument.
+      ValueError: `x` is not `(n, *spatial, c)`, a factor is below 1, or a factor does not divide
+        its spatial size.
+      TypeError: `x` is not an array of numbers, or `factor` is not an integer.
 
     >>> import jax.numpy as jnp
     >>> pixel_unshuffle(jnp.arange(4.0).reshape(1, 2, 2, 1), 2)
@@ -172,9 +183,9 @@ def pixel_unshuffle(x: AnyArray, factor: Size) -> Array:
 def _space_to_channels(x: Array, *, blocks: tuple[int, ...]) -> Array:
     n, *spatial, c = x.shape
     sizes = [size // f for size, f in zip(spatial, blocks, strict=True)]
-    split = [part for pair in zip(sizes, blocks, strict=True) for part in pair]
+    interleaved = [part for pair in zip(sizes, blocks, strict=True) for part in pair]
     outside, inside = range(1, 2 * len(blocks), 2), range(2, 2 * len(blocks) + 1, 2)
-    x = x.reshape(n, *split, c).transpose(0, *outside, 2 * len(blocks) + 1, *inside)
+    x = x.reshape(n, *interleaved, c).transpose(0, *outside, 2 * len(blocks) + 1, *inside)
     return x.reshape(n, *sizes, c * prod(blocks))
 
 
@@ -203,7 +214,10 @@ _shuffle, _unshuffle = linear_pair(
 
 @lru_cache
 def _interpolation(size: int, f: int, align_corners: bool) -> Mixing:
-    """(4) on one axis, with fractions: weights are rounded once, and those of 0 left out."""
+    """(4) of `upscale` on one axis. Positions are exact fractions, so weights are rounded once.
+
+    Weights of 0 are left out.
+    """
 
     def row(p: int) -> tuple[tuple[int, float], ...]:
         if align_corners:

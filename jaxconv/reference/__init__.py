@@ -1,11 +1,12 @@
-"""The definitions as NumPy loops: slow, obvious, importing nothing of ours.
+"""The definitions of the operations, as NumPy loops. They are slow and easy to check by eye.
 
-Every function has the name and the arguments of its twin at the front door, and is what the twin is
-tested against. Feature maps are `(n, *spatial, c)` with any number of spatial dimensions, kernels
-are `(*window, c_in / groups, c_out)`. Whatever dtype comes in, float64 (complex128) comes out.
+The package imports nothing else of `jaxconv`. A function has the name and the arguments of the
+public function whose definition it is, and the tests compare the two. Feature maps are
+`(n, *spatial, c)`, with any number of spatial axes, and kernels are
+`(*window, c_in / groups, c_out)`. Results are float64 or complex128 for operands of any dtype.
 
-`_convolution` has the trilinear form and its three corners. A pool runs over the same triples, with
-a bare window in place of a kernel: `_pooling`. `_resizing` changes sizes without windows.
+`_convolution` has the trilinear form and its three contractions. `_pooling` runs over the same
+index triples. `_resizing` has the maps that need no windows.
 """
 
 from ._convolution import conv as conv

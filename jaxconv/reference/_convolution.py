@@ -1,13 +1,13 @@
-"""The triangle: a convolution and both of its gradients are one trilinear form,
+"""A convolution and its two gradients, which are contractions of one trilinear form:
 
     T(x, k, y) = Σ x[n,i,c] k[r,c,o] y[n,p,o],   e·i + lo = s·p + d·r on each spatial axis,    (T)
 
-with input dilation `e`, kernel dilation `d`, stride `s`, low padding `lo`, and `c`, `o` inside one
-feature group. `terms` lists the index triples `(i, r, p)`; `conv`, `conv_input_vjp` and
-`conv_kernel_vjp` each leave one operand out and contract the other two.
+with input dilation e, kernel dilation d, stride s and low padding lo. c and o are in one feature
+group. `terms` lists the index triples `(i, r, p)`. Each of `conv`, `conv_input_vjp` and
+`conv_kernel_vjp` leaves one slot empty and sums over the indices of the other two.
 
-The padding and the gaps of a dilated input hold zeros. `conv` multiplies them by the kernel like
-any pixel, so a tap that is infinite or NaN reaches every output of its channel: 0 · inf is NaN.
+The padding and the gaps of a dilated input hold zeros. `conv` multiplies them by the kernel as it
+does pixels. So an infinite or NaN tap reaches every output of its channel, because 0 · inf is NaN.
 """
 
 from collections.abc import Sequence
@@ -17,22 +17,22 @@ from typing import TypeAlias
 import numpy as np
 from numpy import ndarray
 
-Size: TypeAlias = int | Sequence[int]  # one for all spatial axes, or one each
+Size: TypeAlias = int | Sequence[int]  # one for all spatial axes, or one for each
 Padding: TypeAlias = str | int | Sequence[int | Sequence[int]]
 
 
 def terms(axes, *, flip=False, padding_mode="zeros"):
-    """Yield every `(i, r, p)` with e·i + lo = s·p + d·r, an entry for each axis, p outermost.
+    """Yield every `(i, r, p)` with e·i + lo = s·p + d·r, in the order of p. Each is a tuple.
 
-    Padding has no `i`, so it is in no triple; in another mode than "zeros" it has the `i` of the
-    pixel that it holds. With `flip`, tap `r` stands where `w - 1 - r` would.
+    A position in the padding has no `i` and is in no triple. In modes other than "zeros" it has the
+    `i` of the pixel that it repeats. With `flip`, tap `r` is where `w - 1 - r` would be.
     """
     found = products(axes, flip=flip, padding_mode=padding_mode)
     return ((i, r, p) for i, r, p in found if i is not None)
 
 
 def products(axes, *, flip=False, padding_mode="zeros"):
-    """Yield `(i, r, p)` for every tap and output; `i` is None where tap `r` meets a zero at `p`."""
+    """Yield `(i, r, p)` for every tap and output. `i` is None where tap `r` of `p` meets a zero."""
     window = [w for _, w, *_ in axes]
     for p, r in product(np.ndindex(*output_size(axes)), np.ndindex(*window)):
         i = []
@@ -46,7 +46,7 @@ def products(axes, *, flip=False, padding_mode="zeros"):
 
 
 def _pixel_at(i, n, padding_mode):
-    """The pixel that is at place `i` of an axis of `n` pixels that goes on beyond its ends."""
+    """The pixel at position `i`, inside or outside of an axis of `n` pixels."""
     if padding_mode == "circular":
         return i % n
     if padding_mode == "replicate" or n == 1:
@@ -58,7 +58,7 @@ def _pixel_at(i, n, padding_mode):
 
 
 def output_size(axes):
-    """On each axis floor((e(n-1) + 1 + lo + hi - d(w-1) - 1) / s) + 1, and never below 0."""
+    """On each axis floor((e(n-1) + 1 + lo + hi - d(w-1) - 1) / s) + 1, or 0 if that is negative."""
     return tuple(
         max((_dilate(n, e) + lo + hi - _dilate(w, d)) // s + 1, 0) for n, w, s, lo, hi, e, d in axes
     )
@@ -74,11 +74,11 @@ def spatial_axes(x_size, window, strides, padding, e, d):
 
 
 def _low_and_high(padding, n, w, s, e, d):
-    """The padding of one axis: a pair, an integer for both ends, or a name.
+    """The padding `(lo, hi)` of one axis, from a pair, an integer for both sides, or a name.
 
-    "VALID": nothing. "FULL": each tap meets each pixel. "SAME": as little as makes the output
-    ceil(n / s) long, where `n` counts the dilated input; an odd one goes to the high end, or for
-    "SAME_LOWER" to the low end.
+    "VALID" is none. With "FULL" each tap meets each pixel. "SAME" is the least padding for an
+    output of ceil(n / s), where `n` is the size of the dilated input. If it is odd, the high side
+    has one more, or the low side for "SAME_LOWER".
     """
     if not isinstance(padding, str):
         return (padding, padding) if isinstance(padding, int) else padding
@@ -97,15 +97,15 @@ def per_axis(option, rank):
     return (option,) * rank if isinstance(option, int | str) else tuple(option)
 
 
-# The triangle
+# The contractions of (T)
 
 
 def conv(x: ndarray, kernel: ndarray, *args, **options) -> ndarray:
-    """y[n,p,o] = Σ x[n,i,c] k[r,c,o] over the i, r, c of (T): its derivative by y.
+    """y[n,p,o] = Σ x[n,i,c] k[r,c,o], summed over i, r and c: the derivative of T by y.
 
-    The further arguments, here and in the two gradients, are those of `_triangle`.
+    The options of this function and of the two gradients are those of `_problem`.
     """
-    triples, x_shape, k_shape, y_shape = _triangle(
+    triples, x_shape, k_shape, y_shape = _problem(
         x.shape, kernel.shape, *args, **options, triples=products
     )
     x, k, y = wide(x, x_shape), wide(kernel, k_shape), zeros(y_shape, x, kernel)
@@ -116,8 +116,8 @@ def conv(x: ndarray, kernel: ndarray, *args, **options) -> ndarray:
 
 
 def conv_input_vjp(y_bar: ndarray, kernel: ndarray, input_shape, *args, **options) -> ndarray:
-    """x_bar[n,i,c] = Σ y_bar[n,p,o] k[r,c,o] over the r, p, o of (T): its derivative by x."""
-    triples, x_shape, k_shape, y_shape = _triangle(input_shape, kernel.shape, *args, **options)
+    """x_bar[n,i,c] = Σ y_bar[n,p,o] k[r,c,o], summed over r, p and o: the derivative of T by x."""
+    triples, x_shape, k_shape, y_shape = _problem(input_shape, kernel.shape, *args, **options)
     y, k, x_bar = wide(y_bar, y_shape), wide(kernel, k_shape), zeros(x_shape, y_bar, kernel)
     for i, r, p in triples:
         x_bar[:, *i] += np.einsum("ngo,cgo->ngc", y[:, *p], k[*r])
@@ -125,8 +125,8 @@ def conv_input_vjp(y_bar: ndarray, kernel: ndarray, input_shape, *args, **option
 
 
 def conv_kernel_vjp(x: ndarray, y_bar: ndarray, kernel_shape, *args, **options) -> ndarray:
-    """k_bar[r,c,o] = Σ x[n,i,c] y_bar[n,p,o] over the n, i, p of (T): its derivative by k."""
-    triples, x_shape, k_shape, y_shape = _triangle(x.shape, kernel_shape, *args, **options)
+    """k_bar[r,c,o] = Σ x[n,i,c] y_bar[n,p,o], summed over n, i and p: the derivative of T by k."""
+    triples, x_shape, k_shape, y_shape = _problem(x.shape, kernel_shape, *args, **options)
     x, y, k_bar = wide(x, x_shape), wide(y_bar, y_shape), zeros(k_shape, x, y_bar)
     for i, r, p in triples:
         k_bar[*r] += np.einsum("ngc,ngo->cgo", x[:, *i], y[:, *p])
@@ -134,12 +134,12 @@ def conv_kernel_vjp(x: ndarray, y_bar: ndarray, kernel_shape, *args, **options) 
 
 
 def conv_transpose(x: ndarray, kernel: ndarray, *args, output_shape, **options) -> ndarray:
-    """The adjoint of the convolution by `kernel` whose input has the spatial `output_shape`."""
+    """The adjoint of the convolution with `kernel` whose input has the shape `output_shape`."""
     groups = options.get("feature_group_count", 1)
     shape = (len(x), *output_shape, kernel.shape[-2] * groups)
     result = conv_input_vjp(x, kernel, shape, *args, **options)
-    # As a convolution, of the dilated and padded map, it multiplies zeros by the other taps.
-    triples, x_shape, k_shape, _ = _triangle(shape, kernel.shape, *args, **options)
+    # As a convolution of the dilated and padded map, it multiplies zeros by the other taps, too.
+    triples, x_shape, k_shape, _ = _problem(shape, kernel.shape, *args, **options)
     met, k = {(i, r) for i, r, _ in triples}, wide(kernel, k_shape)
     places = result.reshape(x_shape)
     for i, r in product(np.ndindex(*output_shape), np.ndindex(*kernel.shape[:-2])):
@@ -149,11 +149,11 @@ def conv_transpose(x: ndarray, kernel: ndarray, *args, output_shape, **options) 
 
 
 def rotate_kernel(kernel: ndarray) -> ndarray:
-    """The 180° rotation with the channel axes exchanged: k'[r,o,c] = k[w-1-r,c,o]."""
+    """The rotated kernel, k'[r,o,c] = k[w-1-r,c,o]: window reversed, channel axes exchanged."""
     return np.flip(kernel, axis=tuple(range(kernel.ndim - 2))).swapaxes(-1, -2)
 
 
-def _triangle(
+def _problem(
     x_shape: Sequence[int],
     kernel_shape: Sequence[int],
     strides: Size = 1,
@@ -166,7 +166,7 @@ def _triangle(
     flip_kernel: bool = False,
     triples=terms,
 ):
-    """The triples of (T), and the shapes of x, k, y with an axis of groups before the last."""
+    """The triples of (T), and the shapes of x, k and y with an axis of groups before the last."""
     (n, *x_size, c), (*window, c_in, c_out), groups = x_shape, kernel_shape, feature_group_count
     axes = spatial_axes(x_size, window, strides, padding, input_dilation, kernel_dilation)
     return (

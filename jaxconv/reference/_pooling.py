@@ -1,4 +1,4 @@
-"""Pools: what a window of a feature map comes down to, position by position."""
+"""Pools, window by window."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -10,9 +10,9 @@ from ._convolution import Padding, Size, output_size, per_axis, spatial_axes, te
 
 
 def max_pool(x: ndarray, *args, **options) -> ndarray:
-    """y[n,p,c] = max x[n,i,c] over the i of p's window; a NaN is the maximum, padding is -inf.
+    """y[n,p,c] = max x[n,i,c] over the i in the window of p. A NaN is the maximum.
 
-    The further arguments, here and in the other pools, are those of `_windows`.
+    Padding is -inf. The options of this function and of the other pools are those of `_windows`.
     """
     windows, y_shape = _windows(x.shape, *args, **options)
     x, y = wide(x), np.full(y_shape, -np.inf)
@@ -22,10 +22,11 @@ def max_pool(x: ndarray, *args, **options) -> ndarray:
 
 
 def max_pool_vjp(x: ndarray, y_bar: ndarray, *args, ties: str = "first", **options) -> ndarray:
-    """x_bar[n,i,c] = Σ y_bar[n,p,c] [i is the maximum of p's window], the first in row-major order.
+    """x_bar[n,i,c] = Σ y_bar[n,p,c] [i holds the maximum of the window of p].
 
-    A NaN is the maximum of its window; a window that is all padding sends nothing anywhere. Of
-    several maxima, with `ties` "all" each receives y_bar, with "split" an equal share.
+    A NaN is the maximum of its window. A window of padding alone contributes nothing. Of several
+    maxima the first in row-major order receives y_bar. With `ties` "all" each of them receives it,
+    and with "split" each receives an equal share.
     """
     windows, _ = _windows(x.shape, *args, **options)
     x, y_bar, x_bar = wide(x), wide(y_bar), zeros(x.shape, y_bar)
@@ -52,7 +53,7 @@ def max_pool_with_argmax(x: ndarray, *args, **options) -> tuple[ndarray, ndarray
 
 
 def max_unpool(y: ndarray, argmax: ndarray, output_size, *, overlap: str = "sum") -> ndarray:
-    """x[n,i,c] = Σ y[n,p,c] over the p whose argmax is i, or their mean; no windows are needed."""
+    """x[n,i,c] = Σ y[n,p,c] over the p whose argmax is i, or their mean."""
     n, *_, c = y.shape
     total, count = np.zeros((n, np.prod(output_size), c)), np.zeros((n, np.prod(output_size), c))
     for index in np.ndindex(y.shape):
@@ -64,12 +65,12 @@ def max_unpool(y: ndarray, argmax: ndarray, output_size, *, overlap: str = "sum"
 
 
 def min_pool(x: ndarray, *args, **options) -> ndarray:
-    """y = -max_pool(-x): a NaN is the minimum, padding is +inf."""
+    """y = -max_pool(-x). A NaN is the minimum, and padding is +inf."""
     return -max_pool(-wide(x), *args, **options)
 
 
 def sum_pool(x: ndarray, *args, **options) -> ndarray:
-    """y[n,p,c] = Σ x[n,i,c] over the i of p's window; padding adds 0."""
+    """y[n,p,c] = Σ x[n,i,c] over the i in the window of p. Padding adds 0."""
     windows, y_shape = _windows(x.shape, *args, **options)
     x, y = wide(x), zeros(y_shape, x)
     for p, window in windows:
@@ -80,9 +81,9 @@ def sum_pool(x: ndarray, *args, **options) -> ndarray:
 def avg_pool(
     x: ndarray, window_shape: Size, *args, count_include_pad: bool = True, **options
 ) -> ndarray:
-    """The sum pool over the number of taps on the input and its padding, or on the input alone.
+    """The sum pool, divided by the number of taps on the input and its padding, or on the input.
 
-    The window that `ceil_mode` adds may have taps beyond the padding; they do not count.
+    The window that `ceil_mode` adds may have taps beyond the padding. These do not count.
     """
     if count_include_pad:
         taps = _taps_on_padded_input(x.shape, window_shape, *args, **options)
@@ -92,7 +93,7 @@ def avg_pool(
 
 
 def _taps_on_padded_input(x_shape, window_shape, *args, ceil_mode=False, **options):
-    """How many taps of each window lie within input and padding."""
+    """The number of taps of each window that lie within input and padding."""
     within = _pool_axes(x_shape, window_shape, *args, **options)
     axes = [_one_more(axis) for axis in within] if ceil_mode else within
     taps = np.zeros((1, *output_size(axes), 1))
@@ -121,7 +122,7 @@ def global_max_pool(x: ndarray) -> ndarray:
 
 
 def adaptive_avg_pool(x: ndarray, output_size: Size) -> ndarray:
-    """The mean over part p of q: pixels from floor(p n / q) to before ceil((p + 1) n / q)."""
+    """The mean over part p of q, the pixels i with floor(p n / q) <= i < ceil((p + 1) n / q)."""
     return _adaptive(np.mean, x, output_size)
 
 
@@ -150,7 +151,7 @@ def _windows(
     window_dilation: Size = 1,
     ceil_mode: bool = False,
 ):
-    """Each output position `p` with the `i` in its window, row-major, and the output's shape."""
+    """Each output position `p` with the `i` in its window, in row-major order; the output shape."""
     n, *_, c = x_shape
     axes = _pool_axes(x_shape, window_shape, strides, padding, window_dilation=window_dilation)
     axes = [_one_more(axis) for axis in axes] if ceil_mode else axes
@@ -174,7 +175,7 @@ def _pool_axes(
 
 
 def _one_more(axis):
-    """The axis with high padding for one more window, if the last one leaves something to it.
+    """The axis with high padding for one more window, if the windows do not cover all of it.
 
     A window that would start behind the input, in the high padding, is not added.
     """

@@ -11,7 +11,7 @@ from ._convolution import Size, per_axis, wide
 def upscale(
     x: ndarray, factor: Size, method: str = "nearest", *, align_corners: bool = False
 ) -> ndarray:
-    """Pixel p of each new axis is a mixture of all x[i], by `_weights`."""
+    """Pixel p of each enlarged axis is Σ_i `_weights`[i] x[i]."""
     y = wide(x)
     for axis, f in enumerate(per_axis(factor, x.ndim - 2), start=1):
         size = y.shape[axis]
@@ -28,7 +28,7 @@ def upscale(
 
 
 def _weights(p, size, f, method, align_corners):
-    """How much of each pixel i of an axis is in pixel p of the enlarged axis."""
+    """The weight of each pixel i of an axis in pixel p of the enlarged axis."""
     i = np.arange(size)
     if method == "nearest":
         return 1.0 * (i == p // f)
@@ -40,7 +40,7 @@ def _weights(p, size, f, method, align_corners):
 
 
 def pixel_shuffle(x: ndarray, factor: Size) -> ndarray:
-    """y[i f + a, j g + b, c] = x[i, j, (c f + a) g + b] for factors (f, g), and so on."""
+    """y[i f + a, j g + b, c] = x[i, j, (c f + a) g + b] for factors (f, g); likewise elsewhere."""
     n, *size, c = x.shape
     blocks = per_axis(factor, len(size))
     y = np.zeros((n, *np.multiply(size, blocks), c // np.prod(blocks)))
@@ -51,7 +51,7 @@ def pixel_shuffle(x: ndarray, factor: Size) -> ndarray:
 
 
 def pixel_unshuffle(x: ndarray, factor: Size) -> ndarray:
-    """The inverse."""
+    """The inverse of `pixel_shuffle`."""
     n, *size, c = x.shape
     blocks = per_axis(factor, len(size))
     y = np.zeros((n, *np.floor_divide(size, blocks), c * np.prod(blocks)))

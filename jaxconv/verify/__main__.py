@@ -1,18 +1,18 @@
-"""Check the gradient of a function that a module holds.
+"""Check the gradient of a function in an importable module.
 
     python -m jaxconv.verify package.module:function --arg "f32[2,8,8,3]" --arg "f32[3,3,3,4]"
     python -m jaxconv.verify jaxconv:max_pool --arg "f32[1,6,6,2]" --arg 2 --option padding=SAME
 
-An argument, --arg VALUE, and a keyword argument, --option name=VALUE, is one of
+The value of an argument, --arg VALUE, or of a keyword argument, --option name=VALUE, is one of
 
-    f32[2,3]        random numbers of that dtype and shape: f64, f32, f16 and bf16 from a normal
-                    distribution, i8 to i64 and u8 to u64 from 0 to 9, bool
-    f32[2,3]:0.1..2 the same, uniform from 0.1 to 2; integers with both ends
-    2  2.0  (2, 2)  a Python literal; an int is a constant, a float is differentiated by
+    f32[2,3]        a random array of that dtype and shape: f64, f32, f16 and bf16 are drawn from a
+                    normal distribution, i8 to i64 and u8 to u64 from 0 to 9; bool
+    f32[2,3]:0.1..2 the same, drawn uniformly from 0.1 to 2; for integers both ends are included
+    2  2.0  (2, 2)  a Python literal; an int is a constant, a float is differentiated
     true none SAME  True, False, None, and other words as strings; '"2"' is a string, too
 
-A keyword argument is a constant. The exit status is 0 for a right gradient, 1 for a wrong one, and
-2 if the check can't be made.
+Keyword arguments are constants. The exit status is 0 if the gradient is right, 1 if it is wrong and
+2 if it can't be checked.
 """
 
 import argparse
@@ -36,10 +36,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line and return the exit status."""
     try:
         with warnings.catch_warnings():
-            # NumPy's, of overflow and the like; the report says what came of it.
+            # NumPy warns of overflow, for example. The report says what follows from it.
             warnings.simplefilter("ignore", RuntimeWarning)
             return _run(arguments)
     except Misuse as misuse:
@@ -97,30 +97,53 @@ def _parser():
         action="append",
         default=[],
         metavar="VALUE",
-        help="dtype and shape, a Python literal or a word, see above",
+        help="an argument: dtype and shape, a Python literal or a word, as described above",
     )
     parser.add_argument(
         "--option",
         action="append",
         default=[],
         metavar="name=VALUE",
-        help="a keyword argument of the function, and of --reference",
+        help="a keyword argument of the function and of the reference",
     )
     parser.add_argument(
-        "--argnums", metavar="0,1", help="arguments to differentiate by; default: all"
+        "--argnums", metavar="0,1", help="positions of the arguments to differentiate; default: all"
     )
-    parser.add_argument("--linear-in", metavar="0,1", help="arguments in which it is linear")
     parser.add_argument(
-        "--reference", metavar="MODULE:F", help="another function of the same values"
+        "--linear-in",
+        metavar="0,1",
+        help="positions of the arguments in which the function is linear",
     )
-    parser.add_argument("--modes", metavar="A,B", help=f"some of {', '.join(ALL)}")
-    parser.add_argument("--order", type=int, default=2, help="1 leaves out second derivatives")
     parser.add_argument(
-        "--tolerance", type=float, metavar="T", help="relative error of the function's own values"
+        "--reference",
+        metavar="MODULE:F",
+        help="a function with the same values, whose gradient is taken to be right",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of arguments and directions")
+    parser.add_argument(
+        "--modes", metavar="A,B", help=f"checks to make, default: all of {', '.join(ALL)}"
+    )
+    parser.add_argument(
+        "--order",
+        type=int,
+        default=2,
+        help="1: first derivatives only; 2 (default): second derivatives, too",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        metavar="T",
+        help="relative error of the function's values, if they are approximate",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the random arguments, cotangents and directions; default: 0",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--plot", metavar="out.png", help="draw true and reported gradient")
+    parser.add_argument(
+        "--plot", metavar="out.png", help="draw the true and the reported gradient into this file"
+    )
     return parser
 
 
@@ -132,11 +155,11 @@ def _function(name: str) -> Any:
         sys.path.insert(0, os.getcwd())
     try:
         found: Any = importlib.import_module(module)
-    except Exception as error:  # a user's module runs when imported, and may raise anything
+    except Exception as error:  # an import runs user code, which may raise anything
         raise Misuse(f"cannot import {module}: {type(error).__name__}: {error}.") from error
     for part in path.split("."):
         if not hasattr(found, part):
-            raise Misuse(f"{module} has no {path!r}.")
+            raise Misuse(f"module {module} has no {path!r}.")
         found = getattr(found, part)
     return found
 
@@ -168,7 +191,7 @@ def _print(report):
         print(report)
     else:
         terminal = Console()
-        # A log file takes lines as long as they are.
+        # The lines of a log file are not wrapped.
         (terminal if terminal.is_terminal else Console(width=160)).print(report)
 
 

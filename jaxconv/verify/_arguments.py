@@ -1,4 +1,4 @@
-"""The values that a command line writes for a function's arguments."""
+"""Parse the values that a command line gives for the arguments of a function."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ _INTEGERS = {
     **{f"u{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
 }
 DTYPES = (*_FLOATS, *_INTEGERS, "bool")
-# JAX makes these of 64 bits only where it is told to.
+# Arrays of 64 bits, for which JAX needs `jax_enable_x64`.
 _WIDE = re.compile(r"\s*[fiu]64\[")
 
 _SHAPED = re.compile(r"(\w+)\[([^\[\]]*)\](?::(.*))?")
@@ -25,25 +25,26 @@ _FORMS = 'dtype and shape, as in "f32[2,8,8,3]", a Python literal, or a word'
 
 
 class Misuse(Exception):
-    """A sentence for the person at the keyboard."""
+    """A mistake in the command line; the message is one sentence for the user."""
 
 
 def is_wide(text: str) -> bool:
-    """Whether an argument is an array of 64 bits."""
+    """Whether an argument is an array with a 64-bit dtype."""
     return _WIDE.match(text) is not None
 
 
 def argument(text: str, rng: np.random.Generator, option: str = "--arg") -> Any:
-    """The value of one argument.
+    """Parse the value of one argument.
 
     Args:
-      text: `dtype[shape]`, that with `:LO..HI`, a Python literal, true, false, none, or a word.
-      rng: Draws the arrays.
-      option: What the text was given to, for errors.
+      text: `dtype[shape]`, `dtype[shape]:LO..HI`, a Python literal, true, false, none, or a word.
+      rng: The generator of random arrays.
+      option: The option that the text was given to, for error messages.
 
     Returns:
-      An array or a Python value. Floating-point arrays are normal, or uniform from LO to HI;
-      integers are whole numbers from LO to HI, both included, 0 to 9 by default.
+      An array or a Python value. Floating-point arrays are drawn from a normal distribution, or
+      uniformly from LO to HI. Integers are drawn from LO to HI, both included; the default is 0 to
+      9.
 
     Raises:
       Misuse: The text is none of these.
@@ -70,7 +71,11 @@ def argument(text: str, rng: np.random.Generator, option: str = "--arg") -> Any:
 
 
 def keyword(text: str, rng: np.random.Generator) -> tuple[str, Any]:
-    """A keyword argument, `name=value`, the value as for `argument`."""
+    """Parse a keyword argument, `name=value`; the value is parsed by `argument`.
+
+    Raises:
+      Misuse: The text has another form.
+    """
     name, equals, value = text.partition("=")
     if not (equals and _WORD.fullmatch(name.strip())):
         raise Misuse(f"--option must be name=value, as in padding=SAME; got {text!r}.")
@@ -86,7 +91,7 @@ def _array(text, shaped, rng, option):
     except ValueError:
         shape = (-1,)
     if any(size < 0 for size in shape):
-        raise Misuse(f"{option} {text!r}: the sizes must be whole numbers that are not negative.")
+        raise Misuse(f"{option} {text!r}: the sizes must be integers of at least 0.")
     low, high = _bounds(text, dtype, bounds, option)
     if dtype == "bool":
         return jnp.asarray(rng.integers(0, 2, shape), bool)
@@ -97,24 +102,24 @@ def _array(text, shaped, rng, option):
 
 
 def _bounds(text, dtype, bounds, option):
-    """The least and the largest element."""
+    """The least and the largest element of a random array."""
     if bounds is None:
         return 0, 9
     found = _RANGE.fullmatch(bounds.strip())
     kind = int if dtype in _INTEGERS else float
     try:
         low, high = (kind(end) for end in found.groups()) if found else (1, 0)
-    except ValueError:  # no whole number
+    except ValueError:  # not an integer
         low, high = 1, 0
     if low > high or dtype == "bool":
         raise Misuse(
-            f'{option} {text!r}: LO..HI must follow the colon, as in "f32[3]:0.1..2", whole '
-            f"numbers for integers and nothing for bool; got {bounds!r}."
+            f'{option} {text!r}: LO..HI must follow the colon, as in "f32[3]:0.1..2"; LO and HI '
+            f"must be integers for an integer dtype, and bool has no range; got {bounds!r}."
         )
     if dtype in _INTEGERS:
         limits = np.iinfo(_INTEGERS[dtype])
         if low < limits.min or high > limits.max:
             raise Misuse(
-                f"{option} {text!r}: {_INTEGERS[dtype]} is from {limits.min} to {limits.max}."
+                f"{option} {text!r}: {_INTEGERS[dtype]} ranges from {limits.min} to {limits.max}."
             )
     return low, high

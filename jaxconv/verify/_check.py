@@ -1,4 +1,4 @@
-"""The front door: from a function and its arguments to a report."""
+"""The entry points: from a function and its arguments to a report."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,24 +7,25 @@ from typing import Any
 import numpy as np
 
 from . import _constants, _modes
-from ._cancellation import judge_cancellation
-from ._derivatives import Derivatives, Draws
-from ._differences import taylor_slope
-from ._evidence import Evidence, call_rule
-from ._failures import failures, gradients
-from ._findings import Findings
-from ._first_order import FirstOrder
-from ._linear_truth import with_linear_rows
-from ._linearity import judge_cotangents, judge_tangents
-from ._operations import FINE
-from ._other_modes import OtherModes
-from ._precision import set_precision
-from ._primal_values import judge_primal_values
-from ._problem import DOOR, Problem, join, problem_of
+from ._draws import Draws
+from ._problem import CALLER, Problem, join, problem_of
 from ._progress import Progress
-from ._report import GradientReport
-from ._second_order import judge_second_order
-from ._truth import Primal, scales, settle, step_sizes
+from .comparison._cancellation import judge_cancellation
+from .comparison._derivatives import Derivatives
+from .comparison._evidence import Evidence, call_rule
+from .comparison._findings import Findings
+from .comparison._first_order import FirstOrder
+from .comparison._linearity import judge_cotangents, judge_tangents
+from .comparison._other_modes import OtherModes
+from .comparison._primal_values import judge_primal_values
+from .comparison._second_order import judge_second_order
+from .diagnosis._failures import failures, gradients
+from .report._report import GradientReport
+from .truth._differences import taylor_slope
+from .truth._linear_truth import with_linear_rows
+from .truth._operations import FINE
+from .truth._precision import set_precision
+from .truth._truth import Primal, scales, settle, step_sizes
 
 
 def check_gradients(
@@ -40,66 +41,65 @@ def check_gradients(
     seed: int = 0,
     directions: int = 2,
 ) -> GradientReport:
-    """Find out whether a function's derivative is right and, if not, where and why.
+    """Check the derivative of a function and report whether, where and why it is wrong.
 
-    The truth is taken from the values of `f`, evaluated in float64 with all custom rules set aside:
-    JAX differentiates what `f` computes, and differences of `f` along random directions v confirm
-    it,
+    The true derivative is taken from the values of `f`, evaluated in float64 without custom rules.
+    JAX differentiates what `f` computes, and finite differences along random directions v confirm
+    the result. They use
 
-        f(x + v) - f(x) = J v                   exact where f is linear in the argument        (1)
-        <w, J v> = <Jᵀ w, v>                    the dot test, of any pair of J and Jᵀ          (2)
+        f(x + v) - f(x) = J v                   exact if f is linear in the argument           (1)
+        <w, J v> = <Jᵀ w, v>                    the dot test, for every w and v                (2)
 
-    or take its place, coordinate by coordinate. The derivative that `f`'s rules give is compared
-    with it element by element, twice: as a formula, evaluated in float64, and as it is, in the
-    dtype of the arguments. Bounds come from the arithmetic, `eps · terms · scale` of each operation
-    followed through to the result, and from how far differences of several steps disagree.
+    If autodiff is not confirmed, finite differences along every coordinate replace it. The
+    derivative that the rules of `f` give is then compared with the truth element by element, twice:
+    as a formula, evaluated in float64, and as computed in the dtypes of the arguments. The bounds
+    come from the arithmetic: `eps · terms · scale` for each operation, propagated to the result,
+    and the disagreement of finite differences of several steps.
 
-    A formula is held to the precision of its function: to float64 where all is float64, else to
-    float32, and to what the rounding of its own constants moves. At a kink any value between the
-    gradients to its sides is right; at the end of a domain the slope to the side that exists is.
-    A gradient that is right as a formula, and of which cancellation leaves no digit, is a failure
-    with a word of its own: "right rule, no correct digit here".
+    A formula must be as exact as its function: to float64 if everything is float64, else to
+    float32, and up to what the rounding of its constants changes. At a kink any value between the
+    gradients to the two sides is right. At the end of a domain the slope to the side that exists is
+    right. A formula may be right although cancellation leaves no digit of its result. That is a
+    failure with its own diagnosis: "right formula, but no correct digit here".
 
-    Beside the numbers, a rule must return the value of the function and be linear: in sums, and in
-    cotangents and tangents from 1e-12 to 1e12 times the size, dense, sparse and mixed.
+    A rule must also return the value of the function, and it must be linear: for sums, and for
+    cotangents and tangents that are 1e-12 to 1e12 times the usual size, dense, sparse or mixed.
 
-    The bounds are estimates, and a gradient is wrong where it is off by more than a multiple of
-    them: 8 times the rounding and 16 times the disagreement. These constants and the others that a
-    verdict depends on are named in `jaxconv/verify/_constants.py`. None of them is an option.
-    `python -m experiments.verifier --sensitivity` counts the verdicts that change with each.
+    The bounds are estimates. A gradient is wrong if it is off by more than a multiple of them: 8
+    times the rounding and 16 times the disagreement. These constants and all others that a verdict
+    depends on are named in `jaxconv/verify/_constants.py`. They are not options. `python -m
+    experiments.verifier --sensitivity` counts the verdicts that change with each.
 
-    What is judged is the derivative at `args`, and the second derivative along one direction.
+    The check covers the derivative at `args` and the second derivative along one direction.
 
     Args:
-      f: Any function that JAX can trace, its rules its own or JAX's; arrays of any shape, in
-        pytrees.
-      args: Its arguments. Those that hold no floating-point numbers are constants.
-      argnums: Positions of the arguments to differentiate by; None is all that can be.
-      linear_in: Positions of arguments in each of which `f` is linear, or linear plus a constant:
-        (1) then gives their gradient exactly, coordinate by coordinate where the size allows.
-      reference: Another function of the same values; its autodiff in float64 is the truth.
-      tolerance: The share of its results to which `f` is exact, for solvers, tables and
-        approximations. The derivative is then judged as if each operation were exact to that share.
-        None is the precision of its dtypes; of a loop that stops when floating-point numbers say
-        so, 1.5e-8 or more; and of what Python or foreign code computes the jumps between the values
-        at neighbouring points, if there are any.
-      modes: `"all"`, or names out of `jaxconv.verify.MODES`.
+      f: A function that JAX can trace. Arguments and results are arrays of any shape, or pytrees of
+        them.
+      args: The arguments of `f`. Those without floating-point values are constants.
+      argnums: Positions of the arguments to differentiate; None is all that can be.
+      linear_in: Positions of arguments in each of which `f` is linear, up to a constant. Their
+        gradient then follows exactly from (1), along every coordinate if the size allows it.
+      reference: A function with the same values, whose autodiff in float64 is taken as the truth.
+      tolerance: The relative error of the values of `f`, for solvers, tables and approximations.
+        The derivative is judged as if each operation had this error. If None, it is the precision
+        of the dtypes; at least 1.5e-8 for a loop whose end depends on floating-point values; and
+        for foreign code the size of the jumps between neighbouring points, if there are any.
+      modes: `"all"`, or names from `jaxconv.verify.MODES`.
       order: 2 also checks second derivatives, 1 doesn't.
-      seed: Of cotangents and directions.
-      directions: How many directions the differences are taken along.
+      seed: The seed of cotangents and directions.
+      directions: The number of directions of the finite differences.
 
     Returns:
-      A `GradientReport`: `.ok`, `.failures`, and `str()` to read.
+      A `GradientReport`: `.ok` is the verdict, `.failures` lists what is wrong, `str()` is a text.
 
     Raises:
-      TypeError: `f` is no function, an argument or the result isn't floating point, or an option
+      TypeError: `f` is not a function, an argument or result is not floating point, or an option
         has the wrong type.
-      ValueError: `f` can't be called with `args`, raises, can't be traced, isn't deterministic, or
-        isn't linear where `linear_in` says so; `reference` has other values; an option is out of
-        range.
+      ValueError: `f` can't be called with `args`, raises, can't be traced, is not deterministic, or
+        is not linear in `linear_in`; `reference` has other values; or an option is out of range.
 
     Source: the dot test as in Claerbout, "Earth Soundings Analysis: Processing versus Inversion",
-    1992; the rest is derived here and in the modules of `jaxconv.verify`.
+    1992. The bounds are derived in `truth/_rounding.py` and `truth/_differences.py`.
 
     >>> import jax, jax.numpy as jnp
     >>> square = jax.custom_vjp(lambda x: x**2)
@@ -131,21 +131,23 @@ def check_gradients(
 
 
 def assert_gradients(f: Callable[..., Any], args: Sequence[Any], **options: Any) -> None:
-    """Raise an error that says what is wrong with a function's derivative, if anything is.
+    """Raise an error if the derivative of a function is wrong.
 
-    For tests: `check_gradients`, its derivation and its options, with the report as the message.
+    For tests. The check is that of `check_gradients`, where it is derived; the message is its
+    report.
 
     Args:
       f: The function.
       args: Its arguments, arrays of any shape.
-      **options: As for `check_gradients`.
+      **options: The options of `check_gradients`.
 
     Returns:
       None.
 
     Raises:
-      AssertionError: The derivative is wrong; the message is the report.
-      TypeError, ValueError: As `check_gradients`.
+      AssertionError: The derivative is wrong. The message is the report.
+      TypeError: As in `check_gradients`.
+      ValueError: As in `check_gradients`.
 
     >>> import jax.numpy as jnp
     >>> assert_gradients(jnp.tanh, (jnp.array([0.5, -1.0]),))
@@ -177,22 +179,25 @@ def _check(
     step("tracing")
     primal = _primal(problem)
     set_precision(primal, tolerance, draws.directions[0])
-    model, source = primal, "autodiff of what the function computes, confirmed by differences"
+    model, source = (
+        primal,
+        "autodiff of what the function computes, confirmed by finite differences",
+    )
     if reference is not None:
-        model = _primal(problem_of(reference, args, argnums, door=f"{DOOR}: reference"))
+        model = _primal(problem_of(reference, args, argnums, caller=f"{CALLER}: reference"))
         model.unit, model.arithmetic = primal.unit, primal.arithmetic
-        source = "autodiff of the reference in float64, confirmed by differences"
+        source = "autodiff of the reference in float64, confirmed by finite differences"
     derivatives = Derivatives(problem, primal, model, draws, seed)
-    step("compiling")
+    step("evaluating")
     measured = derivatives(point, draws.cotangents)
     if reference is not None:
         _check_reference(problem, primal, model)
-    step("differences")
+    step("finite differences")
     true = measured.get("true_reverse"), measured.get("true_forward")
     truth = settle(primal, true, draws.cotangents, draws.directions, source)
     if linear:
         truth = with_linear_rows(primal, truth, linear, draws)
-    step("judging")
+    step("comparing")
     evidence = Evidence(problem, draws, called, primal, derivatives, measured, truth, seed)
     findings = Findings(problem)
     FirstOrder(evidence, findings).judge(names)
@@ -205,7 +210,7 @@ def _check(
             judge_cancellation(evidence, findings)
     if "forward" in measured and "tangent_linearity" in names:
         judge_tangents(evidence, findings)
-    step("modes")
+    step("other modes")
     OtherModes(evidence, findings).judge(names, linear)
     if order > 1 and "second_order" in names:
         step("second order")
@@ -232,7 +237,7 @@ def _mode_names(modes: Any) -> tuple[str, ...]:
     for name in names:
         if name not in _modes.ALL:
             raise ValueError(
-                f'{DOOR}: modes must be "all" or some of {", ".join(_modes.ALL)}; got {name!r}.'
+                f'{CALLER}: modes must be "all" or some of {", ".join(_modes.ALL)}; got {name!r}.'
             )
     return names
 
@@ -240,24 +245,24 @@ def _mode_names(modes: Any) -> tuple[str, ...]:
 def _check_options(order, seed, directions, tolerance):
     for name, value, least in (("seed", seed, 0), ("directions", directions, 1)):
         if not isinstance(value, int) or value < least:
-            raise ValueError(f"{DOOR}: {name} must be an int of at least {least}, got {value!r}.")
+            raise ValueError(f"{CALLER}: {name} must be an int of at least {least}, got {value!r}.")
     if tolerance is not None and not (isinstance(tolerance, int | float) and 0 <= tolerance < 1):
         raise ValueError(
-            f"{DOOR}: tolerance must be None or a number from 0 to below 1, got {tolerance!r}."
+            f"{CALLER}: tolerance must be None or a number from 0 to below 1, got {tolerance!r}."
         )
     if order not in (1, 2):
-        raise ValueError(f"{DOOR}: order must be 1 or 2, got {order!r}.")
+        raise ValueError(f"{CALLER}: order must be 1 or 2, got {order!r}.")
 
 
 def _linear_leaves(problem: Problem, linear_in: Any, count: int) -> list:
-    """The leaves of the arguments in which the function is said to be linear."""
+    """The leaves of the arguments in `linear_in`."""
     if linear_in is None:
         return []
     asked = (linear_in,) if isinstance(linear_in, int) else tuple(linear_in)
     for i in asked:
         if not isinstance(i, int) or not -count <= i < count:
             raise ValueError(
-                f"{DOOR}: linear_in must be positions of the {count} arguments, got {linear_in}."
+                f"{CALLER}: linear_in must be positions of the {count} arguments, got {linear_in}."
             )
     positions = {i % count for i in asked}
     return [leaf for leaf in problem.leaves if leaf.argument in positions]
@@ -266,9 +271,9 @@ def _linear_leaves(problem: Problem, linear_in: Any, count: int) -> list:
 def _primal(problem: Problem) -> Primal:
     try:
         return Primal(problem)
-    except Exception as error:  # tracing runs the user's function
+    except Exception as error:  # tracing runs user code, which may raise anything
         raise ValueError(
-            f"{DOOR}: JAX can't trace {problem.name}: {type(error).__name__}: "
+            f"{CALLER}: JAX can't trace {problem.name}: {type(error).__name__}: "
             f"{' '.join(str(error).split())[:300]}"
         ) from error
 
@@ -277,23 +282,23 @@ def _check_reference(problem, primal, model):
     ours, theirs = primal(primal.point), model(primal.point)
     if ours.shape != theirs.shape:
         raise ValueError(
-            f"{DOOR}: reference must return what {problem.name} returns, {ours.size} numbers, got "
-            f"{theirs.size}."
+            f"{CALLER}: reference must return {ours.size} values, as {problem.name} does, but it "
+            f"returns {theirs.size}."
         )
-    # Two formulas of the same function may differ by the rounding of each, and of their constants.
+    # Two formulas of the same function differ by their own rounding and by that of their constants.
     unit = primal.arithmetic.unit
     size = np.maximum(np.abs(ours), np.abs(theirs).max(initial=0.0))
     bound = _constants.UNITS_OF_REFERENCE * unit * size
     if not np.all((np.abs(ours - theirs) <= bound) | (ours == theirs)):
         worst = int(np.nanargmax(np.abs(ours - theirs)))
         raise ValueError(
-            f"{DOOR}: reference must compute what {problem.name} computes, but element {worst} of "
-            f"the result is {theirs[worst]:.6g} instead of {ours[worst]:.6g}."
+            f"{CALLER}: reference must have the values of {problem.name}, but element {worst} of "
+            f"its result is {theirs[worst]:.6g} instead of {ours[worst]:.6g}."
         )
 
 
 def _taylor(problem, primal, reported, draws) -> dict[str, float | None]:
-    """The power of the step with which the remainder falls, argument by argument."""
+    """The order of the Taylor remainder in the step, argument by argument."""
     if reported is None:
         return {}
     gradient, w = reported.value[: problem.size], draws.cotangents[0]

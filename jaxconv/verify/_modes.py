@@ -1,7 +1,7 @@
-"""The ways in which JAX takes a derivative, each as a function to trace.
+"""The ways of taking a derivative in JAX, each as a function to trace.
 
-A *reverse-like* mode gives `Jᵀ w` of the first cotangent, a *forward-like* one `J v` of the first
-direction; both are flat tuples of arrays, in the order of the leaves.
+A *reverse-like* mode returns `Jᵀ w` of the first cotangent, a *forward-like* mode `J v` of the
+first direction. Both are flat tuples of arrays in the order of the leaves.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ._interpreter import equations
+from .program._wide import equations
 
 ALL = (
     *("reverse", "forward", "linearize", "linear_transpose", "second_order"),
@@ -21,24 +21,24 @@ ALL = (
 
 
 def reverse(f: Callable, xs: tuple, ws: list) -> list:
-    """`Jᵀ w` for each cotangent of a list."""
+    """`Jᵀ w` for each cotangent."""
     _, pull_back = jax.vjp(f, *xs)
     return [leaf for w in ws for leaf in pull_back(tuple(w))]
 
 
 def forward(f: Callable, xs: tuple, vs: list) -> list:
-    """`J v` for each direction of a list."""
+    """`J v` for each direction."""
     return [leaf for v in vs for leaf in jax.jvp(f, xs, tuple(v))[1]]
 
 
 def linearize(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
-    """The linear function that `linearize` gives, on the first direction."""
+    """The linear function of `jax.linearize`, applied to the first direction."""
     _, push_forward = jax.linearize(f, *xs)
     return tuple(push_forward(*vs[0]))
 
 
 def vmapped(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
-    """A batch of two points, the first of which is ours and the second at twice its distance."""
+    """A batch of two points; the first is that of the check, the second is twice as large."""
 
     def pulled(xs, w):
         return jax.vjp(f, *xs)[1](tuple(w))
@@ -49,12 +49,12 @@ def vmapped(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
 
 
 def jitted(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
-    """Compiled, function and rule."""
+    """Function and rule under `jit`."""
     return jax.vjp(jax.jit(f), *xs)[1](tuple(ws[0]))
 
 
 def scanned(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
-    """In a loop over two cotangents."""
+    """In a `scan` over two cotangents."""
 
     def body(count, w):
         return count + 1, jax.vjp(f, *xs)[1](tuple(w))
@@ -65,12 +65,12 @@ def scanned(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
 
 
 def checkpointed(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
-    """Computed anew in the reverse pass."""
+    """Recomputed in the reverse pass by `checkpoint`."""
     return jax.vjp(jax.checkpoint(f), *xs)[1](tuple(ws[0]))
 
 
 def one_at_a_time(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
-    """By a single argument, for each of them."""
+    """With respect to each argument separately."""
 
     def alone(i):
         return lambda x: f(*xs[:i], x, *xs[i + 1 :])
@@ -84,10 +84,13 @@ def zero_cotangent(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
 
 
 def output_at_a_time(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
-    """Each result alone, the cotangents of the others zeros that JAX never forms; added up."""
+    """The sum over the results, each differentiated alone.
+
+    The cotangents of the others are symbolic zeros.
+    """
     total = None
     for i, w in enumerate(ws[0]):
-        # A result that is dropped has a symbolic zero for its cotangent.
+        # The cotangent of a dropped result is a symbolic zero.
         bars = jax.vjp(lambda *xs, i=i: f(*xs)[i], *xs)[1](w)
         total = bars if total is None else [a + b for a, b in zip(total, bars, strict=True)]
     assert total is not None
@@ -95,7 +98,10 @@ def output_at_a_time(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
 
 
 def argument_at_a_time(f: Callable, xs: tuple, ws: list, vs: list) -> tuple:
-    """Each argument's tangent alone, those of the others zeros that JAX never forms; added up."""
+    """The sum over the arguments, each moved alone.
+
+    The tangents of the others are symbolic zeros.
+    """
     total = None
     for i, (x, v) in enumerate(zip(xs, vs[0], strict=True)):
         dots = jax.jvp(lambda x, i=i: f(*xs[:i], x, *xs[i + 1 :]), (x,), (v,))[1]
@@ -120,11 +126,11 @@ FORWARD_LIKE: dict[str, Callable] = {
 
 
 def transposed(f: Callable, xs: tuple, w: tuple, i: int) -> tuple:
-    """`linear_transpose` by one argument, in which the function is linear."""
+    """`linear_transpose` with respect to an argument in which the function is linear."""
     return jax.linear_transpose(lambda x: f(*xs[:i], x, *xs[i + 1 :]), xs[i])(tuple(w))
 
 
-# Second order, of <w, f>: the Hessian times the first direction, or the number v H v.
+# Second derivatives of <w, f>: the Hessian times the first direction v, or vᵀ H v.
 
 
 def _contracted(f, w):
@@ -137,12 +143,12 @@ def _gradient(f, w):
 
 
 def forward_over_reverse(f: Callable, xs: tuple, w: tuple, v: tuple) -> tuple:
-    """The derivative along v of the gradient."""
+    """The derivative of the gradient along v."""
     return jax.jvp(_gradient(f, w), xs, v)[1]
 
 
 def reverse_over_reverse(f: Callable, xs: tuple, w: tuple, v: tuple) -> tuple:
-    """The gradient pulled back once more."""
+    """The vector-Jacobian product of the gradient with v."""
     return jax.vjp(_gradient(f, w), *xs)[1](v)
 
 
@@ -173,10 +179,10 @@ SECOND_ORDER: dict[str, Callable] = {
 
 
 class Absent(Exception):
-    """JAX has no such derivative of the function."""
+    """JAX does not have this derivative of the function."""
 
 
-# What JAX says where there is no rule, in words that both versions use.
+# Parts of the messages of JAX for a missing rule, the same in all supported versions.
 _NO_RULE = (
     *("can't apply forward-mode", "Differentiation rule for", "Transpose rule"),
     *("does not work for lax.while_loop", "not support reverse", "Reverse-mode differentiation"),
@@ -190,24 +196,25 @@ def trace(mode: Callable, *args: Any) -> Any:
     """The jaxpr of a mode.
 
     Raises:
-      Absent: There is no rule for it.
+      Absent: JAX has no rule for it.
     """
     traced = call(jax.make_jaxpr(mode), *args)
-    # What stands where a function with a custom VJP would have a JVP; it raises when it is run.
+    # This primitive stands for the missing JVP of a function with a custom VJP. It raises when it
+    # is run.
     if any(equation.primitive.name == "custom_lin" for equation in equations(traced)):
         raise Absent("can't apply forward-mode autodiff (jvp) to a custom_vjp function.")
     return traced
 
 
 def call(mode: Callable, *args: Any) -> Any:
-    """What a mode returns.
+    """The result of a mode.
 
     Raises:
-      Absent: There is no rule for it.
+      Absent: JAX has no rule for it.
     """
     try:
         return mode(*args)
-    except Exception as error:  # JAX says in several classes that there is no rule
+    except Exception as error:  # JAX uses several classes for a missing rule
         is_absent = isinstance(error, NotImplementedError)
         if is_absent or any(words in str(error) for words in _NO_RULE):
             raise Absent(str(error).split("\n")[0]) from error

@@ -1,4 +1,7 @@
-"""What is checked: a function of flat floating-point leaves, named, and shielded from bad input."""
+"""The problem of a check: a function of flat leaves, with names, and protected from bad input.
+
+`problem_of` refuses what can't be checked, before anything else runs.
+"""
 
 import inspect
 import math
@@ -10,18 +13,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-DOOR = "check_gradients"
+CALLER = "check_gradients"
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """One array that the function is differentiated by, or that it returns.
+    """One array that the function is differentiated with respect to, or that it returns.
 
     Attributes:
       name: `"x"`, or a path into a pytree, `"params['w']"`.
-      argument: Position of the argument that holds it; -1 for results.
-      shape, dtype: Of the array.
-      start: Where its elements start among those of all leaves.
+      argument: The position of the argument that holds it; -1 for results.
+      shape: The shape of the array.
+      dtype: The dtype of the array.
+      start: The position of its first element in the flat vector of all leaves.
     """
 
     name: str
@@ -41,14 +45,16 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Problem:
-    """A function from flat leaves to flat leaves, and the point where its gradient is checked.
+    """A function from leaves to leaves, and the point at which its gradient is checked.
 
     Attributes:
-      name: The function's name.
-      function: Takes the differentiated leaves, returns the floating leaves of the result.
-      leaves: The differentiated leaves, in order.
-      outputs: The floating leaves of the result.
-      point: Values of the leaves, in their dtypes.
+      name: The name of the function.
+      function: The function of the differentiated leaves; returns the floating-point leaves of the
+        result.
+      leaves: The differentiated leaves in order.
+      outputs: The floating-point leaves of the result.
+      point: The values of the leaves, in their dtypes.
+      values: The results at the point, flat.
     """
 
     name: str
@@ -56,6 +62,7 @@ class Problem:
     leaves: tuple[Leaf, ...]
     outputs: tuple[Leaf, ...]
     point: tuple[Any, ...]
+    values: np.ndarray
 
     @property
     def size(self) -> int:
@@ -67,12 +74,12 @@ class Problem:
 
 
 def split(leaves: Sequence[Leaf], flat: Any) -> list:
-    """The leaves' arrays from one long vector; NumPy stays NumPy, JAX stays JAX."""
+    """The arrays of the leaves from one flat vector. NumPy stays NumPy and JAX stays JAX."""
     return [flat[leaf.elements].reshape(leaf.shape) for leaf in leaves]
 
 
 def typed(leaves: Sequence[Leaf], flat: np.ndarray) -> tuple:
-    """The leaves' arrays in their own dtypes, on the device."""
+    """The arrays of the leaves from one flat vector, as JAX arrays in their own dtypes."""
     return tuple(
         jnp.asarray(array, leaf.dtype)
         for leaf, array in zip(leaves, split(leaves, flat), strict=True)
@@ -80,32 +87,31 @@ def typed(leaves: Sequence[Leaf], flat: np.ndarray) -> tuple:
 
 
 def join(arrays: Sequence[Any]) -> np.ndarray:
-    """One long float64 vector from arrays of any floating dtype."""
+    """One flat float64 vector from arrays of any floating-point dtype."""
     return np.concatenate(
         [np.zeros(0)] + [np.asarray(a).astype(np.float64).ravel() for a in arrays]
     )
 
 
-def problem_of(f: Any, args: Any, argnums: Any, door: str = DOOR) -> Problem:
-    """Check what a user passed, and flatten it.
+def problem_of(f: Any, args: Any, argnums: Any, caller: str = CALLER) -> Problem:
+    """Check the function and the arguments of a user, and flatten them.
 
     Raises:
-      TypeError: `f` is not a function, `args` no tuple, an argument is not floating point, or the
-        result holds no floating-point numbers.
-      ValueError: `f` cannot be called with `args`, raises, cannot be traced, or returns other
-        numbers when it is called again.
+      TypeError: `f` is not a function, `args` is not a tuple, an argument is not floating point, or
+        the result holds no floating-point values.
+      ValueError: `f` can't be called with `args`, raises, can't be traced, or is not deterministic.
     """
     if not callable(f):
-        raise TypeError(f"{door}: f must be a function, got {f!r} of type {type(f).__name__}.")
+        raise TypeError(f"{caller}: f must be a function, got {f!r} of type {type(f).__name__}.")
     if not isinstance(args, tuple | list):
         raise TypeError(
-            f"{door}: args must be the tuple of f's arguments, got {type(args).__name__}; "
-            "a single argument is (x,)."
+            f"{caller}: args must be the tuple of the arguments of f, got {type(args).__name__}; "
+            "write (x,) for a single argument."
         )
     args, name = tuple(args), name_of(f)
-    names = _argument_names(f, args, name, door)
-    chosen = _chosen(args, argnums, names, door)
-    paths, leaves, point, rest = _leaves(args, names, chosen, door)
+    names = _argument_names(f, args, name, caller)
+    chosen = _chosen(args, argnums, names, caller)
+    paths, leaves, point, rest = _leaves(args, names, chosen, caller)
     treedef = jax.tree.structure(args)
 
     def all_args(values):
@@ -114,8 +120,8 @@ def problem_of(f: Any, args: Any, argnums: Any, door: str = DOOR) -> Problem:
             flat[position] = value
         return jax.tree.unflatten(treedef, flat)
 
-    result = _call(f, args, name, door)
-    outputs, places = _outputs(result, name, door)
+    result = _call(f, args, name, caller)
+    outputs, places = _outputs(result, name, caller)
 
     def function(*values):
         flat = jax.tree.leaves(f(*all_args(values)))
@@ -125,29 +131,29 @@ def problem_of(f: Any, args: Any, argnums: Any, door: str = DOOR) -> Problem:
     first = [jax.tree.leaves(result)[place] for place in places]
     if not all(_same(a, b) for a, b in zip(first, again, strict=True)):
         raise ValueError(
-            f"{door}: {name} is not deterministic: two calls with the same arguments returned "
-            "different numbers; pass its random key as an argument."
+            f"{caller}: {name} is not deterministic: two calls with the same arguments returned "
+            "different values; pass its random key as an argument."
         )
-    return Problem(name, function, tuple(leaves), tuple(outputs), tuple(point))
+    return Problem(name, function, tuple(leaves), tuple(outputs), tuple(point), join(first))
 
 
 def name_of(f: Any) -> str:
-    """What to call a function in a report."""
+    """The name of a function in the report."""
     while hasattr(f, "func"):  # functools.partial
         f = f.func
     return getattr(f, "__name__", type(f).__name__)
 
 
-def _argument_names(f, args, name, door):
+def _argument_names(f, args, name, caller):
     try:
         signature = inspect.signature(f)
-    except (TypeError, ValueError):  # builtins have none
+    except (TypeError, ValueError):  # some builtins have no signature
         return [f"args[{i}]" for i in range(len(args))]
     try:
         bound = signature.bind(*args)
     except TypeError as error:
         raise ValueError(
-            f"{door}: {name}{signature} can't be called with {len(args)} "
+            f"{caller}: {name}{signature} can't be called with {len(args)} "
             f"argument{'s' * (len(args) != 1)}: {error}."
         ) from error
     names = []
@@ -159,22 +165,22 @@ def _argument_names(f, args, name, door):
     return names
 
 
-def _chosen(args, argnums, names, door):
-    """Positions of the arguments to differentiate by; those that were asked for, else floating."""
+def _chosen(args, argnums, names, caller):
+    """Positions of the arguments to differentiate: `argnums`, else all floating-point ones."""
     if argnums is not None:
         asked = (argnums,) if isinstance(argnums, int) else tuple(argnums)
         for i in asked:
             if not isinstance(i, int) or not -len(args) <= i < len(args):
                 raise ValueError(
-                    f"{door}: argnums must be positions of the {len(args)} arguments, "
+                    f"{caller}: argnums must hold positions of the {len(args)} arguments, "
                     f"got {argnums}."
                 )
         chosen = sorted({i % len(args) for i in asked})
         for i in chosen:
             if not any(_differentiable(leaf) for leaf in jax.tree.leaves(args[i])):
                 raise TypeError(
-                    f"{door}: argument {i} ({names[i]}) holds no floating-point numbers to "
-                    f"differentiate by, got {_kind(args[i])}."
+                    f"{caller}: argument {i} ({names[i]}) holds no floating-point values to "
+                    f"differentiate, got {_kind(args[i])}."
                 )
         return chosen
     chosen = [
@@ -182,7 +188,7 @@ def _chosen(args, argnums, names, door):
     ]
     if not chosen:
         raise TypeError(
-            f"{door}: none of the arguments holds floating-point numbers to differentiate by, got "
+            f"{caller}: none of the arguments holds floating-point values to differentiate, got "
             f"{', '.join(_kind(a) for a in args) or 'no arguments'}."
         )
     return chosen
@@ -202,7 +208,7 @@ def _kind(value):
     return type(value).__name__
 
 
-def _leaves(args, names, chosen, door):
+def _leaves(args, names, chosen, caller):
     """Positions, descriptions and values of the differentiated leaves; and all leaves."""
     paths, leaves, point, rest, start = [], [], [], [], 0
     for position, (path, value) in enumerate(jax.tree_util.tree_flatten_with_path(args)[0]):
@@ -213,15 +219,15 @@ def _leaves(args, names, chosen, door):
         dtype = getattr(value, "dtype", None)
         if dtype is not None and jnp.issubdtype(dtype, jnp.complexfloating):
             raise TypeError(
-                f"{door}: argument {argument} ({names[argument]}) is complex, and gradients are "
-                "checked for real numbers; pass real and imaginary part as two arguments."
+                f"{caller}: argument {argument} ({names[argument]}) is complex, but gradients "
+                "are checked for real values only; pass real and imaginary part as two arguments."
             )
         if _differentiable(value):
             array = jnp.asarray(value)
             name = names[argument] + jax.tree_util.keystr(path[1:])
             leaf = Leaf(name, argument, array.shape, array.dtype, start)
-            if not bool(jnp.isfinite(array).all()):
-                raise ValueError(f"{door}: {name} must be finite, got NaN or inf in it.")
+            if not np.isfinite(join([array])).all():
+                raise ValueError(f"{caller}: {name} must be finite, but holds NaN or inf.")
             rest[-1] = array
             paths.append(position)
             leaves.append(leaf)
@@ -230,26 +236,26 @@ def _leaves(args, names, chosen, door):
     return paths, leaves, point, rest
 
 
-def _call(f, args, name, door):
+def _call(f, args, name, caller):
     try:
         return f(*args)
     except Exception as error:
         raise ValueError(
-            f"{door}: {name} raises when it is called with these arguments: "
+            f"{caller}: {name} raises when it is called with these arguments: "
             f"{type(error).__name__}: {first_line(error)}"
         ) from error
 
 
-def _outputs(result, name, door):
+def _outputs(result, name, caller):
     if result is None:
-        raise TypeError(f"{door}: {name} returns None, there is no result to differentiate.")
+        raise TypeError(f"{caller}: {name} returns None; there is no result to differentiate.")
     outputs, places, start = [], [], 0
     for place, (path, value) in enumerate(jax.tree_util.tree_flatten_with_path(result)[0]):
         dtype = getattr(value, "dtype", None)
         if dtype is not None and jnp.issubdtype(dtype, jnp.complexfloating):
             raise TypeError(
-                f"{door}: {name} returns complex numbers, and gradients are checked for real ones; "
-                "return real and imaginary part instead."
+                f"{caller}: {name} returns complex values, but gradients are checked for real "
+                "values only; return real and imaginary part instead."
             )
         if _differentiable(value):
             shape = tuple(np.shape(value))
@@ -259,7 +265,7 @@ def _outputs(result, name, door):
             start += outputs[-1].size
     if not outputs:
         raise TypeError(
-            f"{door}: {name} must return floating-point numbers to be differentiable, got "
+            f"{caller}: {name} must return floating-point values to be differentiable, got "
             f"{', '.join(_kind(v) for v in jax.tree.leaves(result)) or type(result).__name__}."
         )
     return outputs, places
@@ -270,6 +276,6 @@ def _same(a, b):
 
 
 def first_line(error: BaseException) -> str:
-    """The first sentence of an error, for a line of a report."""
+    """The first sentence of an error message, shortened to a line of the report."""
     text = " ".join(str(error).split("\n\n")[0].split())
     return text if len(text) <= 300 else text[:297] + "..."

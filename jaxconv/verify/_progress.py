@@ -8,7 +8,10 @@ STEPS = 8
 
 
 class Progress:
-    """Called with the name of each step; draws a bar where there is a terminal and rich."""
+    """Shows the progress of a check; called with the name of each step.
+
+    It draws a bar if there is a terminal and rich is installed.
+    """
 
     def __init__(self, title: str):
         self.title, self.done, self.began, self.bar = title, 0, time.perf_counter(), None
@@ -35,6 +38,6 @@ def _bar() -> Any:
     try:
         from rich.console import Console
         from rich.progress import Progress as Bar
-    except ImportError:  # a report needs no bar
+    except ImportError:  # the bar is optional
         return None
     return Bar(console=Console(stderr=True), transient=True)

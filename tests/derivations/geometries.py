@@ -18,7 +18,7 @@ class Case(NamedTuple):
 
 @st.composite
 def convolutions(draw, *, plain=False):
-    """Convolutions of every kind: strided, dilated, grouped, padded and cropped; or plain ones."""
+    """Convolutions: strided, dilated, grouped, padded and cropped ones, or plain ones."""
     rank, groups = draw(st.integers(1, 2)), 1 if plain else draw(st.integers(1, 2))
     axes = [draw(_axes(plain)) for _ in range(rank)]
     spatial, window, strides, e, d, padding, output = zip(*axes, strict=True)
@@ -88,7 +88,7 @@ def upscalings(draw):
 
 
 def arrays(seed, *shapes):
-    """Independent standard normal numbers."""
+    """Arrays of independent standard normal values."""
     rng = np.random.default_rng(seed)
     return [rng.normal(size=shape) for shape in shapes]
 
@@ -100,7 +100,7 @@ def classifiers(draw):
     n, o1, o2, hidden = (draw(sizes) for _ in range(4))
     window1, window2 = (draw(st.tuples(sizes, sizes)) for _ in range(2))
     classes = draw(st.integers(2, 4))
-    # As small as two pools of 2 allow, and up to three rows and columns that fill no window.
+    # The least size that two pools of 2 allow, plus up to three rows and columns.
     image = [
         2 * (2 + r2 - 1) + r1 - 1 + draw(st.integers(0, 3))
         for r1, r2 in zip(window1, window2, strict=True)

@@ -1,4 +1,4 @@
-"""The mechanism: what is checked, what is said, what is shown."""
+"""`Derivation`: what it checks, what its errors say, what it shows."""
 
 import subprocess
 import sys
@@ -56,7 +56,7 @@ def test_float32_is_checked_in_float64():
 
 
 def test_the_arrays_are_counted():
-    with pytest.raises(TypeError, match="a chain is given a, got 2 arrays"):
+    with pytest.raises(TypeError, match="a chain takes the arrays a, got 2 arrays"):
         chain(lambda a: a).check(np.ones(1), np.ones(1))
 
 

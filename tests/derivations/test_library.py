@@ -1,4 +1,7 @@
-"""What is derived is what the library computes; a wrong step is caught and named."""
+"""The last step of each derivation is the library's, and a wrong step is caught and named.
+
+Covers jaxconv/derivations/.
+"""
 
 from dataclasses import replace
 
@@ -11,20 +14,23 @@ from jaxconv.derivations._positions import Spacing
 
 from .geometries import arrays
 
-# The library's step compiles anew for each geometry: a few of every kind.
+# The library compiles a program for each geometry, so these are few.
 
 OPTIONS = {
     "plain": {},
-    "strided": {"strides": (2, 3), "padding": ((1, 0), (2, 1))},
-    "dilated": {"input_dilation": (2, 1), "kernel_dilation": (1, 2), "padding": (1, 2)},
     "grouped": {"feature_group_count": 2, "strides": (1, 2), "padding": "SAME"},
-    "cropped": {"padding": ((-1, 2), (0, -1))},
+    "all at once": {
+        "strides": (2, 3),
+        "padding": ((-1, 2), (2, 1)),
+        "input_dilation": (2, 1),
+        "kernel_dilation": (1, 2),
+    },
 }
 
 
 @pytest.fixture(params=OPTIONS)
 def strided(request):
-    """Options of a convolution, and arrays x, w and y that go with them."""
+    """Options of a convolution, and arrays x, w and y of matching shapes."""
     options = OPTIONS[request.param]
     x, w = arrays(0, (2, 7, 6, 4), (3, 2, 4 // options.get("feature_group_count", 1), 4))
     spacing = Spacing(*_in_order(options))
@@ -95,7 +101,7 @@ def test_the_library_computes_that_too(name):
 
 
 def planted(derivation, number, value):
-    """The derivation with another function for step `number`, counted from 1."""
+    """The derivation with another function in step `number`, counted from 1."""
     steps = list(derivation.steps)
     steps[number - 1] = replace(steps[number - 1], value=value)
     return replace(derivation, steps=tuple(steps))
@@ -103,7 +109,7 @@ def planted(derivation, number, value):
 
 @pytest.mark.parametrize("name", [*SMALL, "output_error", "classifier_gradient"])
 def test_an_error_in_any_step_is_caught_and_named(name):
-    """A part in 10⁶ of one element, in each step in turn."""
+    """One element is off by a millionth, in each step in turn."""
     derivation, given_arrays = small(name)
     derivation = derivation[:-1]
     for number in range(2, len(derivation) + 1):

@@ -1,4 +1,7 @@
-"""Each derivation holds, step by step, on 200 random geometries."""
+"""Each derivation holds, step by step, on random geometries.
+
+Covers jaxconv/derivations/.
+"""
 
 import numpy as np
 import pytest
@@ -9,88 +12,62 @@ from jaxconv import derivations
 
 from .geometries import arrays, classifiers, convolutions, pools, upscalings
 
-# The types are checked in test_library.py; here checking them would take longer than computing.
+# Runtime checks of shapes would take longer here than the computations. test_library.py has them.
 pytestmark = pytest.mark.usefixtures("no_type_checker")
 
-# Steps on paper, all but the last, are NumPy: nothing is compiled, so many geometries are cheap.
-thorough = settings(max_examples=200, deadline=None, derandomize=True, database=None)
+
+def on(name, *letters):
+    """A check of the derivation `name`, given the case's x, w or y for each letter."""
+
+    def check(case):
+        derivation = getattr(derivations, name)(**case.options)
+        derivation[:-1].check(*arrays(case.seed, *(getattr(case, letter) for letter in letters)))
+
+    return check
 
 
-@thorough
-@given(convolutions(plain=True))
-def test_perceptron_to_convolution(case):
-    derivations.perceptron_to_convolution()[:-1].check(*arrays(case.seed, case.x, case.w))
+def bias_gradient(case):
+    derivations.bias_gradient().check(*arrays(case.seed, case.y, case.y[-1:], case.y))
 
 
-@thorough
-@given(convolutions(plain=True))
-def test_toeplitz_transpose(case):
-    derivations.toeplitz_transpose()[:-1].check(*arrays(case.seed, case.w, case.y))
-
-
-@thorough
-@given(convolutions() | convolutions(plain=True))
-def test_convolution_error(case):
-    derivation = derivations.convolution_error(**case.options)
-    derivation[:-1].check(*arrays(case.seed, case.x, case.w, case.y))
-
-
-@thorough
-@given(convolutions() | convolutions(plain=True))
-def test_kernel_gradient(case):
-    derivation = derivations.kernel_gradient(**case.options)
-    derivation[:-1].check(*arrays(case.seed, case.x, case.w, case.y))
-
-
-@thorough
-@given(convolutions())
-def test_bias_gradient(case):
-    u, b, delta = arrays(case.seed, case.y, case.y[-1:], case.y)
-    derivations.bias_gradient().check(u, b, delta)
-
-
-@thorough
-@given(pools())
-def test_max_pool_error(case):
-    derivations.max_pool_error(**case.options)[:-1].check(*arrays(case.seed, case.x, case.y))
-
-
-@thorough
-@given(pools())
-def test_avg_pool_error(case):
-    derivations.avg_pool_error(**case.options)[:-1].check(*arrays(case.seed, case.x, case.y))
-
-
-@thorough
-@given(upscalings())
-def test_upscale_error(case):
-    derivations.upscale_error(**case.options)[:-1].check(*arrays(case.seed, case.x, case.y))
-
-
-@thorough
-@given(convolutions())
-def test_transposed_convolution(case):
+def transposed_convolution(case):
     options = case.options | {"output_shape": case.x[1:-1]}
-    derivation = derivations.transposed_convolution(**options)
-    derivation[:-1].check(*arrays(case.seed, case.y, case.w))
+    derivations.transposed_convolution(**options)[:-1].check(*arrays(case.seed, case.y, case.w))
 
 
-@thorough
-@given(convolutions())
-def test_triangle(case):
-    derivation = derivations.triangle(**case.options)
-    derivation[:-1].check(*arrays(case.seed, case.x, case.w, case.y))
-
-
-@thorough
-@given(st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**32))
-def test_output_error(n, classes, seed):
+def output_error(case):
+    n, classes, seed = case
     (z,) = arrays(seed, (n, classes))
     labels = np.random.default_rng(seed).integers(0, classes, n)
     derivations.output_error()[:-1].check(3 * z, labels)
 
 
-@thorough
-@given(classifiers())
-def test_classifier_gradient(given_arrays):
-    derivations.classifier_gradient()[:-1].check(*given_arrays)
+def classifier_gradient(case):
+    derivations.classifier_gradient()[:-1].check(*case)
+
+
+plain = convolutions(plain=True)
+scores = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(0, 2**32))
+CHECKS = {
+    "perceptron_to_convolution": (plain, on("perceptron_to_convolution", "x", "w")),
+    "toeplitz_transpose": (plain, on("toeplitz_transpose", "w", "y")),
+    "convolution_error": (convolutions() | plain, on("convolution_error", "x", "w", "y")),
+    "kernel_gradient": (convolutions() | plain, on("kernel_gradient", "x", "w", "y")),
+    "bias_gradient": (convolutions(), bias_gradient),
+    "max_pool_error": (pools(), on("max_pool_error", "x", "y")),
+    "avg_pool_error": (pools(), on("avg_pool_error", "x", "y")),
+    "upscale_error": (upscalings(), on("upscale_error", "x", "y")),
+    "transposed_convolution": (convolutions(), transposed_convolution),
+    "triangle": (convolutions(), on("triangle", "x", "w", "y")),
+    "output_error": (scores, output_error),
+    "classifier_gradient": (classifiers(), classifier_gradient),
+}
+
+
+# The steps on paper, all but the last, are NumPy. Nothing is compiled.
+@pytest.mark.parametrize("cases", [25, pytest.param(400, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("name", CHECKS)
+def test_all_steps_but_the_last(name, cases):
+    strategy, check = CHECKS[name]
+    same_cases_in_each_run = {"derandomize": True, "database": None, "deadline": None}
+    settings(max_examples=cases, **same_cases_in_each_run)(given(strategy)(check))()

@@ -1,9 +1,8 @@
-"""Every option of the experiments' programs, run once: `python -m tests.experiments.every_option`.
+"""Run every option of the training programs once: `python -m tests.experiments.every_option`.
 
-It needs the extra `experiments` and nothing else, and is run where there is nothing else: what a
-program imports and the extra forgets is found here. Options are compared with those that the
-programs' own `--help` lists, and choices with those of their types: one that is added later has to
-be run here too.
+It needs the extra `experiments` only. CI runs it in an environment without other packages, which
+finds imports that the extra lacks. The options and choices in the command lines below are compared
+with those of the programs, so that a new option must be added here.
 """
 
 import contextlib
@@ -20,8 +19,6 @@ import sys
 import tempfile
 import typing
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,28 +27,27 @@ CLASSIFIER = (
     "--preset original --dataset npz:arrays.npz --output-dir runs/c0 --model modified --epochs 2"
     " --batch-size 16 --export --profile --checkpoint-epochs 1 --checkpoint-seconds 30 --keep 1"
     " --patience 5",
-    "--dataset npz:arrays.npz --output-dir runs/c0 --model modified --epochs 3 --batch-size 16"
-    " --resume --no-export --no-profile",
+    "--output-dir runs/c0 --epochs 3 --resume --no-export --no-profile",
     "--preset best --dataset folder:images --cache-dir cache --image-size 20 24 --epochs 1"
     " --output-dir runs/c1 --seeds 2 --seed 3 --model large --optimiser adamw --schedule one_cycle"
     " --momentum 0.8 --weight-decay 0.01 --clip-norm 5 --average 0.9 --augment affine"
     " --batch-size 4 --mesh data=1 --no-resume --no-malloc-tuning",
-    "--preset fast --dataset digits --data-dir unused --output-dir runs/c2 --epochs 1 --model small"
-    " --batch-size 200 --precision bfloat16 --optimiser adam --schedule cosine --augment shift"
-    " --learning-rate 0.001 --malloc-tuning --coordinator localhost:{port} --num-processes 1"
-    " --process-id 0",
     "--model both --dataset npz:arrays.npz --output-dir runs/c3 --epochs 1 --batch-size 32"
     " --optimiser sgd --schedule constant --precision float32 --augment none --gradients jaxconv",
     "--model standard --dataset npz:arrays.npz --output-dir runs/c4 --epochs 1 --batch-size 32"
     " --gradients autodiff",
+    # Processes meet before JAX computes anything: this line comes first in a process of its own.
+    "--preset fast --dataset digits --data-dir unused --output-dir runs/c2 --epochs 1 --model small"
+    " --batch-size 200 --precision bfloat16 --optimiser adam --schedule cosine --augment shift"
+    " --learning-rate 0.001 --malloc-tuning --coordinator localhost:{port} --num-processes 1"
+    " --process-id 0",
 )
 AUTOENCODER = (
     "--preset original --dataset npz:arrays.npz --output-dir runs/a0 --kind plain --decoder both"
     " --epochs 2 --batch-size 16 --code-size 3 --dropout 0.2 --export --profile --keep 1"
     " --checkpoint-epochs 1 --checkpoint-seconds 30 --patience 5 --optimiser sgd"
     " --schedule constant --precision float32",
-    "--dataset npz:arrays.npz --output-dir runs/a0 --decoder both --epochs 3 --batch-size 16"
-    " --code-size 3 --dropout 0.2 --resume --no-export --no-profile",
+    "--output-dir runs/a0 --epochs 3 --resume --no-export --no-profile",
     "--preset variational --decoder untied --dataset npz:arrays.npz --output-dir runs/a1 --epochs 1"
     " --batch-size 32 --beta 2 --binarise --draws 3 --code-size 2 --hidden 8 --average 0.9"
     " --seeds 2 --seed 3 --mesh data=1 --no-resume",
@@ -62,11 +58,11 @@ AUTOENCODER = (
     " --output-dir runs/a3 --batch-size 4 --kind denoising --noise gaussian --noise-level 0.3"
     " --hidden 8 --optimiser adam --schedule cosine --clip-norm 5 --learning-rate 0.001"
     " --no-malloc-tuning",
+    "--preset denoising --noise salt_and_pepper --dataset npz:arrays.npz --output-dir runs/a5"
+    " --epochs 1 --batch-size 32 --hidden 8",
     "--preset denoising --decoder tied --dataset npz:arrays.npz --output-dir runs/a4 --epochs 1"
     " --batch-size 32 --noise masking --hidden 8 --schedule one_cycle --malloc-tuning"
     " --coordinator localhost:{port} --num-processes 1 --process-id 0",
-    "--preset denoising --noise salt_and_pepper --dataset npz:arrays.npz --output-dir runs/a5"
-    " --epochs 1 --batch-size 32 --hidden 8",
 )
 PREDICT = (
     "--run runs/c1 --seed-index 1 --step {step} images/a/0.png",
@@ -85,17 +81,17 @@ PROGRAMS = {
 }
 
 
-# ---- what there is to run --------------------------------------------------------------------
+# ---- the options of the programs -------------------------------------------------------------
 
 
 def listed(program) -> set[str]:
     """The options that `--help` lists, and `--preset`, which is read before the others."""
-    from experiments._command_line import run
+    from experiments.command_line import run
 
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
         run(program.main, program.Config, ["--help"])
-    # A line of an option begins with it; those named in the text beside are no others.
+    # The line of an option begins with it; help texts may name others.
     names = re.findall(
         r"^[\s│]*(?:-h, )?((?:--[a-z][\w-]+(?:, )?)+)", shown.getvalue(), re.MULTILINE
     )
@@ -104,7 +100,7 @@ def listed(program) -> set[str]:
 
 
 def choices(program) -> set[tuple[str, str]]:
-    """The values of the options that have but a few, with the option."""
+    """The options with a fixed set of values, and each of the values."""
     hints = typing.get_type_hints(program.Config)
     found = {
         (f"--{field.name.replace('_', '-')}", value)
@@ -116,7 +112,7 @@ def choices(program) -> set[tuple[str, str]]:
 
 
 def complaints(runs: Iterable[str], options: set[str], values: set[tuple[str, str]]) -> list[str]:
-    """The options and values that the command lines leave out, and those that no longer exist."""
+    """The options and values that the command lines lack, and those that no longer exist."""
     words = [shlex.split(line) for line in runs]
     used = {word for line in words for word in line if word.startswith("--")}
     pairs = {pair for line in words for pair in itertools.pairwise(line)}
@@ -132,7 +128,7 @@ def program_named(name: str):
 
 
 def all_complaints() -> list[str]:
-    """Of all programs."""
+    """The complaints about all programs."""
     return [
         f"{name}: {complaint}"
         for name, runs in PROGRAMS.items()
@@ -145,7 +141,7 @@ def all_complaints() -> list[str]:
 
 
 def write_data(folder: Path) -> None:
-    """Images of 20×20 pixels in two classes: as arrays, and as files."""
+    """Write images of 20×20 pixels in two classes, as arrays and as files."""
     from PIL import Image
 
     images = np.random.default_rng(0).integers(0, 256, (48, 20, 20, 1), np.uint8)
@@ -164,36 +160,37 @@ def free_port() -> int:
         return opened.getsockname()[1]
 
 
-def run_in_turn(name: str, folder: Path) -> None:
-    """A program's command lines, each in a process of its own as a user runs it."""
-    here = os.pathsep.join((os.getcwd(), os.environ.get("PYTHONPATH", "")))
-    # Compiling is what takes the time, and what is compiled is tested elsewhere.
-    compiling = {
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
-    environment = compiling | os.environ | {"PYTHONPATH": here}
-    for line in PROGRAMS[name]:
-        step = next((at.name for at in folder.glob("runs/c1/large/checkpoints/[0-9]*")), "")
-        line = line.format(port=free_port(), step=step)
-        command = [sys.executable, "-m", f"experiments.{name}", *shlex.split(line)]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-        said = done.stdout + done.stderr
-        if done.returncode or "Traceback" in said:
-            raise SystemExit(f"{said}\n{name} {line}: exit status {done.returncode}")
+def run_here(*given: tuple[str, str]) -> None:
+    """Run command lines, each a program's name and its options, in this process and folder."""
+    from experiments.command_line import run
+
+    for name, line in given:
+        step = next((at.name for at in Path().glob("runs/c1/large/checkpoints/[0-9]*")), "")
+        args = shlex.split(line.format(port=free_port(), step=step))
+        program, shown = program_named(name), io.StringIO()
+        with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
+            try:
+                run(program.main, program.Config, args, presets=getattr(program, "PRESETS", None))
+            except SystemExit as end:
+                sys.__stderr__.write(f"{shown.getvalue()}\n{name} {line}: exit status {end.code}\n")
+                raise
         print(f"{name} {line}", flush=True)
 
 
 def main() -> None:
     if found := all_complaints():
         sys.exit("\n".join(found))
-    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor() as pool:
-        folder = Path(scratch)
-        write_data(folder)
-        for together in (("classifier", "autoencoder"), ("predict", "compare")):
-            list(pool.map(partial(run_in_turn, folder=folder), together))
+    lines = [(name, line) for name, runs in PROGRAMS.items() for line in runs]
+    first = [[each] for each in lines if "--coordinator" in each[1]]
+    # Compiling takes most of the time, and the compiled programs are tested elsewhere.
+    environment = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"} | os.environ
+    environment["PYTHONPATH"] = os.pathsep.join((os.getcwd(), environment.get("PYTHONPATH", "")))
+    with tempfile.TemporaryDirectory() as folder:
+        write_data(Path(folder))
+        for group in [*first, [each for each in lines if [each] not in first]]:
+            code = f"from tests.experiments.every_option import run_here; run_here(*{group!r})"
+            command = [sys.executable, "-c", code]
+            subprocess.run(command, cwd=folder, env=environment, check=True)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,16 @@
-"""Runs beside each other: what the table takes from their folders, and what it says of others."""
+"""The comparison of runs: table, figure, and notes on folders that cannot be read."""
 
 import numpy as np
 import pytest
 
 from experiments import compare
-from experiments._command_line import run
-from experiments._user_error import UserError
+from experiments.command_line import UserError, run
 from experiments.compare import Config
-from experiments.records import Records
+from experiments.training.records import Records
 
 
 def write(folder, histories, *, measure="accuracy", experiment="classifier", **options):
-    """A run's folder; `histories` has for each seed pairs (validation, test)."""
+    """Write the folder of a run. `histories` has pairs (validation, test) for each seed."""
     options = {"seeds": len(histories), "epochs": 9, "output_dir": str(folder)} | options
     records = Records(folder, {"experiment": experiment, "name": folder.name, "options": options})
     records.write(
@@ -37,7 +36,7 @@ def write(folder, histories, *, measure="accuracy", experiment="classifier", **o
 
 @pytest.fixture
 def two_runs(tmp_path):
-    """The first has two seeds, whose best epochs are different ones."""
+    """Two runs. The first has two seeds with different best epochs."""
     first = write(
         tmp_path / "runs" / "a" / "standard",
         [[(0.7, 0.75), (0.9, 0.8), (0.8, 0.99)], [(0.5, 0.4), (0.7, 0.3), (0.8, 0.6)]],
@@ -110,7 +109,7 @@ def test_kinds_of_experiments_stand_in_one_table_and_in_panels_of_their_own(two_
 
 
 def test_panels_draw_errors_and_keep_a_runs_colour():
-    from experiments.figures import compared
+    from experiments.pictures.curves import compared
 
     figure = compared(
         {"test error": {"a": [[0.5, 0.25]], "b": [[0.5], [0.3]]}, "test loss": {"b": [[3.0, 4.0]]}},

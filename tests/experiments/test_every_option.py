@@ -1,4 +1,4 @@
-"""Every option of the programs is among the command lines that CI runs; a new one is noticed."""
+"""The command lines that CI runs contain every option and every choice."""
 
 from tests.experiments.every_option import all_complaints, complaints
 

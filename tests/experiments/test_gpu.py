@@ -1,4 +1,4 @@
-"""The command for a GPU, in a dry run on the CPU."""
+"""The GPU program in a dry run on the CPU."""
 
 import json
 import subprocess
@@ -11,33 +11,42 @@ import pytest
 
 from experiments.gpu import checks
 from experiments.gpu.__main__ import main
-from experiments.gpu.device import MODES
 from experiments.gpu.programs import library_calls
 
 ROOT = Path(__file__).parents[2]
 
 # One of each kind; the transposed one is its convolution's input gradient.
 FEW = ["E", "G", "P", "T", "deeplab-28", "m32", "a2", "up"]
+FEWER = ["T", "m32"]
+
+
+@pytest.mark.exhaustive
+def test_dry_run_of_a_convolution_in_all_modes(capsys):
+    assert main(["--platform", "cpu", "--cases", "P"]) == 0
+    assert "every contraction is right" in capsys.readouterr().out
 
 
 def test_dry_run(tmp_path, capsys):
     output = tmp_path / "gpu.json"
-    cases = ["P", "m2"]
-    assert main(["--platform", "cpu", "--output", str(output), "--cases", *cases]) == 0
+    cases, modes = ["up"], ["float32", "bfloat16"]
+    options = ["--output", str(output), "--cases", *cases, "--modes", *modes]
+    assert main(["--platform", "cpu", *options]) == 0
     printed = capsys.readouterr().out
-    assert "every corner is right" in printed
+    assert "every contraction is right" in printed
     record = json.loads(output.read_text())
     assert {row["case"] for row in record["rows"]} == set(cases)
-    assert {row["mode"] for row in record["rows"]} == set(MODES)
+    assert {row["mode"] for row in record["rows"]} == set(modes)
     assert not any(row["wrong"] for row in record["rows"])
     assert all(row["seconds"]["ours"] > 0 for row in record["rows"])
-    assert set(record["roofline"]["operations"]) == set(MODES)
+    assert set(record["roofline"]["operations"]) == set(modes)
 
 
-def test_check_only(capsys):
-    options = ["--check-only", "--modes", "float32", "--cases", *FEW]
+@pytest.mark.parametrize("cases", [FEWER, pytest.param(FEW, marks=pytest.mark.exhaustive)])
+def test_check_only(cases, capsys):
+    options = ["--check-only", "--modes", "float32", "--cases", *cases]
     assert main(["--platform", "cpu", *options]) == 0
-    assert "8 cases in float32: every corner is right" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"{len(cases)} cases in float32: every contraction is right" in printed
 
 
 def test_without_a_gpu_one_line_and_status_2(capsys):
@@ -47,14 +56,15 @@ def test_without_a_gpu_one_line_and_status_2(capsys):
     assert capsys.readouterr().out.count("\n") == 1
 
 
-def test_a_wrong_corner_is_named(monkeypatch, capsys):
+def test_a_wrong_contraction_is_named(monkeypatch, capsys):
     monkeypatch.setattr(checks, "exactly", lambda *_: [np.zeros(3)])
     assert main(["--platform", "cpu", "--modes", "float32", "--cases", "a2"]) == 1
     assert "float32: a2 F: shape" in capsys.readouterr().out
 
 
+@pytest.mark.exhaustive
 def test_jax_and_numpy_are_enough():
-    """As on a machine with nothing else: what else the tests have is hidden."""
+    """Other packages are hidden, as on a machine without them."""
     program = """if True:
         import sys
         for name in ("jaxtyping", "torch", "flax", "tyro", "rich", "optax", "matplotlib"):

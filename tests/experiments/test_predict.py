@@ -1,4 +1,4 @@
-"""A trained model found again: its answers are those that its run recorded."""
+"""Restored models: their answers agree with the metrics of their runs."""
 
 import json
 import re
@@ -10,17 +10,19 @@ from flax import nnx
 from PIL import Image
 
 from experiments import autoencoder, classifier, data, predict
-from experiments._command_line import run
-from experiments._user_error import UserError
+from experiments.command_line import UserError, run
+from experiments.networks import autoencoders, classifiers
 from experiments.predict import Config
-from experiments.records import read_metrics
-from experiments.trained import from_artifact, from_run
+from experiments.training.records import read_metrics
+from experiments.training.trained import from_artifact, from_run
 from jaxconv import nn
+
+from .conftest import TinyAutoencoder
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
-def small_network(rngs, shape, classes, nn=nn, relu=None):
+def small_network(rngs, shape, classes):
     size = int(np.prod(shape))
     return nnx.Sequential(
         nn.Flatten(),
@@ -32,7 +34,7 @@ def small_network(rngs, shape, classes, nn=nn, relu=None):
 
 @pytest.fixture(scope="module")
 def few():
-    """A hundred digits of each split, whose classes have names of their own."""
+    """A hundred digits of each split, with other class names."""
     splits = data.load("digits").splits
     return data.Dataset(*(data.Split(*(a[:100] for a in s)) for s in splits), class_names=NAMES)
 
@@ -40,7 +42,8 @@ def few():
 @pytest.fixture(scope="module")
 def small_networks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(classifier.NETWORKS, "standard", small_network)
+        patch.setitem(classifiers.NETWORKS, "standard", small_network)
+        patch.setattr(autoencoders, "Autoencoder", TinyAutoencoder)
         yield
 
 
@@ -57,7 +60,7 @@ def labelling(few, small_networks, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def reconstructing(few, tmp_path_factory):
+def reconstructing(few, small_networks, tmp_path_factory):
     folder = tmp_path_factory.mktemp("autoencoder") / "tied"
     config = autoencoder.Config(epochs=1, batch_size=10, code_size=8)
     autoencoder.train("tied", config, few, folder=folder)
@@ -66,7 +69,7 @@ def reconstructing(few, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def files(few, tmp_path_factory):
-    """The first test images, white on black, as PNGs."""
+    """The first test images as PNG files, white on black."""
     folder = tmp_path_factory.mktemp("images")
     files = [folder / f"{number}.png" for number in range(3)]
     for file, image in zip(files, few.test.images[..., 0], strict=False):
@@ -117,7 +120,7 @@ def test_damaged_checkpoint_is_named_and_left_where_it_is(labelling, tmp_path, c
     said = capsys.readouterr().err
     assert re.search(rf"note: checkpoint {best} in .* is damaged \(.*\): not used", said)
     assert (copy / "checkpoints" / str(best)).is_dir()
-    with pytest.raises(UserError, match="has no whole checkpoint"):
+    with pytest.raises(UserError, match="has no intact checkpoint"):
         from_run(copy, step=best)
 
 
@@ -207,7 +210,7 @@ def mistakes(labelling):
         ("", "expected one of --run, --checkpoint and --artifact."),
         (f"{run_of} --artifact x", "expected one of --run, --checkpoint and --artifact."),
         ("--run nowhere", "nowhere holds no run: expected config.json and checkpoints/ there."),
-        (f"{run_of} --step 7", f"{labelling} has no checkpoint of step 7, but of: 10, 20, 30."),
+        (f"{run_of} --step 7", f"{labelling} has no checkpoint of step 7. There are: 10, 20, 30."),
         (f"{run_of} --seed-index 2", f"--seed-index must be in 0..1 for {labelling}, got 2."),
         ("--checkpoint x/7", "--checkpoint must be RUN/checkpoints/STEP, got x/7."),
         ("--checkpoint x/checkpoints/7 --step 7", "--step goes with --run"),
@@ -243,7 +246,7 @@ def test_a_run_whose_configuration_does_not_fit_is_refused(labelling, tmp_path):
             from_run(copy)
 
     refuses({"class_names": ["a", "b"]}, r"checkpoint \d+ of .* does not fit its config.json")
-    refuses({"name": "huge"}, "config.json does not tell the model: KeyError\\('huge'\\)")
+    refuses({"name": "huge"}, "config.json does not describe the model: KeyError\\('huge'\\)")
     refuses({"experiment": "regression"}, "is of an unknown experiment, 'regression'")
     shutil.copytree(labelling, tmp_path / "modified")
     with pytest.raises(UserError, match=r"holds 2 runs; choose one: .*modified, .*standard"):

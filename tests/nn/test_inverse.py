@@ -70,7 +70,7 @@ def test_a_tied_autoencoder_trains_one_kernel(convolution, normal):
 
 @pytest.mark.usefixtures("no_type_checker")
 def test_bad_input(convolution, normal):
-    with pytest.raises(TypeError, match="Inverse: layer must be a layer, got int"):
+    with pytest.raises(TypeError, match="Inverse: layer must be callable, got int"):
         nn.Inverse(3)
     x = normal((2, 7, 6, 3), "float32")
     with pytest.raises(ValueError, match="Inverse: y must be like the layer's output"):

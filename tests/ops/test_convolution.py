@@ -1,7 +1,15 @@
-"""The triangle against the definition, lax's autodiff and itself, in every mode."""
+"""`conv`, `conv_input_vjp` and `conv_kernel_vjp` against the definition, in every mode.
+
+The expected values are the NumPy loops of `jaxconv.reference`. Each test compiles one program that
+runs all of its cases.
+
+Covers jaxconv/ops/_form.py, jaxconv/ops/_compile.py, jaxconv/ops/_rotation.py,
+jaxconv/ops/_batching.py, jaxconv/ops/_textbook.py.
+"""
 
 import itertools
 from functools import partial
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -10,169 +18,180 @@ import numpy as np
 import pytest
 from jax import lax
 
-import jaxconv
 from jaxconv import conv, conv_input_vjp, conv_kernel_vjp, reference, rotate_kernel
-from tests.oracles import assert_within_rounding, lax_conv, three_corners, with_magnitudes
+from tests.oracles import (
+    assert_contractions,
+    assert_within_rounding,
+    covering_pairs,
+    lax_conv,
+    three_contractions,
+    together,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-# (spatial, window, strides, padding, input_dilation, kernel_dilation, groups); all sizes unequal.
-GEOMETRIES = [
-    ((1,), (1,), 1, "VALID", 1, 1, 1),
-    ((9,), (3,), 2, "SAME", 1, 2, 2),
-    ((8,), (4,), 3, ((3, 0),), 2, 2, 1),
-    ((7, 6), (3, 2), 1, "VALID", 1, 1, 1),
-    ((7, 6), (3, 2), 1, "FULL", 1, 1, 2),
-    ((7, 6), (3, 2), (2, 3), "SAME", 1, 1, 1),
-    ((7, 6), (3, 4), (3, 2), "SAME_LOWER", 1, 1, 2),
-    ((7, 6), (3, 2), 2, "VALID", 1, (1, 2), 1),
-    ((5, 4), (3, 2), (2, 1), ((1, 2), (0, 3)), (2, 3), (2, 1), 2),
-    ((7, 8), (3, 3), 1, ((-1, 2), (-2, -1)), 1, 1, 1),
-    ((8, 6), (4, 3), (4, 3), "VALID", 1, 1, 1),
-    ((6, 6), (1, 1), 2, "VALID", 1, 1, 4),
-    ((4, 5, 3), (2, 3, 2), 1, "SAME", 1, 1, 1),
-    ((4, 5, 3), (2, 3, 2), (2, 1, 2), "FULL", 1, (1, 2, 1), 2),
-    ((3, 4, 3), (2, 2, 3), (1, 2, 1), ((1, 0), (0, 2), (2, 1)), (2, 1, 1), 1, 1),
-]
+# Spatial size, window and options. The sizes of all axes differ.
+GEOMETRIES = {
+    "one pixel": ((1,), (1,), {}),
+    "one axis": (
+        (9,),
+        (3,),
+        {"strides": 2, "padding": "SAME", "kernel_dilation": 2, "feature_group_count": 2},
+    ),
+    "one axis, padded on one side": (
+        (8,),
+        (4,),
+        {"strides": 3, "padding": ((3, 0),), "input_dilation": 2, "kernel_dilation": 2},
+    ),
+    "plain": ((7, 6), (3, 2), {}),
+    "reversed": ((7, 6), (3, 2), {"flip_kernel": True}),
+    "full": ((7, 6), (3, 2), {"padding": "FULL", "feature_group_count": 2}),
+    "same": ((7, 6), (3, 2), {"strides": (2, 3), "padding": "SAME"}),
+    "same, lower": (
+        (7, 6),
+        (3, 4),
+        {"strides": (3, 2), "padding": "SAME_LOWER", "feature_group_count": 2},
+    ),
+    "dilated": ((7, 6), (3, 2), {"strides": 2, "kernel_dilation": (1, 2)}),
+    "all options": (
+        (5, 4),
+        (3, 2),
+        {
+            "strides": (2, 1),
+            "padding": ((1, 2), (0, 3)),
+            "input_dilation": (2, 3),
+            "kernel_dilation": (2, 1),
+            "feature_group_count": 2,
+        },
+    ),
+    "cropped": ((7, 8), (3, 3), {"padding": ((-1, 2), (-2, -1))}),
+    "side by side": ((8, 6), (4, 3), {"strides": (4, 3)}),
+    "pointwise": ((6, 6), (1, 1), {"strides": 2, "feature_group_count": 4}),
+    "three axes": ((4, 5, 3), (2, 3, 2), {"padding": "SAME"}),
+    "three axes, all options": (
+        (4, 5, 3),
+        (2, 3, 2),
+        {
+            "strides": (2, 1, 2),
+            "padding": "FULL",
+            "kernel_dilation": (1, 2, 1),
+            "feature_group_count": 2,
+            "flip_kernel": True,
+        },
+    ),
+    "three axes, explicit padding": (
+        (3, 4, 3),
+        (2, 2, 3),
+        {
+            "strides": (1, 2, 1),
+            "padding": ((1, 0), (0, 2), (2, 1)),
+            "input_dilation": (2, 1, 1),
+        },
+    ),
+}
+
+# One geometry for each difficulty, for the tests that compile much for each of them.
+HARD = ["all options", "cropped", "one axis", "three axes, all options"]
 
 
-# One of each difficulty, for the tests that take seconds a geometry to compile: all options at
-# once, cropping, one axis, three axes.
-HARD = [GEOMETRIES[8], GEOMETRIES[9], GEOMETRIES[1], GEOMETRIES[13]]
+class Case(NamedTuple):
+    """A geometry's options, with operands to go with them."""
+
+    options: dict[str, Any]
+    x: np.ndarray
+    kernel: np.ndarray
+    y_bar: np.ndarray
 
 
-def named(parameter):
-    if not isinstance(parameter, tuple):
-        return str(parameter)
-    return "-".join(str(part).replace(" ", "") for part in parameter)
+def case_of(spatial, window, options) -> Case:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, *spatial, 4))
+    kernel = rng.normal(size=(*window, 4 // options.get("feature_group_count", 1), 8))
+    y = reference.conv(x, kernel, **options)
+    return Case(options, x, kernel, rng.normal(size=y.shape))
 
 
-@pytest.fixture(params=GEOMETRIES, ids=named)
-def case(request, normal):
-    """A geometry's options, and `x`, `kernel` and `y_bar` to go with them."""
-    return make_case(request.param, normal)
+CASES = {name: case_of(*geometry) for name, geometry in GEOMETRIES.items()}
 
 
-def make_case(geometry, normal):
-    spatial, window, strides, padding, e, d, groups = geometry
-    x, kernel = normal((2, *spatial, 4)), normal((*window, 4 // groups, 8))
-    options = {
-        "strides": strides,
-        "padding": padding,
-        "input_dilation": e,
-        "kernel_dilation": d,
-        "feature_group_count": groups,
-    }
-    y = jax.eval_shape(partial(conv, **options), x, kernel)
-    return options, x, kernel, normal(y.shape)
-
-
-def explicit(options, x, kernel):
-    """The padding of a case as lax and the reference take it, and as they name the options."""
-    e, d = options["input_dilation"], options["kernel_dilation"]
-    rank = x.ndim - 2
-    geometry = jaxconv._geometry.convolution_geometry(
-        "test", x.shape[1:-1], kernel.shape[:-2], options["strides"], options["padding"], e, d, 1
+def all_functions(options, x, kernel, y_bar):
+    """The three contractions by `jax.vjp`, and the two derivatives by their own functions."""
+    return (
+        *three_contractions(partial(conv, **options), x, kernel, y_bar),
+        conv_input_vjp(y_bar, kernel, x.shape, **options),
+        conv_kernel_vjp(x, y_bar, kernel.shape, **options),
     )
-    assert geometry.rank == rank
-    return {**options, "padding": geometry.padding}
 
 
-def lax_version(options, x, kernel):
-    options = explicit(options, x, kernel)
-    groups = options.pop("feature_group_count")
-    return partial(lax_conv, **options, groups=groups)
+def check_against_the_definition(cases: dict[Any, Case], impl=None) -> None:
+    calls = [
+        (partial(all_functions, options | {"impl": impl}), *arrays)
+        for options, *arrays in cases.values()
+    ]
+    for (name, case), (*by_vjp, x_bar, k_bar) in zip(cases.items(), together(calls), strict=True):
+        options, *arrays = case
+        assert_contractions(by_vjp, *arrays, **options, name=name)
+        chex.assert_trees_all_equal((x_bar, k_bar), tuple(by_vjp[1:]))
 
 
-@pytest.mark.parametrize(
-    ("geometry", "impl"),  # "lax" is lax, so little can be wrong
-    [(geometry, impl) for geometry in GEOMETRIES for impl in (None, "textbook")]
-    + [(geometry, "lax") for geometry in HARD],
-    ids=named,
-)
-def test_corners_equal_lax_autodiff(geometry, impl, normal):
-    options, x, kernel, y_bar = make_case(geometry, normal)
-    theirs, ours = lax_version(options, x, kernel), partial(conv, **options, impl=impl)
-    expected, scale = with_magnitudes(partial(three_corners, theirs), x, kernel, y_bar)
-    actual = jax.jit(partial(three_corners, ours))(x, kernel, y_bar)
-    chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
-    for name, a, b, magnitude in zip(("y", "x_bar", "k_bar"), actual, expected, scale, strict=True):
-        assert_within_rounding(a, b, magnitude, x.size + kernel.size, name)
+@pytest.mark.parametrize("impl", [None, "textbook"])
+def test_equals_the_definition(impl):
+    check_against_the_definition(CASES, impl)
 
 
-@pytest.mark.parametrize("rank", [1, 2, 3])
-@pytest.mark.parametrize("strides", [1, 2])
-@pytest.mark.parametrize("padding", ["SAME", "FULL", "cropped"])
-def test_every_combination_equals_lax_autodiff(rank, strides, padding, normal):
-    """With dilations of input and kernel, and groups: one program, all its corners.
-
-    In two dimensions all of them; in one and three every pair of two options' values.
-    """
-    size, window = (6, 5, 4)[:rank], (2, 3, 2)[:rank]
-    triples = list(itertools.product((1, 2), repeat=3))
-    if rank != 2:  # two that differ in all, other ones for each stride and padding
-        first = {"SAME": 0, "FULL": 1, "cropped": 2}[padding] + strides - 1
-        triples = [triples[first], triples[-1 - first]]
-    pads = ((2, -1), (-1, 3), (1, 1))[:rank] if padding == "cropped" else padding
-    cases = []
-    for e, d, groups in triples:
-        options = {"strides": strides, "padding": pads, "input_dilation": e}
-        options |= {"kernel_dilation": d, "feature_group_count": groups}
-        x, kernel = normal((2, *size, 4)), normal((*window, 4 // groups, 6))
-        shape = jax.eval_shape(partial(conv, **options), x, kernel).shape
-        theirs = lax_version(options, x, kernel)
-        cases.append((partial(conv, **options), theirs, (x, kernel, normal(shape))))
-
-    def run(which, operands):
-        return [three_corners(case[which], *o) for case, o in zip(cases, operands, strict=True)]
-
-    operands = [case[2] for case in cases]
-    results = jax.jit(partial(run, 0))(operands)
-    theirs = jax.jit(partial(run, 1))
-    expected, scale = theirs(operands), theirs(jax.tree.map(np.abs, operands))
-    for of_one, *triples in zip(operands, results, expected, scale, strict=True):
-        terms = sum(a.size for a in of_one)
-        for actual, wanted, magnitude in zip(*triples, strict=True):
-            assert_within_rounding(actual, wanted, magnitude, terms)
+def test_impl_lax_equals_the_definition():
+    check_against_the_definition({name: CASES[name] for name in HARD}, "lax")
 
 
-def test_corners_equal_the_definition(case):
-    options, x, kernel, y_bar = case
-    options = explicit(options, x, kernel)
-    theirs = lax_version(options, x, kernel)
-    _, scale = with_magnitudes(partial(three_corners, theirs), x, kernel, y_bar)
-    terms = x.size + kernel.size
-    numpy = [np.asarray(a) for a in (x, kernel, y_bar)]
-    for name, actual, expected, magnitude in (
-        ("y", conv(x, kernel, **options), reference.conv(numpy[0], numpy[1], **options), scale[0]),
-        (
-            "x_bar",
-            conv_input_vjp(y_bar, kernel, x.shape, **options),
-            reference.conv_input_vjp(numpy[2], numpy[1], x.shape, **options),
-            scale[1],
-        ),
-        (
-            "k_bar",
-            conv_kernel_vjp(x, y_bar, kernel.shape, **options),
-            reference.conv_kernel_vjp(numpy[0], numpy[2], kernel.shape, **options),
-            scale[2],
-        ),
-    ):
-        assert_within_rounding(actual, expected, magnitude, terms, name)
+PADDINGS = {"cropped": ((2, -1), (-1, 3), (1, 1))}
+FACTORS = {
+    "rank": (1, 2, 3),
+    "padding": ("SAME", "FULL", "cropped"),
+    "strides": (1, 2),
+    "input_dilation": (1, 2),
+    "kernel_dilation": (1, 2),
+    "feature_group_count": (1, 2),
+    "flip_kernel": (False, True),
+}
 
 
-@pytest.mark.parametrize("flip_kernel", [False, True])
-def test_adjoint_identities(case, flip_kernel):
-    """One number, T(x, k, y), from each of the three corners."""
-    options, x, kernel, y_bar = case
-    options = {**options, "flip_kernel": flip_kernel}
-    y = np.vdot(conv(x, kernel, **options), y_bar)
-    bound = np.vdot(conv(np.abs(x), np.abs(kernel), **options), np.abs(y_bar))
-    terms = x.size * kernel.size
-    x_bar = conv_input_vjp(y_bar, kernel, x.shape, **options)
-    k_bar = conv_kernel_vjp(x, y_bar, kernel.shape, **options)
-    assert_within_rounding(np.vdot(x_bar, x), y, bound, terms)
-    assert_within_rounding(np.vdot(k_bar, kernel), y, bound, terms)
+def combined(rows) -> dict[Any, Case]:
+    cases = {}
+    for row in rows:
+        rank, *values = row
+        options = dict(zip(list(FACTORS)[1:], values, strict=True))
+        if options["padding"] in PADDINGS:
+            options["padding"] = PADDINGS[options["padding"]][:rank]
+        cases[row] = case_of((6, 5, 4)[:rank], (2, 3, 2)[:rank], options)
+    return cases
+
+
+def test_every_pair_of_options_equals_the_definition():
+    check_against_the_definition(combined(covering_pairs(*FACTORS.values())))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("padding", FACTORS["padding"])
+@pytest.mark.parametrize("rank", FACTORS["rank"])
+def test_every_combination_of_options_equals_the_definition(rank, padding):
+    rows = itertools.product((rank,), (padding,), *list(FACTORS.values())[2:])
+    check_against_the_definition(combined(rows))
+
+
+def lax_version(case: Case):
+    """The same convolution by lax, whose derivatives are JAX's."""
+    options = {"strides": 1, "padding": "VALID", **case.options}
+    groups, flip = options.pop("feature_group_count", 1), options.pop("flip_kernel", False)
+    if options["padding"] == "FULL":
+        dilations = np.broadcast_to(options.get("kernel_dilation", 1), case.kernel.ndim - 2)
+        reach = [int(d * (r - 1)) for d, r in zip(dilations, case.kernel.shape, strict=False)]
+        options["padding"] = [(last, last) for last in reach]
+    spatial = tuple(range(case.kernel.ndim - 2))
+
+    def f(x, kernel):
+        return lax_conv(x, jnp.flip(kernel, spatial) if flip else kernel, **options, groups=groups)
+
+    return f
 
 
 def scalar_of(f):
@@ -180,7 +199,7 @@ def scalar_of(f):
     return lambda x, kernel: jnp.sum(jnp.sin(f(x, kernel)))
 
 
-# Each mode turns f(x, kernel) into numbers that depend on its derivatives.
+# Each mode computes, for f(x, kernel), arrays that depend on the derivatives of f.
 MODES = {
     "jvp": lambda f, x, k, y_bar: jax.jvp(f, (x, k), (jnp.cos(x), jnp.sin(k))),
     "linearize": lambda f, x, k, y_bar: jax.linearize(f, x, k)[1](jnp.cos(x), jnp.sin(k)),
@@ -213,35 +232,32 @@ MODES = {
     )(x, k),
 }
 
-
-# The modes that need each rule of every corner, and its batching; these on all hard geometries.
+# The modes that need every rule of every contraction, and its batching rule.
 DEEP = ("third_order", "jacfwd")
 
 
-@pytest.mark.parametrize(
-    ("mode", "geometry"),
-    [
-        (mode, geometry)
-        for mode in MODES
-        for geometry in HARD
-        if geometry is HARD[0] or mode in DEEP
-    ],
-    ids=named,
-)
-def test_modes_equal_lax(mode, geometry, normal):
-    options, x, kernel, y_bar = make_case(geometry, normal)
-    x, kernel = np.asarray(x) / 4, np.asarray(kernel) / 4
-    ours, theirs = partial(conv, **options), lax_version(options, x, kernel)
-    actual, expected = jax.jit(
-        lambda *arrays: (MODES[mode](ours, *arrays), MODES[mode](theirs, *arrays))
-    )(x, kernel, y_bar)
-    chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
-    # Nested derivatives have no closed bound; each of at most three contractions adds its own.
-    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        scale = np.abs(b).max() + np.abs(y_bar).max()
-        assert_within_rounding(a, b, scale, 3 * (x.size + kernel.size), mode)
+def test_modes_equal_lax():
+    """Every mode on one geometry, and the deep ones on all hard geometries."""
+    rows = [(name, mode) for name in HARD for mode in MODES if name == HARD[0] or mode in DEEP]
+
+    def calls(function):
+        for name, mode in rows:
+            _, x, kernel, y_bar = CASES[name]
+            yield partial(MODES[mode], function(CASES[name])), x / 4, kernel / 4, y_bar
+
+    ours = together(list(calls(lambda case: partial(conv, **case.options))))
+    theirs = together(list(calls(lax_version)))
+    for (name, mode), actual, expected in zip(rows, ours, theirs, strict=True):
+        chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
+        case = CASES[name]
+        # Nested derivatives have no closed bound; each of at most three contractions adds its own.
+        for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+            scale = np.abs(b).max() + np.abs(case.y_bar).max()
+            terms = 3 * (case.x.size + case.kernel.size)
+            assert_within_rounding(a, b, scale, terms, f"{name}, {mode}")
 
 
+# The axis along which x, kernel and y_bar are batched.
 BATCHED = {
     "x": (0, None, None),
     "k": (None, 1, None),
@@ -253,49 +269,66 @@ BATCHED = {
 }
 
 
-@pytest.mark.parametrize(
-    ("which", "geometry"),  # with groups and without; of the other ranks all operands
-    [(which, geometry) for which in BATCHED for geometry in HARD[:2]]
-    + [("xky", geometry) for geometry in HARD[2:]],
-    ids=named,
-)
-def test_vmap_equals_lax(which, geometry, normal):
-    options, x, kernel, y_bar = make_case(geometry, normal)
-    axes = BATCHED[which]
-    operands = [
-        a if axis is None else np.moveaxis(np.stack([a, -a, np.sin(a)]), 0, axis)
-        for a, axis in zip((x, kernel, y_bar), axes, strict=True)
-    ]
-
-    def corners(f):
-        return jax.vmap(partial(three_corners, f), axes)
-
-    actual = jax.jit(corners(partial(conv, **options)))(*operands)
-    expected, scale = with_magnitudes(corners(lax_version(options, x, kernel)), *operands)
-    for name, a, b, magnitude in zip(("y", "x_bar", "k_bar"), actual, expected, scale, strict=True):
-        assert_within_rounding(a, b, magnitude, x.size + kernel.size, name)
+def test_vmap_equals_a_loop():
+    """Every choice of batched operands with all options; all operands in the other geometries."""
+    rows = [(HARD[0], which) for which in BATCHED] + [(name, "xky") for name in HARD[1:]]
+    check_vmap(rows)
 
 
-def test_corners_are_closed_under_differentiation(case):
-    """The transposes of each corner are the other two, not merely equal to them in value."""
-    options, x, kernel, y_bar = case
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", HARD)
+def test_vmap_of_every_choice_equals_a_loop(name):
+    check_vmap([(name, which) for which in BATCHED])
+
+
+def check_vmap(rows):
+    calls, loops = [], []
+    for name, which in rows:
+        options, *arrays = CASES[name]
+        axes = BATCHED[which]
+        batch = [
+            [a] * 3 if axis is None else [a, -a, np.sin(a)]
+            for a, axis in zip(arrays, axes, strict=True)
+        ]
+        operands = [
+            a if axis is None else np.moveaxis(np.stack(each), 0, axis)
+            for a, axis, each in zip(arrays, axes, batch, strict=True)
+        ]
+        f = partial(three_contractions, partial(conv, **options))
+        calls.append((jax.vmap(f, axes), *operands))
+        loops.append((options, list(zip(*batch, strict=True))))
+    for row, actual, (options, examples) in zip(rows, together(calls), loops, strict=True):
+        for i, example in enumerate(examples):
+            assert_contractions([a[i] for a in actual], *example, **options, name=f"{row}, {i}")
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_derivatives_are_the_same_three_primitives(name):
+    """The derivatives of each contraction are the other two, not only equal to them in value."""
+    options, x, kernel, y_bar = CASES[name]
 
     def primitives(f, *args):
-        return {
-            str(eqn.primitive)
-            for eqn in jax.make_jaxpr(f)(*args).eqns
-            if str(eqn.primitive).startswith(("jaxconv", "conv_general"))
-        }
+        names = {str(equation.primitive) for equation in jax.make_jaxpr(f)(*args).eqns}
+        return {name for name in names if name.startswith(("jaxconv", "conv_general"))}
 
-    grads = jax.grad(lambda y, k: jnp.sum(conv_input_vjp(y, k, x.shape, **options) * x), (0, 1))
-    assert primitives(grads, y_bar, kernel) == {"jaxconv_x", "jaxconv_y", "jaxconv_k"}
-    grads = jax.grad(
-        lambda x, y: jnp.sum(conv_kernel_vjp(x, y, kernel.shape, **options) * kernel), (0, 1)
+    def of_input(y, kernel):
+        return conv_input_vjp(y, kernel, x.shape, **options)
+
+    def of_kernel(x, y):
+        return conv_kernel_vjp(x, y, kernel.shape, **options)
+
+    three = set.union(
+        primitives(partial(conv, **options), x, kernel),
+        primitives(of_input, y_bar, kernel),
+        primitives(of_kernel, x, y_bar),
     )
-    assert primitives(grads, x, y_bar) == {"jaxconv_x", "jaxconv_y", "jaxconv_k"}
+    assert len(three) == 3
+    for f, operands in ((of_input, (y_bar, kernel)), (of_kernel, (x, y_bar))):
+        gradients = jax.grad(lambda *a, f=f: jnp.sum(f(*a) ** 2), (0, 1))
+        assert primitives(gradients, *operands) == three
 
 
-def test_flip_kernel_is_the_convolution_of_mathematics(normal):
+def test_reversed_kernel_is_the_convolution_of_mathematics(normal):
     x, kernel = normal((1, 9, 1)), normal((4, 1, 1))
     y = conv(x, kernel, padding="FULL", flip_kernel=True)
     expected = np.convolve(x[0, :, 0], kernel[:, 0, 0])
@@ -304,12 +337,15 @@ def test_flip_kernel_is_the_convolution_of_mathematics(normal):
 
 def test_input_gradient_is_the_full_convolution_with_the_rotated_kernel(normal):
     """The sentence that the library is built on, written with its own functions."""
-    x, kernel = normal((2, 7, 6, 3)), normal((3, 2, 3, 5))
-    y, pull_back = jax.vjp(lambda x: conv(x, kernel), x)
-    y_bar = normal(y.shape)
-    full = conv(y_bar, rotate_kernel(kernel), padding="FULL")
-    scale = conv(np.abs(y_bar), np.abs(rotate_kernel(kernel)), padding="FULL")
-    assert_within_rounding(pull_back(y_bar)[0], full, scale, kernel.size)
+    x, kernel, y_bar = normal((2, 7, 6, 3)), normal((3, 2, 3, 5)), normal((2, 5, 5, 5))
+
+    @jax.jit
+    def both(y_bar, kernel):
+        full = conv(y_bar, rotate_kernel(kernel), padding="FULL")
+        return jax.vjp(lambda x: conv(x, kernel), x)[1](y_bar)[0], full
+
+    scale = both(np.abs(y_bar), np.abs(kernel))[1]
+    assert_within_rounding(*both(y_bar, kernel), scale, kernel.size)
 
 
 def test_rotate_kernel_is_an_involution(normal):
@@ -321,38 +357,87 @@ def test_rotate_kernel_is_an_involution(normal):
 
 @pytest.mark.parametrize("numbers", [("NCHW", "OIHW", "NCHW"), ("HWNC", "IHWO", "CNHW")], ids=str)
 def test_dimension_numbers(numbers, normal):
-    x, kernel = normal((2, 7, 6, 4)), normal((3, 2, 4, 5))
-    y_bar = normal((2, 4, 5, 5))
-    x_axes, k_axes, y_axes = ("NHWC".index, "HWIO".index, "NHWC".index)
-    as_x = [x_axes(letter) for letter in numbers[0]]
-    as_k = [k_axes(letter) for letter in numbers[1]]
-    as_y = [y_axes(letter) for letter in numbers[2]]
+    arrays = [np.asarray(normal(s)) for s in ((2, 7, 6, 4), (3, 2, 4, 5), (2, 4, 5, 5))]
     options = {"strides": (2, 1), "padding": ((1, 1), (0, 0))}
-    laid_out = x.transpose(as_x), kernel.transpose(as_k), y_bar.transpose(as_y)
-    f = partial(conv, dimension_numbers=numbers, **options)
-    y, x_bar, k_bar = three_corners(f, *laid_out)
-    expected = three_corners(partial(conv, **options), x, kernel, y_bar)
-    chex.assert_trees_all_equal(y, expected[0].transpose(as_y))
-    chex.assert_trees_all_equal(x_bar, expected[1].transpose(as_x))
-    chex.assert_trees_all_equal(k_bar, expected[2].transpose(as_k))
-    options["dimension_numbers"] = numbers
-    direct = conv_input_vjp(laid_out[2], laid_out[1], laid_out[0].shape, **options)
-    chex.assert_trees_all_equal(direct, x_bar)
-    direct = conv_kernel_vjp(laid_out[0], laid_out[2], laid_out[1].shape, **options)
-    chex.assert_trees_all_equal(direct, k_bar)
+    own = ("NHWC", "HWIO", "NHWC")
+    orders = [[a.index(letter) for letter in b] for a, b in zip(own, numbers, strict=True)]
+    laid_out = [a.transpose(order) for a, order in zip(arrays, orders, strict=True)]
+    f = partial(all_functions, options | {"dimension_numbers": numbers})
+    ((*by_vjp, x_bar, k_bar),) = together([(f, *laid_out)])
+    chex.assert_trees_all_equal((x_bar, k_bar), tuple(by_vjp[1:]))
+    order_of = dict(zip("xky", orders, strict=True))
+    back = [a.transpose(np.argsort(order_of[s])) for a, s in zip(by_vjp, "yxk", strict=True)]
+    assert_contractions(back, *arrays, **options)
 
 
 def test_preferred_element_type(normal):
-    x, kernel = normal((2, 9, 8, 3)).astype(jnp.bfloat16), normal((3, 2, 3, 4)).astype(jnp.bfloat16)
+    x, kernel = normal((2, 9, 8, 3), jnp.bfloat16), normal((3, 2, 3, 4), jnp.bfloat16)
     f = partial(conv, preferred_element_type=jnp.float32)
-    y, pull_back = jax.vjp(f, x, kernel)
-    assert y.dtype == jnp.float32
-    assert [a.dtype for a in pull_back(y)] == [jnp.bfloat16, jnp.bfloat16]
+    y, x_bar, k_bar = jax.eval_shape(
+        partial(three_contractions, f), x, kernel, normal((2, 7, 7, 4), "float32")
+    )
+    assert (y.dtype, x_bar.dtype, k_bar.dtype) == (jnp.float32, jnp.bfloat16, jnp.bfloat16)
 
 
-def test_empty_batch(normal):
+@pytest.mark.parametrize("impl", [None, "lax"])
+def test_empty_batch(impl, normal):
     x, kernel = normal((0, 7, 6, 4)), normal((3, 2, 4, 5))
-    y, x_bar, k_bar = three_corners(conv, x, kernel, jnp.zeros((0, 5, 5, 5)))
+    f = partial(conv, impl=impl)
+    y, x_bar, k_bar = three_contractions(f, x, kernel, jnp.zeros((0, 5, 5, 5)))
     assert y.shape == (0, 5, 5, 5)
     assert x_bar.shape == x.shape
     assert not k_bar.any()
+
+
+BAD_CALLS = {
+    "list for an array": (lambda x, k: conv([1.0], k), TypeError, "conv: x must be an array"),
+    "bool operand": (lambda x, k: conv(x > 0, k), TypeError, "dtype bool"),
+    "rank": (lambda x, k: conv(x[0], k), ValueError, "same rank"),
+    "channels": (lambda x, k: conv(x[..., :3], k), ValueError, "c_in = 4 channels but x has c = 3"),
+    "window too large": (lambda x, k: conv(x[:, :2], k), ValueError, "covers 3 positions"),
+    "zero stride": (lambda x, k: conv(x, k, 0), ValueError, "strides must be at least 1"),
+    "negative stride": (lambda x, k: conv(x, k, (1, -2)), ValueError, "strides must be at least 1"),
+    "too many strides": (lambda x, k: conv(x, k, (1, 1, 1)), ValueError, "strides needs 2 values"),
+    "float stride": (lambda x, k: conv(x, k, 1.5), TypeError, "strides must be an integer"),
+    "zero dilation": (lambda x, k: conv(x, k, kernel_dilation=0), ValueError, "kernel_dilation"),
+    "groups": (lambda x, k: conv(x, k[:, :, :2], feature_group_count=3), ValueError, "3 groups"),
+    "groups of outputs": (
+        lambda x, k: conv(x, k[:, :, :2, :3], feature_group_count=2),
+        ValueError,
+        "must divide the kernel's c_out = 3",
+    ),
+    "mixed dtypes": (
+        lambda x, k: conv(x, np.ones(k.shape, int)),
+        TypeError,
+        "x has float64, kernel has int64",
+    ),
+    "unknown padding": (lambda x, k: conv(x, k, 1, "SAMEISH"), ValueError, "got 'SAMEISH'"),
+    "short padding": (lambda x, k: conv(x, k, 1, ((1, 1),)), ValueError, "each of 2 spatial axes"),
+    "padding of floats": (lambda x, k: conv(x, k, 1, (0.5, 1)), TypeError, "pairs of integers"),
+    "unknown layout": (
+        lambda x, k: conv(x, k, dimension_numbers=("NHWC", "HWIO")),
+        TypeError,
+        "conv: dimension_numbers",
+    ),
+    "unknown impl": (lambda x, k: conv(x, k, impl="fastest"), ValueError, "impl must be one of"),
+    "cotangent's shape": (
+        lambda x, k: conv_input_vjp(x, k[..., :4], (2, 8, 8, 4)),
+        ValueError,
+        "y_bar must have the shape of the convolution's output",
+    ),
+    "kernel_shape": (
+        lambda x, k: conv_kernel_vjp(x, x, 3),
+        ValueError,
+        "kernel_shape must be a shape",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD_CALLS)
+@pytest.mark.usefixtures("no_type_checker")
+def test_bad_input(mistake):
+    """The message names the function, what was expected and what came."""
+    call, error, message = BAD_CALLS[mistake]
+    with pytest.raises(error, match=message) as caught:
+        call(np.ones((2, 7, 6, 4)), np.ones((3, 2, 4, 5)))
+    assert str(caught.value).startswith("conv")

@@ -1,4 +1,7 @@
-"""Which dtype goes in, which comes out, and in which the sums are kept."""
+"""The dtypes of results and gradients of convolutions, and the dtype of their sums.
+
+Covers jaxconv/ops/_operands.py.
+"""
 
 from functools import partial
 from itertools import islice
@@ -22,35 +25,38 @@ from jaxconv import (
     dense,
     nn,
 )
-from tests.oracles import assert_within_rounding, lax_conv, three_corners, with_magnitudes
+from tests.oracles import assert_within_rounding, lax_conv, three_contractions, together
+
+DTYPES = ["float16", "bfloat16", "float32", "float64", "complex64", "complex128"]
 
 
-@pytest.mark.parametrize(
-    "dtype", ["float16", "bfloat16", "float32", "float64", "complex64", "complex128"]
-)
-@pytest.mark.parametrize("impl", [None, "textbook"])
 @pytest.mark.usefixtures("float64")
-def test_every_dtype_equals_lax(dtype, impl, normal):
-    wide = "complex128" if dtype.startswith("complex") else "float64"
-    x, kernel = normal((2, 7, 6, 4), wide), normal((3, 2, 2, 6), wide)
-    if wide == "complex128":
-        x, kernel = x + 1j * x[::-1], kernel - 1j * kernel[::-1]
-    x, kernel = x.astype(dtype), kernel.astype(dtype)
+def test_every_dtype_equals_lax(normal):
+    """Value and gradients, chosen and textbook, against lax in the widest dtype."""
     options = {"strides": (2, 1), "padding": ((1, 2), (0, 1))}
-    y_bar = normal((2, 4, 6, 6)).astype(dtype)
-    ours = partial(conv, **options, feature_group_count=2, impl=impl)
-    theirs = partial(lax_conv, **options, groups=2)
-    actual = three_corners(ours, x, kernel, y_bar)
-    exact, scale = with_magnitudes(
-        partial(three_corners, theirs), *(np.asarray(a).astype(wide) for a in (x, kernel, y_bar))
-    )
-    for a, e, s, like in zip(actual, exact, scale, (y_bar, x, kernel), strict=True):
-        assert a.dtype == like.dtype
-        # Half precision is rounded once; the others once a term.
-        eps = float(jnp.finfo(dtype).eps)
-        terms = 1 if eps > 1e-4 else x.size
-        relative = eps / np.finfo(np.float64).eps
-        assert_within_rounding(a.astype(wide), e, np.abs(s) * relative, terms)
+    rows, ours, theirs = [], [], []
+    for dtype in DTYPES:
+        wide = "complex128" if dtype.startswith("complex") else "float64"
+        x, kernel, y_bar = (normal(shape) for shape in ((2, 7, 6, 4), (3, 2, 2, 6), (2, 4, 6, 6)))
+        if wide == "complex128":
+            x, kernel = x + 1j * x[::-1], kernel - 1j * kernel[::-1]
+        arrays = [np.asarray(a).astype(dtype) for a in (x, kernel, y_bar)]
+        theirs_of_one = partial(three_contractions, partial(lax_conv, **options, groups=2))
+        for impl in (None, "textbook"):
+            rows.append((dtype, impl, wide, arrays))
+            f = partial(conv, **options, feature_group_count=2, impl=impl)
+            ours.append((partial(three_contractions, f), *arrays))
+            theirs.append((theirs_of_one, *(a.astype(wide) for a in arrays)))
+    results = zip(rows, together(ours), together(theirs, magnitudes=True), strict=True)
+    for (dtype, impl, wide, (x, kernel, y_bar)), actual, (exact, scale) in results:
+        for a, e, s, like in zip(actual, exact, scale, (y_bar, x, kernel), strict=True):
+            assert a.dtype == like.dtype
+            # Half precision is rounded once; the others once a term.
+            eps = float(jnp.finfo(dtype).eps)
+            terms = 1 if eps > 1e-4 else x.size
+            relative = eps / np.finfo(np.float64).eps
+            name = f"{dtype}, {impl}"
+            assert_within_rounding(a.astype(wide), e, np.abs(s) * relative, terms, name)
 
 
 INTEGERS = {"int8": "int32", "uint8": "int32", "int32": None, "int16": "float32"}
@@ -84,9 +90,20 @@ def as_numbers(tree):
 FLOAT8 = [name for name in dir(jnp) if name.startswith(("float8", "float4"))]
 
 
-@pytest.mark.parametrize("dtype", [*FLOAT8, "int4", "uint4", "int2", "uint2", "int8"])
+NARROW = [*FLOAT8, "int4", "uint4", "int2", "uint2", "int8"]
+# All functions are tried with these, and one function with the others.
+IN_ALL_FUNCTIONS = ("float8_e4m3fn", "float4_e2m1fn", "int4")
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        pytest.param(dtype, marks=pytest.mark.exhaustive) if dtype == "float4_e2m1fn" else dtype
+        for dtype in NARROW
+    ],
+)
 def test_narrow_operands_with_a_wide_result(dtype):
-    """Products are those of the numbers in float32, also where lax has no program for them."""
+    """Products are those of the values in float32, also where lax has no program for them."""
     x, kernel, features, weights = narrow(dtype, (2, 6, 5, 4), (2, 3, 4, 4), (3, 70), (70, 2))
     preferred = "float32" if "float" in dtype else "int32"
     layouts = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
@@ -114,7 +131,7 @@ def test_narrow_operands_with_a_wide_result(dtype):
             {"x": x, "y_bar": x[:, :1, :1]},
         )
 
-    count = None if dtype in ("float8_e4m3fn", "float4_e2m1fn", "int4") else 1  # of the others one
+    count = None if dtype in IN_ALL_FUNCTIONS else 1
     narrow_ones, wide_ones = functions(preferred_element_type=preferred), functions()
     for (f, operands), (g, _) in islice(zip(narrow_ones, wide_ones, strict=True), count):
         wide = {name: a.astype("float32") for name, a in operands.items()}

@@ -15,18 +15,24 @@ def loss(x, kernel, **options):
     return jnp.sum(conv(x, kernel, **options) ** 2)
 
 
-def test_finds_the_three_corners():
+def test_finds_the_three_contractions():
     found = explain(jax.grad(loss, (0, 1)), X, KERNEL, platform="cpu").convolutions
-    assert [corner.function for corner in found] == ["conv", "conv_kernel_vjp", "conv_input_vjp"]
-    for corner in found:
-        assert corner.x_shape == X.shape
-        assert corner.kernel_shape == KERNEL.shape
-        assert corner.y_shape == (50, 8, 8, 32)
-        assert min(corner.considered.values()) == 1
-        assert corner.algorithm == min(corner.considered, key=lambda name: corner.considered[name])
-        named = {plan.split(" > ")[0] for plan in corner.considered}
-        assert named | set(corner.refused) == set(algorithms.ALGORITHMS)
-        assert named.isdisjoint(corner.refused)
+    assert [contraction.function for contraction in found] == [
+        "conv",
+        "conv_kernel_vjp",
+        "conv_input_vjp",
+    ]
+    for contraction in found:
+        assert contraction.x_shape == X.shape
+        assert contraction.kernel_shape == KERNEL.shape
+        assert contraction.y_shape == (50, 8, 8, 32)
+        assert min(contraction.considered.values()) == 1
+        assert contraction.algorithm == min(
+            contraction.considered, key=lambda name: contraction.considered[name]
+        )
+        named = {plan.split(" > ")[0] for plan in contraction.considered}
+        assert named | set(contraction.refused) == set(algorithms.ALGORITHMS)
+        assert named.isdisjoint(contraction.refused)
 
 
 @pytest.mark.parametrize(
@@ -39,14 +45,14 @@ def test_finds_the_three_corners():
     ],
 )
 def test_looks_into_inner_programs(program):
-    (corner,) = explain(program, X, KERNEL).convolutions
-    assert (corner.function, corner.times) == ("conv", 1)
+    (contraction,) = explain(program, X, KERNEL).convolutions
+    assert (contraction.function, contraction.times) == ("conv", 1)
 
 
-def test_equal_corners_are_listed_once():
-    (corner,) = explain(lambda x, k: conv(x, k) + conv(2 * x, k), X, KERNEL).convolutions
-    assert corner.times == 2
-    assert "(2 times)" in str(corner)
+def test_equal_contractions_are_listed_once():
+    (contraction,) = explain(lambda x, k: conv(x, k) + conv(2 * x, k), X, KERNEL).convolutions
+    assert contraction.times == 2
+    assert "(2 times)" in str(contraction)
 
 
 def test_takes_shapes_without_arrays():
@@ -69,17 +75,17 @@ def test_takes_shapes_without_arrays():
     ],
 )
 def test_reasons(program, platform, runs, reason):
-    (corner,) = explain(program, X, KERNEL, platform=platform).convolutions
-    assert corner.algorithm == runs
-    assert reason in corner.reason
-    assert f"runs      {runs}: " in str(corner)
+    (contraction,) = explain(program, X, KERNEL, platform=platform).convolutions
+    assert contraction.algorithm == runs
+    assert reason in contraction.reason
+    assert f"runs      {runs}: " in str(contraction)
 
 
 def test_a_basis_in_which_all_pixels_meet_is_refused_unless_asked_for():
     x = jax.ShapeDtypeStruct((500, *X.shape[1:]), X.dtype)
-    for corner in explain(jax.grad(loss, (0, 1)), x, KERNEL, platform="cpu").convolutions:
-        assert not any("fourier" in plan for plan in corner.considered)
-        assert "impl='fourier' asks for it" in corner.refused["fourier"]
+    for contraction in explain(jax.grad(loss, (0, 1)), x, KERNEL, platform="cpu").convolutions:
+        assert not any("fourier" in plan for plan in contraction.considered)
+        assert "impl='fourier' asks for it" in contraction.refused["fourier"]
 
 
 def test_zeros_that_spread_an_infinity_are_kept_out_of_forward_passes():
@@ -100,8 +106,8 @@ def test_zeros_that_spread_an_infinity_are_kept_out_of_forward_passes():
 
 
 def test_nothing_to_compute():
-    (corner,) = explain(conv, X, KERNEL[..., :0]).convolutions
-    assert (corner.algorithm, corner.considered) == ("zeros", {})
+    (contraction,) = explain(conv, X, KERNEL[..., :0]).convolutions
+    assert (contraction.algorithm, contraction.considered) == ("zeros", {})
 
 
 def test_unknown_platform():
@@ -113,7 +119,7 @@ def test_unknown_platform():
 def test_impl_runs_the_algorithm_or_says_why_not(impl, normal):
     shapes = (2, 6, 5, 3), (3, 2, 3, 4), (2, 4, 4, 4)
     x, kernel, y = (normal(shape, "float32") for shape in shapes)
-    corners = {
+    contractions = {
         "y": lambda: conv(x, kernel, impl=impl),
         "x": lambda: conv_input_vjp(y, kernel, x.shape, impl=impl),
         "k": lambda: conv_kernel_vjp(x, y, kernel.shape, impl=impl),
@@ -123,14 +129,14 @@ def test_impl_runs_the_algorithm_or_says_why_not(impl, normal):
         "x": lambda: conv_input_vjp(y, kernel, x.shape),
         "k": lambda: conv_kernel_vjp(x, y, kernel.shape),
     }
-    for slot, corner in corners.items():
+    for slot, contraction in contractions.items():
         geometry = next(iter(jax.make_jaxpr(default["y"])().eqns)).params["spec"].geometry
         problem = algorithms.Problem(Slot(slot), geometry, 2, 3, 4)
         if why := algorithms.why_not(impl, problem):
             with pytest.raises(ValueError, match=f"impl='{impl}' does not apply.*: {why}"):
-                corner()
+                contraction()
         else:
-            np.testing.assert_allclose(corner(), default[slot](), rtol=1e-4, atol=1e-4)
+            np.testing.assert_allclose(contraction(), default[slot](), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures("no_type_checker")
@@ -143,8 +149,8 @@ def test_integers_have_no_fourier_transform():
 def test_derivatives_use_the_named_algorithm_where_it_applies():
     program = jax.grad(lambda x, k: loss(x, k, impl="split_patches"), (0, 1))
     found = explain(program, X, KERNEL).convolutions
-    assert {corner.function: corner.algorithm for corner in found} == {
+    assert {contraction.function: contraction.algorithm for contraction in found} == {
         "conv": "split_patches > direct",
         "conv_input_vjp": "split_patches > direct",
-        "conv_kernel_vjp": "split_patches > halves",
+        "conv_kernel_vjp": "split_patches > two_products",
     }

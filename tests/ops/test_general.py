@@ -1,4 +1,9 @@
-"""The drop-in against `jax.lax.conv_general_dilated`, argument by argument."""
+"""`conv_general_dilated` against `jax.lax.conv_general_dilated`, argument by argument."""
+
+import math
+import os
+from functools import partial
+from string import ascii_lowercase
 
 import chex
 import jax
@@ -10,6 +15,7 @@ from jax import lax
 
 import jaxconv
 from jaxconv import conv_general_dilated
+from tests.oracles import assert_within_rounding, three_contractions, together
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -38,17 +44,82 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
-def test_equals_lax(name, normal):
-    x_shape, k_shape, args, kwargs = CALLS[name]
-    x, kernel = normal(x_shape), normal(k_shape)
-    y, pull_back = jax.vjp(lambda x, k: conv_general_dilated(x, k, *args, **kwargs), x, kernel)
-    theirs, their_pull_back = jax.vjp(
-        lambda x, k: lax.conv_general_dilated(x, k, *args, **kwargs), x, kernel
-    )
-    chex.assert_trees_all_close(y, theirs, rtol=0, atol=1e-13)
-    y_bar = normal(y.shape)
-    chex.assert_trees_all_close(pull_back(y_bar), their_pull_back(y_bar), rtol=0, atol=1e-12)
+def draw_call(rng):
+    """Shapes and arguments of a call that lax accepts, in any layout and up to four axes."""
+    rank = int(rng.choice([0, 1, 1, 2, 2, 2, 3, 4]))
+    most = {0: 1, 1: 9, 2: 6, 3: 4, 4: 3}[rank]
+
+    def each(values):
+        return [int(value) for value in rng.choice(values, rank)]
+
+    size, window = each(range(1, most + 1)), each(range(1, min(most, 4) + 1))
+    e, d, strides = each([1, 1, 1, 2, 3]), each([1, 1, 1, 2, 3]), each([1, 1, 2, 3])
+    if set(e) <= {1} and rng.random() < 0.5:
+        padding = str(rng.choice(["SAME", "SAME_LOWER", "VALID"]))
+    else:
+        lows, highs = each(range(-2, 5)), each(range(-2, 5))
+        padding = [  # lax refuses to crop more than there is
+            (lo, max(hi, -((i - 1) * a + 1) - lo))
+            for lo, hi, i, a in zip(lows, highs, size, e, strict=True)
+        ]
+    groups, batches = ((1, 1), (1, 1), (2, 1), (3, 1), (1, 2))[rng.integers(5)]
+    n, c, o = map(int, rng.integers(1, 4, 3))
+    kernel = [o * groups * batches, c, *window]
+    x = [n * batches, c * groups, *size]
+    layouts = [rng.permutation(rank + 2) for _ in "xky"]
+    letters = ascii_lowercase[:rank]
+    names = ("NC" + letters, "OI" + letters, "NC" + letters)
+    numbers = tuple("".join(s[i] for i in p) for s, p in zip(names, layouts, strict=True))
+    # lax pairs options with spatial axes in the order of the kernel's layout.
+    order = [letters.index(a) for a in numbers[1] if a in letters]
+    strides, e, d = ([option[a] for a in order] for option in (strides, e, d))
+    padding = padding if isinstance(padding, str) else [padding[a] for a in order]
+    arguments = (strides, padding, e, d, numbers, groups, batches)
+    return [x[i] for i in layouts[0]], [kernel[i] for i in layouts[1]], arguments, {}
+
+
+def check_against_lax(calls, rng):
+    """Value and both gradients of every call, and their dtypes; in two programs, ours and lax's."""
+    ours, theirs = [], []
+    for x_shape, k_shape, args, kwargs in calls:
+        pair = [
+            partial(lambda x, k, f, args, kwargs: f(x, k, *args, **kwargs), **common)
+            for common in (
+                {"f": f, "args": args, "kwargs": kwargs}
+                for f in (conv_general_dilated, lax.conv_general_dilated)
+            )
+        ]
+        x, kernel = rng.normal(size=x_shape), rng.normal(size=k_shape)
+        y_bar = rng.normal(size=jax.eval_shape(pair[1], x, kernel).shape)
+        for listed, f in zip((ours, theirs), pair, strict=True):
+            listed.append((partial(three_contractions, f), x, kernel, y_bar))
+    results = zip(calls, together(ours), together(theirs, magnitudes=True), strict=True)
+    for (x_shape, k_shape, *call), actual, (expected, magnitude) in results:
+        chex.assert_trees_all_equal_dtypes(actual, expected)
+        terms = math.prod(x_shape) + math.prod(k_shape)
+        for slot, *of_one in zip(("y", "x_bar", "k_bar"), actual, expected, magnitude, strict=True):
+            assert_within_rounding(*of_one, terms, f"{slot} of {x_shape}, {k_shape}, {call}")
+
+
+def test_equals_lax():
+    check_against_lax(CALLS.values(), np.random.default_rng(0))
+
+
+SEED = int(os.environ.get("JAXCONV_SEED", "0"))
+MANY = 16
+
+
+def test_drawn_calls_equal_lax():
+    rng = np.random.default_rng([SEED, 0])
+    check_against_lax([draw_call(rng) for _ in range(MANY)], rng)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("number", range(1, 21))
+def test_more_drawn_calls_equal_lax(number):
+    """`JAXCONV_SEED=7 pytest -m exhaustive tests/ops/test_general.py` draws other calls."""
+    rng = np.random.default_rng([SEED, number])
+    check_against_lax([draw_call(rng) for _ in range(MANY)], rng)
 
 
 def test_flax_takes_it(normal):
@@ -169,29 +240,40 @@ def test_what_lax_goes_through_once(normal):
 SETTINGS = {
     "ranks": lambda: jax.numpy_rank_promotion("raise"),
     "dtypes": lambda: jax.numpy_dtype_promotion("strict"),
-    "no jit": jax.disable_jit,
 }
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_a_setting_for_the_user_s_code_is_not_for_ours(setting, normal):
-    """They forbid what depthwise convolutions, pools, narrow sums and the loss do inside."""
+def network_loss(kernel, x, labels):
+    """The operations whose rules promote ranks or dtypes inside the library."""
+    y = conv_general_dilated(x, kernel, (1, 1), "SAME", feature_group_count=4)
+    y = y.transpose(0, 2, 3, 1).astype("bfloat16")
+    narrow = {"feature_group_count": 4, "kernel_dtype": "bfloat16"}
+    z = jaxconv.max_pool(jaxconv.conv(y, kernel.T, **narrow).astype("float32"), 2)
+    z = jaxconv.avg_pool(z, 2, padding=1, count_include_pad=False)
+    return jaxconv.softmax_cross_entropy(z.sum((1, 2)), labels).sum()
+
+
+@pytest.fixture
+def network(normal):
+    """The operands of `network_loss`."""
     x, kernel = normal((2, 4, 6, 5), "float32"), normal((4, 1, 2, 2), "float32")
-    labels = jnp.array([0, 3], jnp.int8)
+    return kernel, x, jnp.array([0, 3], jnp.int8)
 
-    def loss(kernel):
-        y = conv_general_dilated(x, kernel, (1, 1), "SAME", feature_group_count=4)
-        y = y.transpose(0, 2, 3, 1).astype("bfloat16")
-        narrow = {"feature_group_count": 4, "kernel_dtype": "bfloat16"}
-        z = jaxconv.max_pool(jaxconv.conv(y, kernel.T, **narrow).astype("float32"), 2)
-        z = jaxconv.avg_pool(z, 2, padding=1, count_include_pad=False)
-        return jaxconv.softmax_cross_entropy(z.sum((1, 2)), labels).sum()
 
-    value_and_gradient = jax.value_and_grad(loss)
-    expected = value_and_gradient(kernel)
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_promotion_that_the_user_forbids_is_allowed_inside(setting, network):
+    """Tracing and lowering raise no error. Nothing needs to be compiled to see it."""
     jax.clear_caches()
     with SETTINGS[setting]():
-        chex.assert_trees_all_close(value_and_gradient(kernel), expected, rtol=1e-6)
+        jax.jit(jax.value_and_grad(network_loss)).lower(*network)
+
+
+def test_runs_without_jit(normal):
+    x, kernel = normal((1, 6, 5, 2)), normal((2, 2, 2, 3))
+    gradient = jax.grad(lambda kernel: jaxconv.max_pool(jaxconv.conv(x, kernel), 2).sum())
+    expected = jax.jit(gradient)(kernel)
+    with jax.disable_jit():
+        chex.assert_trees_all_close(gradient(kernel), expected, rtol=1e-12)
 
 
 def test_a_batch_of_none(normal):

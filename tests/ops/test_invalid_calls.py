@@ -1,7 +1,9 @@
-"""Generated bad calls: every one is refused at the door, under the name of function and argument.
+"""Generated bad calls: every function names itself and the argument that is wrong.
 
-Each case takes a call that works, breaks one argument, and must raise ValueError or TypeError with
-a message that names both. Nothing is compiled, so hundreds cost little.
+Each case takes a call that works and breaks one argument. The call must raise ValueError or
+TypeError with a message that names both. Nothing is compiled, so hundreds of cases cost little.
+
+Covers jaxconv/ops/_checks.py, jaxconv/ops/_options.py, jaxconv/ops/_pool_options.py.
 """
 
 import random

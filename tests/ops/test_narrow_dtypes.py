@@ -1,4 +1,7 @@
-"""Pools and resizes of float8, float4 and small integers: rounded once, at the end."""
+"""Pools and resizes of float8, float4 and small integers: rounded once, at the end.
+
+Covers jaxconv/ops/_windows.py, jaxconv/ops/_upscaling.py.
+"""
 
 from functools import partial
 
@@ -9,10 +12,16 @@ import pytest
 
 import jaxconv
 from jaxconv import reference
+from tests.oracles import transpose_of
 
 FLOATS = [
     *("float8_e3m4", "float8_e4m3", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e4m3b11fnuz"),
     *("float8_e5m2", "float8_e5m2fnuz", "float4_e2m1fn"),
+]
+# One with infinities, one without, and one of four bits; the others are in the exhaustive run.
+SAMPLE = {"float8_e4m3fn", "float8_e5m2", "float4_e2m1fn"}
+ALL_FLOATS = [
+    name if name in SAMPLE else pytest.param(name, marks=pytest.mark.exhaustive) for name in FLOATS
 ]
 INTEGERS = ["int2", "uint2", "int4", "uint4"]
 
@@ -36,25 +45,16 @@ MAXIMA = {
 
 
 def of(package, name, options):
-    """A function of `jaxconv` or the reference; any other name is an upscaling's."""
+    """A function of `jaxconv` or the reference; other names are methods of `upscale`."""
     return partial(getattr(package, name, package.upscale), **options)
 
 
 def rounded(a, dtype):
-    """A result of the definition, which is float64, by way of the float32 that is added up in."""
+    """A float64 result of the definition, rounded to float32, in which sums are kept, and then."""
     return np.asarray(a, np.float32).astype(dtype)
 
 
-def transposed(definition, x_shape, y_bar):
-    """The cotangent of x for a linear definition, by what it makes of each pixel."""
-    _, *spatial, _ = x_shape
-    pixels = np.eye(np.prod(spatial)).reshape(-1, *spatial, 1)
-    columns = definition(pixels).reshape(len(pixels), -1)
-    errors = y_bar.reshape(len(y_bar), columns.shape[1], -1)
-    return np.einsum("ip,npc->nic", columns, errors).reshape(x_shape)
-
-
-@pytest.mark.parametrize("name", FLOATS)
+@pytest.mark.parametrize("name", ALL_FLOATS)
 def test_floats_equal_the_definition(name):
     """Values and gradients of all pools, in one program for each dtype."""
     dtype, rng, shape = jnp.dtype(name), np.random.default_rng(0), (2, 5, 4, 2)
@@ -76,10 +76,10 @@ def test_floats_equal_the_definition(name):
         definition, y_bar = of(reference, f, options), y_bars[f].astype(float)
         y = definition(wide)
         if f in LINEAR:
-            x_bar = transposed(definition, shape, y_bar)
+            x_bar = transpose_of(definition, shape, y_bar)
         elif f == "lp_pool":
             sums = of(reference, "sum_pool", WINDOWS)
-            x_bar = wide * transposed(sums, shape, y_bar / np.where(y == 0, np.inf, y))
+            x_bar = wide * transpose_of(sums, shape, y_bar / np.where(y == 0, np.inf, y))
         elif "window_shape" in options:
             sign = -1 if f == "min_pool" else 1
             x_bar = reference.max_pool_vjp(sign * wide, y_bar, **options)
@@ -104,7 +104,7 @@ def parts_vjp(x, y_bar, sizes):
     return x_bar
 
 
-@pytest.mark.parametrize("name", FLOATS)
+@pytest.mark.parametrize("name", ALL_FLOATS)
 def test_padding_is_below_every_float(name):
     """Also where the dtype has no infinity, and an element is the least number there is."""
     dtype = jnp.dtype(name)

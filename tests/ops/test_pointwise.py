@@ -1,4 +1,7 @@
-"""Dense layers, activations, dropout and losses: each stated derivative against autodiff's."""
+"""Dense layers, activations, dropout and losses: each stated derivative against autodiff.
+
+Covers jaxconv/ops/_dense.py, jaxconv/ops/_activations.py, jaxconv/ops/_losses.py.
+"""
 
 import chex
 import jax

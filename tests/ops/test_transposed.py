@@ -1,5 +1,9 @@
-"""Transposed convolution: the adjoint of `conv`, of the size that was asked for."""
+"""`conv_transpose`: the adjoint of `conv`, in the terms of torch, Lasagne, Keras, Flax and lax.
 
+Covers jaxconv/ops/_transposed_size.py.
+"""
+
+import itertools
 from functools import partial
 
 import chex
@@ -9,8 +13,13 @@ import pytest
 from flax import nnx
 from jax import lax
 
-from jaxconv import conv, conv_transpose, reference
-from tests.oracles import assert_within_rounding
+from jaxconv import conv_transpose, reference
+from tests.oracles import (
+    assert_contractions,
+    assert_within_rounding,
+    three_contractions,
+    together,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -27,107 +36,116 @@ CASES = [
 ]
 
 
-@pytest.fixture(params=CASES, ids=str)
-def case(request, normal):
-    spatial, window, options = request.param
-    groups = options.get("feature_group_count", 1)
-    return normal((2, *spatial, 6)), normal((*window, 4 // groups, 6)), options
+def check_against_the_definition(cases, rng):
+    """Value, tangent and cotangents of `conv_transpose(y, kernel)` for many options.
+
+    With T the trilinear form of the convolution, `conv_transpose` is ∂T/∂x. Its cotangents are
+    therefore the other two contractions: those of x_bar in the place of x.
+    """
+    calls = []
+    for spatial, window, options in cases:
+        c_in = 4 // options.get("feature_group_count", 1)
+        y, kernel = rng.normal(size=(2, *spatial, 6)), rng.normal(size=(*window, c_in, 6))
+        f = partial(conv_transpose, **options)
+        x_bar = rng.normal(size=jax.eval_shape(f, y, kernel).shape)
+
+        def modes(y, kernel, x_bar, f=f):
+            tangent = jax.jvp(f, (y, kernel), (2 * y, -kernel))[1]
+            return *three_contractions(f, y, kernel, x_bar), tangent
+
+        calls.append((modes, y, kernel, x_bar))
+    for case, (_, *arrays), actual in zip(cases, calls, together(calls), strict=True):
+        (y, kernel, x_bar), (x, y_bar, k_bar, x_dot) = arrays, actual
+        sizes = ("output_padding", "output_shape")
+        options = {name: value for name, value in case[2].items() if name not in sizes}
+        assert_contractions((y_bar, x, k_bar), x_bar, kernel, y, name=str(case), **options)
+        magnitude = reference.conv_transpose(
+            np.abs(y), np.abs(kernel), **options, output_shape=x.shape[1:-1]
+        )
+        # The form is bilinear: the tangent of (y, kernel) along (2y, -kernel) is 2x - x.
+        assert_within_rounding(x_dot, x, 4 * magnitude, kernel.size, f"{case}: tangent")
 
 
-def of_the_convolution(options):
-    return {k: v for k, v in options.items() if k not in ("output_padding", "output_shape")}
+def test_equals_the_definition():
+    check_against_the_definition(CASES, np.random.default_rng(0))
 
 
-def test_adjoint_of_conv(case, normal):
-    y, kernel, options = case
-    x = conv_transpose(y, kernel, **options)
-    other = normal(x.shape)
-    forward = conv(other, kernel, **of_the_convolution(options))
-    assert forward.shape == y.shape
-    scale = np.vdot(conv_transpose(np.abs(y), np.abs(kernel), **options), np.abs(other))
-    assert_within_rounding(np.vdot(x, other), np.vdot(y, forward), scale, x.size * kernel.size)
+def draw_case(rng):
+    """Options that torch takes, too, for one to three spatial axes."""
+    rank = int(rng.integers(1, 4))
+
+    def each(low, high):
+        return [int(value) for value in rng.integers(low, high, rank)]
+
+    spatial, window, strides, d = each(1, 5), each(1, 5), each(1, 4), each(1, 3)
+    longest = [
+        (i - 1) * s + a * (r - 1) for i, s, a, r in zip(spatial, strides, d, window, strict=True)
+    ]
+    padding = [int(rng.integers(0, whole // 2 + 1)) for whole in longest]  # something is left
+    extra = [int(rng.integers(0, s)) for s in strides]
+    options = {
+        "strides": tuple(strides),
+        "padding": tuple((p, p) for p in padding),
+        "output_padding": tuple(extra),
+        "kernel_dilation": tuple(d),
+        "feature_group_count": int(rng.integers(1, 3)),
+    }
+    return tuple(spatial), tuple(window), options
 
 
-def test_equals_the_definition(case):
-    y, kernel, options = case
-    x = conv_transpose(y, kernel, **options)
-    plain = {**of_the_convolution(options), "output_shape": x.shape[1:-1]}
-    expected = reference.conv_transpose(np.asarray(y), np.asarray(kernel), **plain)
-    scale = conv_transpose(np.abs(y), np.abs(kernel), **options)
-    assert_within_rounding(x, expected, scale, kernel.size)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("number", range(8))
+def test_drawn_cases_equal_the_definition(number):
+    rng = np.random.default_rng(number)
+    check_against_the_definition([draw_case(rng) for _ in range(16)], rng)
 
 
-def test_derivatives_are_those_of_the_other_corners(case, normal):
-    """Against finite differences, exact for a bilinear map: f(x + v) - f(x) has no remainder."""
-    y, kernel, options = case
-    f = partial(conv_transpose, **options)
-    y_dot, k_dot = normal(y.shape), normal(kernel.shape)
-    x, x_dot = jax.jit(lambda *a: jax.jvp(f, a, (y_dot, k_dot)))(y, kernel)
-    expected = f(y_dot, kernel) + f(y, k_dot)
-    scale = f(np.abs(y), np.abs(k_dot)) + f(np.abs(y_dot), np.abs(kernel))
-    assert_within_rounding(x_dot, expected, scale, kernel.size)
-    x_bar = normal(x.shape)
-    y_bar, k_bar = jax.jit(lambda *a: jax.vjp(f, *a)[1](x_bar))(y, kernel)
-    chex.assert_equal_shape([y, y_bar])
-    chex.assert_equal_shape([kernel, k_bar])
-    reverse = np.vdot(y_bar, y_dot) + np.vdot(k_bar, k_dot)
-    total = np.vdot(scale, np.abs(x_bar))
-    assert_within_rounding(reverse, np.vdot(x_dot, x_bar), total, x.size * kernel.size)
-
-
-@pytest.mark.parametrize("padding", ["VALID", "SAME"])
-@pytest.mark.parametrize("strides", [1, 2])
-def test_equals_lax_with_transposed_kernel(padding, strides, normal):
-    y, kernel = normal((2, 5, 4, 6)), normal((4, 4, 3, 6))
-    expected = lax.conv_transpose(y, kernel, (strides,) * 2, padding, transpose_kernel=True)
-    actual = conv_transpose(y, kernel, strides, padding)
-    scale = conv_transpose(np.abs(y), np.abs(kernel), strides, padding)
-    assert_within_rounding(actual, expected, scale, kernel.size)
-
-
-def test_layouts(normal):
-    y, kernel = normal((2, 5, 4, 6)), normal((3, 2, 3, 6))
-    first = conv_transpose(
-        y.transpose(0, 3, 1, 2),
-        kernel.transpose(3, 2, 0, 1),
-        2,
-        dimension_numbers=("NCHW", "OIHW", "NCHW"),
-    )
-    chex.assert_trees_all_equal(first.transpose(0, 2, 3, 1), conv_transpose(y, kernel, 2))
-
-
-# As others write it: torch's, Lasagne's and lax's options, and ours, in the order of the table in
-# the docstring.
-
-
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize(
-    ("strides", "padding", "output_padding", "dilation"),
-    [(1, 0, 0, 1), (2, 1, 1, 1), (3, (2, 0), (1, 2), (1, 2)), (1, 1, 1, 2), (2, 4, 0, 1)],
-)
-def test_equals_torch(strides, padding, output_padding, dilation, groups, normal):
+def test_equals_torch():
+    """Value and both gradients of drawn cases."""
     torch = pytest.importorskip("torch", reason="compares with torch, which is not installed")
-    y, kernel = normal((2, 5, 4, 6)), normal((4, 3, 4 // groups, 6))
-    theirs = torch.nn.functional.conv_transpose2d(
-        torch.tensor(np.asarray(y.transpose(0, 3, 1, 2))),
-        torch.tensor(np.asarray(kernel.transpose(3, 2, 0, 1))),
-        stride=strides,
-        padding=padding,
-        output_padding=output_padding,
-        groups=groups,
-        dilation=dilation,
-    )
-    ours = partial(
-        conv_transpose,
-        strides=strides,
-        padding=padding,
-        output_padding=output_padding,
-        kernel_dilation=dilation,
-        feature_group_count=groups,
-    )
-    scale = ours(np.abs(y), np.abs(kernel))
-    expected = theirs.numpy().transpose(0, 2, 3, 1)
-    assert_within_rounding(ours(y, kernel), expected, scale, kernel.size)
+    rng = np.random.default_rng(1)
+    cases, calls, expected = [draw_case(rng) for _ in range(8)], [], []
+    for spatial, window, options in cases:
+        c_in = 4 // options["feature_group_count"]
+        y, kernel = rng.normal(size=(2, *spatial, 6)), rng.normal(size=(*window, c_in, 6))
+        theirs = [
+            torch.tensor(np.moveaxis(y, -1, 1).copy(), requires_grad=True),
+            torch.tensor(np.moveaxis(kernel, (-1, -2), (0, 1)).copy(), requires_grad=True),
+        ]
+        function = getattr(torch.nn.functional, f"conv_transpose{len(spatial)}d")
+        x = function(
+            *theirs,
+            None,
+            options["strides"],
+            [lo for lo, _ in options["padding"]],
+            options["output_padding"],
+            options["feature_group_count"],
+            options["kernel_dilation"],
+        )
+        x_bar = rng.normal(size=np.moveaxis(x.detach().numpy(), 1, -1).shape)
+        x.backward(torch.tensor(np.moveaxis(x_bar, -1, 1).copy()))
+        expected.append(
+            (
+                np.moveaxis(x.detach().numpy(), 1, -1),
+                np.moveaxis(theirs[0].grad.numpy(), 1, -1),
+                np.moveaxis(theirs[1].grad.numpy(), (0, 1), (-1, -2)),
+            )
+        )
+        f = partial(three_contractions, partial(conv_transpose, **options))
+        calls.append((f, y, kernel, x_bar))
+    for case, results, theirs in zip(
+        cases, together(calls, magnitudes=True), expected, strict=True
+    ):
+        for actual, magnitude, wanted in zip(*results, theirs, strict=True):
+            assert_within_rounding(actual, wanted, magnitude, actual.size + 64, str(case))
+
+
+def check_values(rows):
+    """`conv_transpose(y, kernel, **options)` of rows `(y, kernel, options, expected)`."""
+    calls = [(partial(conv_transpose, **options), y, kernel) for y, kernel, options, _ in rows]
+    results = together(calls, magnitudes=True)
+    for (_, kernel, options, expected), (actual, magnitude) in zip(rows, results, strict=True):
+        assert_within_rounding(actual, expected, magnitude, kernel.size, str(options))
 
 
 def scattered(y, kernel, stride):
@@ -150,35 +168,33 @@ def window_of(out, low, size):
     return out[(slice(None), *(slice(lo, lo + n) for lo, n in zip(low, size, strict=True)))]
 
 
-@pytest.mark.parametrize("flip_filters", [False, True])
-@pytest.mark.parametrize(
-    ("window", "crop", "cut", "size"),
-    [
-        ((3, 4), 0, (0, 0), None),
-        ((3, 4), "valid", (0, 0), (12, 10)),
-        ((3, 4), (1, 2), (1, 2), (9, 7)),
-        ((3, 5), "same", (1, 2), None),
-        ((3, 5), "same", (1, 2), (10, 8)),
-        ((1, 3), "full", (0, 2), None),
-    ],
-)
-def test_equals_lasagne(window, crop, cut, size, flip_filters, normal):
-    """`crop` cuts as much from either side, `output_size` adds rows on the high one.
+LASAGNE = [
+    ((3, 4), 0, (0, 0), None),
+    ((3, 4), "valid", (0, 0), (12, 10)),
+    ((3, 4), (1, 2), (1, 2), (9, 7)),
+    ((3, 5), "same", (1, 2), None),
+    ((3, 5), "same", (1, 2), (10, 8)),
+    ((1, 3), "full", (0, 2), None),
+]
 
-    A transposed layer turns its filters before it lays them down, unless `flip_filters`.
+
+def test_equals_lasagne(normal):
+    """`crop` removes as much from either side; `output_size` adds rows on the high side.
+
+    A transposed layer of Lasagne reverses its filters unless `flip_filters` is set.
     """
-    y, kernel = normal((2, 5, 4, 6)), normal((*window, 2, 6))
-    laid = np.asarray(kernel if flip_filters else kernel[::-1, ::-1])
-    whole = scattered(np.asarray(y), laid, 2)
-    smallest = [n - 2 * lo for n, lo in zip(whole.shape[1:], cut, strict=False)]
-    expected = window_of(whole, cut, size or smallest)
-    options = {"crop": crop, "output_shape": size, "flip_kernel": not flip_filters}
-    actual = conv_transpose(y, kernel, 2, **options)
-    scale = conv_transpose(np.abs(y), np.abs(kernel), 2, **options)
-    assert_within_rounding(actual, expected, scale, kernel.size)
+    y, rows = np.asarray(normal((2, 5, 4, 6))), []
+    for (window, crop, cut, size), flip_filters in itertools.product(LASAGNE, (False, True)):
+        kernel = np.asarray(normal((*window, 2, 6)))
+        whole = scattered(y, kernel if flip_filters else kernel[::-1, ::-1], 2)
+        smallest = [n - 2 * lo for n, lo in zip(whole.shape[1:], cut, strict=False)]
+        options = {"strides": 2, "crop": crop, "output_shape": size}
+        options["flip_kernel"] = not flip_filters
+        rows.append((y, kernel, options, window_of(whole, cut, size or smallest)))
+    check_values(rows)
 
 
-def test_lasagne_s_same_in_numbers():
+def test_same_of_lasagne_with_digits():
     y, kernel = np.arange(1.0, 6).reshape(1, 5, 1), np.array([1.0, 10, 100]).reshape(3, 1, 1)
     expected = [10, 102, 20, 203, 30, 304, 40, 405, 50, 500]
     for size in (None, 9, 10):
@@ -186,98 +202,105 @@ def test_lasagne_s_same_in_numbers():
         np.testing.assert_array_equal(x[0, :, 0], expected[: size or 9])
 
 
-@pytest.mark.parametrize(("window", "stride"), [((3, 4), 2), ((2, 5), 3), ((4, 1), 1), ((2, 2), 3)])
-def test_equals_keras(window, stride, normal):
-    """TensorFlow's gradient of a "same" convolution of a map of stride times the size."""
-    y, kernel = normal((2, 5, 4, 6)), normal((*window, 2, 6))
-    low = [max(r - stride, 0) // 2 for r in window]
-    whole = scattered(np.asarray(y), np.asarray(kernel), stride)
-    expected = window_of(whole, low, [stride * n for n in y.shape[1:-1]])
-    scale = conv_transpose(np.abs(y), np.abs(kernel), stride, "SAME")
-    assert_within_rounding(conv_transpose(y, kernel, stride, "SAME"), expected, scale, kernel.size)
+def test_equals_keras(normal):
+    """Keras: TensorFlow's gradient of a "same" convolution of a map of stride times the size."""
+    y, rows = np.asarray(normal((2, 5, 4, 6))), []
+    for window, stride in [((3, 4), 2), ((2, 5), 3), ((4, 1), 1), ((2, 2), 3)]:
+        kernel = np.asarray(normal((*window, 2, 6)))
+        low = [max(r - stride, 0) // 2 for r in window]
+        size = [stride * n for n in y.shape[1:-1]]
+        expected = window_of(scattered(y, kernel, stride), low, size)
+        rows.append((y, kernel, {"strides": stride, "padding": "SAME"}, expected))
+    check_values(rows)
 
 
-@pytest.mark.parametrize("padding", ["SAME", "VALID"])
-@pytest.mark.parametrize("transpose_kernel", [False, True])
-def test_equals_flax(padding, transpose_kernel, normal):
-    layer = nnx.ConvTranspose(
-        6,
-        4,
-        (3, 4),
-        (2, 3),
-        padding=padding,
-        transpose_kernel=transpose_kernel,
-        use_bias=False,
-        param_dtype=np.float64,
-        rngs=nnx.Rngs(0),
-    )
-    y, kernel = normal((2, 5, 4, 6)), layer.kernel[...]
-    ours = partial(conv_transpose, strides=(2, 3), padding=padding)
-    ours = partial(ours, transpose_kernel=transpose_kernel)
-    scale = ours(np.abs(y), np.abs(kernel))
-    assert_within_rounding(ours(y, kernel), layer(y), scale, kernel.size)
+def test_equals_flax(normal):
+    y, rows = normal((2, 5, 4, 6)), []
+    for padding, transpose_kernel in itertools.product(("SAME", "VALID"), (False, True)):
+        options = {"padding": padding, "transpose_kernel": transpose_kernel}
+        layer = nnx.ConvTranspose(
+            6,
+            4,
+            (3, 4),
+            (2, 3),
+            **options,
+            use_bias=False,
+            param_dtype=np.float64,
+            rngs=nnx.Rngs(0),
+        )
+        rows.append((y, layer.kernel[...], {"strides": (2, 3), **options}, layer(y)))
+    check_values(rows)
 
 
-@pytest.mark.parametrize(
-    ("theirs", "options"),
-    [
-        (("SAME", None, None, True), {"padding": "SAME"}),
-        (("SAME",), {"padding": "SAME", "transpose_kernel": False}),
-        (("VALID",), {"transpose_kernel": False}),
-        ((((3, 2), (1, 4)),), {"input_padding": ((3, 2), (1, 4)), "transpose_kernel": False}),
-        (
-            (((3, 2), (1, 4)), None, None, True),
-            {"input_padding": ((3, 2), (1, 4))},
-        ),
-        ((((1, 0), (2, 1)), None, None, True, None, None, True), {"padding": ((1, 0), (2, 1))}),
-    ],
-    ids=str,
-)
-def test_equals_lax_option_by_option(theirs, options, normal):
+SIDES = ((3, 2), (1, 4))
+LAX = [  # further arguments of lax.conv_transpose, and options of ours
+    (("SAME", None, None, True), {"padding": "SAME"}),
+    (("VALID", None, None, True), {"padding": "VALID"}),
+    (("SAME",), {"padding": "SAME", "transpose_kernel": False}),
+    (("VALID",), {"transpose_kernel": False}),
+    ((SIDES,), {"input_padding": SIDES, "transpose_kernel": False}),
+    ((SIDES, None, None, True), {"input_padding": SIDES}),
+    ((((1, 0), (2, 1)), None, None, True, None, None, True), {"padding": ((1, 0), (2, 1))}),
+]
+
+
+def test_equals_lax(normal):
     y, kernel = normal((2, 5, 4, 6)), normal((4, 3, 6, 6))
-    expected = lax.conv_transpose(y, kernel, (2, 3), *theirs)
-    actual = conv_transpose(y, kernel, (2, 3), **options)
-    scale = conv_transpose(np.abs(y), np.abs(kernel), (2, 3), **options)
-    assert_within_rounding(actual, expected, scale, kernel.size)
+    theirs = [
+        (partial(lambda y, k, more: lax.conv_transpose(y, k, (2, 3), *more), more=more), y, kernel)
+        for more, _ in LAX
+    ]
+    strides = {"strides": (2, 3)}
+    rows = [(y, kernel, strides | options, None) for _, options in LAX]
+    check_values([(*row[:3], x) for row, x in zip(rows, together(theirs), strict=True)])
 
 
-def test_names_that_agree(normal):
-    y, kernel = normal((2, 5, 4, 6)), normal((4, 3, 2, 6))
-    chex.assert_trees_all_equal(
-        conv_transpose(y, kernel, 2, 1, output_padding=1),
-        conv_transpose(
-            y,
-            kernel,
-            2,
-            1,
-            crop=1,
-            input_padding=((2, 2), (1, 1)),
-            output_shape=(11, 8),
-            output_padding=1,
-        ),
+def test_layouts(normal):
+    y, kernel = normal((2, 5, 4, 6)), normal((3, 2, 3, 6))
+    numbers = ("NCHW", "OIHW", "NCHW")
+    first, last = together(
+        [
+            (
+                partial(conv_transpose, strides=2, dimension_numbers=numbers),
+                y.transpose(0, 3, 1, 2),
+                kernel.transpose(3, 2, 0, 1),
+            ),
+            (partial(conv_transpose, strides=2), y, kernel),
+        ]
     )
+    chex.assert_trees_all_equal(first.transpose(0, 2, 3, 1), last)
+
+
+def test_several_names_of_one_padding_may_agree(normal):
+    y, kernel = normal((2, 5, 4, 6)), normal((4, 3, 2, 6))
+    names = {"crop": 1, "input_padding": ((2, 2), (1, 1)), "output_shape": (11, 8)}
+    one, all_of_them = together(
+        [
+            (partial(conv_transpose, strides=2, padding=1, output_padding=1, **more), y, kernel)
+            for more in ({}, names)
+        ]
+    )
+    chex.assert_trees_all_equal(one, all_of_them)
 
 
 @pytest.mark.usefixtures("no_type_checker")
 def test_padding_as_an_array_or_in_lower_case(normal):
     y, kernel = normal((1, 4, 4, 4)), normal((3, 3, 2, 4))
-    expected = conv_transpose(y, kernel, 2, 1)
     sides = np.array([[1, 1], [1, 1]])
-    chex.assert_trees_all_equal(conv_transpose(y, kernel, 2, sides), expected)
-    expected = conv_transpose(y, kernel, 2, crop=1)
-    chex.assert_trees_all_equal(conv_transpose(y, kernel, 2, "valid", crop=1), expected)
+    all_options = [{"padding": 1}, {"padding": sides}, {"crop": 1}, {"padding": "valid", "crop": 1}]
+    calls = [(partial(conv_transpose, strides=2, **options), y, kernel) for options in all_options]
+    first, *others = together(calls)
+    for other in others:
+        chex.assert_trees_all_equal(other, first)
 
 
 def test_unrotated_kernel_in_groups(normal):
     y, kernel = normal((2, 5, 6)), normal((3, 3, 4))
-    options = {"strides": 2, "feature_group_count": 2}
-    whole = conv_transpose(y, kernel, transpose_kernel=False, **options)
-    each = [
-        conv_transpose(
-            y[..., 3 * g : 3 * g + 3], kernel[..., 2 * g : 2 * g + 2], 2, transpose_kernel=False
-        )
-        for g in range(2)
-    ]
+    f = partial(conv_transpose, strides=2, transpose_kernel=False)
+    parts = [(y[..., 3 * g : 3 * g + 3], kernel[..., 2 * g : 2 * g + 2]) for g in range(2)]
+    whole, *each = together(
+        [(partial(f, feature_group_count=2), y, kernel), *((f, *part) for part in parts)]
+    )
     chex.assert_trees_all_close(whole, np.concatenate(each, -1), rtol=1e-13)
 
 
@@ -332,8 +355,8 @@ BAD_CALLS = {
 
 @pytest.mark.parametrize("mistake", BAD_CALLS)
 @pytest.mark.usefixtures("no_type_checker")
-def test_bad_input(mistake, normal):
+def test_bad_input(mistake):
     call, message = BAD_CALLS[mistake]
     with pytest.raises(ValueError, match=message) as caught:
-        call(np.asarray(normal((2, 5, 4, 6))), np.asarray(normal((3, 2, 4, 6))))
+        call(np.ones((2, 5, 4, 6)), np.ones((3, 2, 4, 6)))
     assert str(caught.value).startswith("conv_transpose: ")

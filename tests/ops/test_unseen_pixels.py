@@ -1,8 +1,10 @@
-"""What a pool or a resize does not see cannot change what it gives: not a bit, and no NaN from it.
+"""An element that a window does not see changes no bit of the window's result.
 
-The definition says who sees whom: a NaN in one element of x makes those elements of y NaN that see
-it. Everything else must keep its bits whatever finite number the element is changed to, and must
-stay finite whatever else it is changed to. So must tangents and cotangents.
+The definition says which elements of y see an element of x: those that become NaN when it is NaN.
+All others must keep their bits when the element changes, to whatever value. The same holds for
+tangents and cotangents.
+
+Covers jaxconv/ops/_windows.py, jaxconv/ops/_upscaling.py.
 """
 
 from collections.abc import Callable
@@ -16,8 +18,6 @@ import pytest
 
 import jaxconv
 from jaxconv import reference
-
-pytestmark = pytest.mark.usefixtures("optimised")
 
 OTHERS = (1e30, np.inf, -np.inf, np.nan)
 
@@ -105,31 +105,65 @@ def with_one_changed(a, value):
     return changed
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_unseen_elements_change_nothing(name):
-    f, definition, shape, linear = CASES[name]
+def examples_of(case: Case):
+    """Arrays x, x_dot, y_bar: one example for each element of x or of y that can be changed."""
     rng = np.random.default_rng(0)
-    out = jax.eval_shape(f, jnp.zeros((1, *shape))).shape[1:]
-    n = max(np.prod(shape), np.prod(out))
-    x, x_dot, y_bar = (
+    with np.errstate(all="ignore"):
+        out = case.definition(np.zeros((1, *case.shape))).shape[1:]
+    n = max(np.prod(case.shape), np.prod(out))
+    return [
         np.repeat(rng.normal(size=(1, *sizes)).astype(np.float32), n, 0)
-        for sizes in (shape, shape, out)
-    )
+        for sizes in (case.shape, case.shape, out)
+    ]
+
+
+@pytest.fixture(scope="module")
+def results():
+    """What the cases' functions give for the examples, and for each change to one of the arrays.
+
+    One program runs all cases; a result is found by name, changed array and new value.
+    """
+    jax.clear_caches()
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
 
     @jax.jit
-    def of(x, x_dot, y_bar):
-        y, pull_back = jax.vjp(f, x)
-        return y, jax.jvp(f, (x,), (x_dot,))[1], pull_back(y_bar)[0]
+    def of_all(operands):
+        results = {}
+        for name, (x, x_dot, y_bar) in operands.items():
+            y, pull_back = jax.vjp(CASES[name].f, x)
+            y_dot = jax.jvp(CASES[name].f, (x,), (x_dot,))[1]
+            results[name] = y, y_dot, pull_back(y_bar)[0]
+        return results
 
+    examples = {name: examples_of(case) for name, case in CASES.items()}
+    changes = [(None, None), *((which, other) for which in range(3) for other in OTHERS)]
+    found = {}
+    for which, other in changes:
+        changed = {
+            name: [with_one_changed(a, other) if i == which else a for i, a in enumerate(arrays)]
+            for name, arrays in examples.items()
+        }
+        of_one = jax.device_get(of_all(changed))
+        found |= {(name, which, other): of_one[name] for name in CASES}
+    yield found
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_unseen_elements_change_nothing(name, results):
+    case = CASES[name]
+    x, *_ = examples_of(case)
+    n, linear = len(x), case.linear
     with np.errstate(all="ignore"):
         # sees[i, p]: whether element p of y sees element i of x.
-        inputs = with_one_changed(x, np.nan)[: np.prod(shape)]
-        sees = np.isnan(definition(inputs).reshape(len(inputs), -1))
-        definitions = {other: definition(with_one_changed(x, other)) for other in OTHERS}
+        inputs = with_one_changed(x, np.nan)[: np.prod(case.shape)]
+        sees = np.isnan(case.definition(inputs).reshape(len(inputs), -1))
+        definitions = {other: case.definition(with_one_changed(x, other)) for other in OTHERS}
     example = np.arange(n)
     of_x, of_y = sees[example % len(sees)], sees.T[example % sees.shape[1]]
     near_x = (sees.astype(int) @ sees.T.astype(int) > 0)[example % len(sees)]
-    start = [np.asarray(a).reshape(n, -1) for a in of(x, x_dot, y_bar)]
+    start = [np.asarray(a).reshape(n, -1) for a in results[name, None, None]]
 
     def check(results, may_change, other):
         names = "y", "y_dot", "x_bar"
@@ -140,14 +174,12 @@ def test_unseen_elements_change_nothing(name):
 
     never = np.zeros((), bool)
     for other in OTHERS:
-        changed = of(with_one_changed(x, other), x_dot, y_bar)
+        changed, pushed, pulled = (results[name, which, other] for which in range(3))
         check(changed, (of_x, never if linear else of_x, never if linear else near_x), other)
         if not np.isfinite(other):
             is_finite = np.isfinite(definitions[other])
             np.testing.assert_array_equal(np.isfinite(changed[0]), is_finite, f"{other}")
-        pushed = of(x, with_one_changed(x_dot, other), y_bar)
         check(pushed, (never, of_x, never), other)
-        pulled = of(x, x_dot, with_one_changed(y_bar, other))
         check(pulled, (never, never, of_y), other)
         if linear and not np.isfinite(other):
             for a, reached in ((pushed[1], of_x), (pulled[2], of_y)):

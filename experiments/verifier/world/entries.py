@@ -1,7 +1,7 @@
-"""What an entry is: a function, how it is called, and the points where it is checked."""
+"""An entry of the catalogue: a function, its arguments, and the points where it is checked."""
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 
 SHAPE = (2, 3)
 
-# Awkward numbers: zero, exact integers, halves, near zero, tiny, where exponentials saturate, huge.
+# Awkward values: zero, integers, halves, values near zero, tiny ones, values at which exponentials
+# saturate, and huge ones.
 REAL = (0.0, 1.0, -1.0, 2.0, -3.0, 0.5, -2.5, 1e-3, -1e-8, 1e-30, 20.0, -20.0, 1e4, -1e8, 1e30)
 NEAR_ONE = 1 - 2.0**-20
 
@@ -26,7 +27,7 @@ def _symmetric(rng, shape):
 
 
 def _distinct(rng, shape):
-    """No two of them closer than 0.3."""
+    """Random values with a distance of at least 0.3."""
     count = int(np.prod(shape))
     return (rng.permutation(count) - count / 2 + rng.uniform(0.1, 0.6, count)).reshape(shape)
 
@@ -36,7 +37,7 @@ def _shares(rng, shape):
     return a / a.sum(-1, keepdims=True)
 
 
-# How numbers of a domain are drawn, and those of it that are awkward.
+# How the values of a domain are drawn, and its awkward values.
 DOMAINS: dict[str, tuple[Callable[[Any, tuple], np.ndarray], tuple[float, ...]]] = {
     "normal": (lambda rng, shape: rng.normal(size=shape), REAL),
     "positive": (
@@ -63,7 +64,7 @@ DOMAINS: dict[str, tuple[Callable[[Any, tuple], np.ndarray], tuple[float, ...]]]
     "lower": (lambda rng, shape: np.tril(rng.normal(size=shape)) + 3 * np.eye(*shape[-2:]), ()),
 }
 
-# Awkward points of functions that see all their elements at once: what becomes of normal numbers.
+# Awkward points of functions of whole arrays, made from normal values.
 FORMS: dict[str, Callable[[Any, np.ndarray], np.ndarray]] = {
     "zeros": lambda rng, x: np.zeros_like(x),
     "ones": lambda rng, x: np.ones_like(x),
@@ -72,7 +73,7 @@ FORMS: dict[str, Callable[[Any, np.ndarray], np.ndarray]] = {
     "huge": lambda rng, x: x * 1e12,
     "tiny": lambda rng, x: x * 1e-12,
 }
-# A domain in which every form of a number is allowed, and one in which sizes are.
+# Domains that contain every awkward point, and domains that contain those of other sizes.
 _FREE, _SIGNED = ("normal", "distinct"), ("positive",)
 
 
@@ -81,15 +82,15 @@ class Entry:
     """A function to check.
 
     Attributes:
-      library: The module that it is a public name of.
+      library: The module that exports it.
       name: Its name there.
-      label: Tells entries of one function apart.
-      call: The function, of floating-point arrays alone.
-      args: Domain and shape of each argument.
-      rows: Awkward points of a function that works element by element, one a row.
-      forms: Awkward points of other functions: names out of `FORMS`.
-      at: Further points, as the arguments' values.
-      order: Of the derivatives that exist.
+      label: Distinguishes several entries of one function.
+      call: The function of floating-point arrays only.
+      args: The domain and the shape of each argument.
+      rows: Awkward points of an elementwise function, one per row.
+      forms: Awkward points of other functions, names from `FORMS`.
+      at: More points, as values of the arguments.
+      order: The order of the derivatives that exist.
     """
 
     library: str
@@ -107,10 +108,10 @@ class Entry:
 
     @property
     def points(self) -> tuple[str, ...]:
-        """Names of the points: `"random"`, then the awkward ones.
+        """The names of the points: `"random"`, then the awkward ones.
 
-        Of the rows, `"awkward"` has those of moderate numbers; `"far apart"` has all of them in one
-        array, where they are of very different sizes.
+        `"awkward"` has the rows of moderate values. `"far apart"` has all rows in one array, whose
+        values differ very much in size.
         """
         rows = ("awkward",) if self.rows else ()
         if any(not _is_moderate(row) for row in self.rows):
@@ -122,7 +123,7 @@ class Entry:
         rng = np.random.default_rng(seed)
         if point in ("awkward", "far apart"):
             rows = [row for row in self.rows if point == "far apart" or _is_moderate(row)]
-            if dtype == "float32":  # whose range is no more than 1e-38 to 1e38
+            if dtype == "float32":  # the range of float32 is 1e-38 to 1e38
                 rows = [row for row in rows if all(x == 0 or 1e-12 <= abs(x) < 1e13 for x in row)]
             rows = np.asarray(rows)
             return tuple(jnp.asarray(column, dtype) for column in rows.T)
@@ -153,9 +154,9 @@ def _args(text: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
 
 
 class Library:
-    """The entries of a module, written down as a table.
+    """The entries of a module, written as a table.
 
-    Functions that this version of the library lacks are left out.
+    Functions that the installed version of the library lacks are left out.
     """
 
     def __init__(self, module: str):
@@ -180,16 +181,17 @@ class Library:
         label: str = "",
         order: int = 2,
     ) -> None:
-        """Functions that work element by element.
+        """Add elementwise functions.
 
         Args:
-          names: Their names, separated by blanks.
-          args: Domains of their arguments, the shape of each behind a colon.
-          also: Awkward numbers besides those of the domain; rows of them for several arguments.
-          off: Those of the domain at which there is no derivative.
-          rows: Awkward numbers in place of the domain's.
-          call: From the function to one of the arguments alone.
-          label, order: Of the entries.
+          names: The names of the functions, separated by blanks.
+          args: The domains of the arguments, each with its shape after a colon.
+          also: More awkward values; rows of them if there are several arguments.
+          off: Awkward values of the domain at which the derivative does not exist.
+          rows: Awkward values that replace those of the domain.
+          call: Makes a function of the arguments from the function of the library.
+          label: The label of the entries.
+          order: The order of the derivatives that exist.
         """
         specs = _args(args)
         if rows is None:
@@ -210,20 +212,31 @@ class Library:
         at: Iterable[Any] = (),
         order: int = 2,
     ) -> None:
-        """A function that sees several elements at once.
+        """Add a function of whole arrays.
 
         Args:
-          name: Its name; behind a comma what tells this entry from others.
+          name: The name of the function; after a comma, the label of the entry.
           args: As in `each`.
-          call: The function of these arguments, where it isn't the function itself.
+          call: The function of the arguments, if it is not the function of the library itself.
           forms: Names of awkward points, see `FORMS`.
-          at: Further points, each a tuple of the arguments.
+          at: More points, each a tuple of arguments.
           order: As in `each`.
         """
         name, _, label = name.partition(", ")
         if hasattr(self._members, name):
             call = call or getattr(self._members, name)
             self._add(name, label, call, _args(args), (), tuple(forms.split()), tuple(at), order)
+
+    def all(self, table: Mapping[str, Callable[..., Any]], args: str, forms: str) -> None:
+        """Add functions of whole arrays that share their arguments and awkward points.
+
+        Args:
+          table: The functions by name, see `add`.
+          args: As in `each`.
+          forms: As in `add`.
+        """
+        for name, call in table.items():
+            self.add(name, args, call, forms=forms)
 
     def _add(self, name, label, *what):
         self.entries.append(Entry(self.module, name, label, *what))
@@ -235,7 +248,7 @@ def parts(z: Any) -> tuple[Any, Any]:
 
 
 def of_parts(f: Callable[..., Any], is_complex: bool = True) -> Callable[..., Any]:
-    """A function of a complex array as one of its real and its imaginary part."""
+    """A function of a complex array as a function of its real and imaginary parts."""
 
     def function(real, imaginary):
         z = f(real + 1j * imaginary)

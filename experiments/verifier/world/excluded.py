@@ -1,7 +1,7 @@
-"""Public names that are in no table of the catalogue, and why.
+"""Public functions that are in no table of the catalogue, and the reasons.
 
-With these and the entries every public function of the modules is accounted for:
-`unaccounted()` names the others, such as those that a new version of a library brings.
+Together with the entries they account for every public function of the modules. `unaccounted()`
+names the others, such as functions that are new in a version of a library.
 """
 
 import functools
@@ -12,7 +12,7 @@ import jax.scipy.stats
 
 from .measure import entries
 
-# Reasons, and the names for which they hold.
+# The reasons, and the functions that they apply to.
 INTEGERS = "its result holds no floating-point numbers, or its derivative is zero everywhere"
 CONSTANTS = "it takes no floating-point arrays, only shapes, counts or integers"
 PLUMBING = "it is no function of arrays: it reads or writes files, types, settings or programs"
@@ -93,7 +93,7 @@ EXCLUDED: dict[str, dict[str, str]] = {
             Data Initializer PureState Static Dict List Module RNNCellBase""",
     },
 }
-# Other names of functions that are in the catalogue.
+# Other names of functions in the catalogue.
 ALIASES: dict[str, dict[str, str]] = {
     "jax.numpy": {
         **{name: f"arc{name[1:]}" for name in ("acos", "acosh", "asin", "asinh", "atan", "atanh")},
@@ -111,7 +111,7 @@ MODULES = (
 
 @functools.cache
 def public(module: str) -> dict[str, object]:
-    """The public functions of a module, and of Flax the layers."""
+    """The public functions of a module; for Flax, the layers as well."""
     members = vars(importlib.import_module(module))
     found = {name: value for name, value in members.items() if not name.startswith("_")}
     if module == "flax.nnx":
@@ -131,7 +131,7 @@ def excluded(module: str) -> set[str]:
 
 
 def unaccounted() -> list[str]:
-    """Public functions that are neither in the catalogue nor excluded."""
+    """The public functions that are neither in the catalogue nor excluded."""
     catalogue = {(entry.library, entry.name) for entry in entries()}
     objects = {id(public(module).get(name)) for module, name in catalogue if module in MODULES}
     return [

@@ -1,30 +1,31 @@
-"""Gradients of JAX that are wrong, found by the catalogue and each verified in another way.
+"""Gradients of JAX that are wrong, each found by the catalogue and confirmed in another way.
 
-A verifier is right to call them wrong. JAX 0.12 has all of them.
+A verifier should call them wrong. They are those of JAX 0.12.
 """
 
 from fnmatch import fnmatch
 
-# Patterns of the function, of the point and of the dtype, and what is wrong.
+# Patterns of the function, the point and the dtype, and what is wrong.
 FAULTS: tuple[tuple[str, str, str, str], ...] = (
     (
         "jax.scipy.special.spence",
         "*",
         "*",
-        "NaN for every x in (1, 2], by the logarithm of 1 - x in a branch that isn't taken, and 0 "
-        "instead of -1 at x = 1; the derivative is log(x) / (1 - x).",
+        "NaN for every x in (1, 2], from the logarithm of 1 - x in a branch that is not taken, "
+        "and 0 instead of -1 at x = 1; the derivative is log(x) / (1 - x).",
     ),
     (
         "jax.scipy.stats.gumbel_?.*pdf",
         "*",
         "*",
-        "By the location and by the scale it raises a TypeError, where xlogy meets the integer -1.",
+        "The derivatives with respect to location and scale raise a TypeError, because xlogy is "
+        "given the integer -1.",
     ),
     (
         "jax.scipy.stats.gumbel_?.ppf",
         "*",
         "*",
-        "It raises a TypeError, where xlogy meets the integer -1.",
+        "The derivative raises a TypeError, because xlogy is given the integer -1.",
     ),
     (
         "jax.numpy.vander",
@@ -36,8 +37,8 @@ FAULTS: tuple[tuple[str, str, str, str], ...] = (
         "jax.numpy.partition",
         "zeros",
         "*",
-        "At ties the smaller and the larger part are both taken in the order of the elements, so "
-        "that the same elements are counted twice and others not at all.",
+        "At ties both parts are taken in the order of the elements, so that some elements are "
+        "counted twice and others not at all.",
     ),
     (
         "jax.scipy.special.digamma, negative",
@@ -49,48 +50,51 @@ FAULTS: tuple[tuple[str, str, str, str], ...] = (
         "jax.scipy.special.boxcox*",
         "[af]*",
         "*",
-        "By the exponent it is 0 where the exponent is 0; the derivative there is log(x)**2 / 2, "
-        "and of boxcox1p log1p(x)**2 / 2.",
+        "The derivative with respect to the exponent is 0 at an exponent of 0; the true one is "
+        "log(x)**2 / 2, and log1p(x)**2 / 2 for boxcox1p.",
     ),
     (
         "jax.scipy.stats.cauchy.?[ps]f*",
         "[af]*",
         "*",
-        "0 at a probability of 1/2, where a `where` returns the constant 0; the derivative of ppf "
-        "is pi times the scale, and of isf its negative.",
+        "0 at a probability of 1/2, where a `where` returns the constant 0; the derivative of ppf"
+        " is pi times the scale, and that of isf its negative.",
     ),
     (
         "jax.scipy.linalg.solve, positive definite",
         "*",
         "*",
-        "The value reads the upper triangle and the gradient is that of a full matrix: it is right "
-        "only along symmetric directions.",
+        "The value depends on the upper triangle only, but the gradient is that of a full matrix:"
+        " it is right along symmetric directions only.",
     ),
     (
         "jax.numpy.kaiser",
         "huge",
         "*",
-        "NaN at the window's ends, where an infinity of i0 is multiplied by 0; it is 0 there.",
+        "NaN at the ends of the window, where an infinite i0 is multiplied by 0; the derivative "
+        "is 0.",
     ),
     (
         "jax.lax.clamp, by an array",
         "awkward",
         "*",
-        "Where the number equals a bound, neither of them has a gradient, and both together move "
-        "the result by as much as they move.",
+        "If the operand equals a bound, both have a gradient of 0, but the result moves by as "
+        "much as they move together.",
     ),
     (
         "jax.scipy.special.erfcx",
         "random",
         "float32",
-        "The second derivative by an array, which is asked for at this point, raises a TypeError.",
+        "The second derivative with respect to an array, which is taken at this point, raises a "
+        "TypeError.",
     ),
     (
         "jax.scipy.linalg.eigh_tridiagonal",
         "*",
         "*",
-        "Forward mode differentiates the interval in which bisection starts, and reverse mode "
-        "raises; the derivative of an eigenvalue by the diagonal is the square of its vector.",
+        "Forward mode differentiates the interval in which the bisection starts, and reverse mode"
+        " raises; the derivative of an eigenvalue with respect to the diagonal is the square of "
+        "its vector.",
     ),
 )
 

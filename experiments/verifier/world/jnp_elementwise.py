@@ -1,4 +1,4 @@
-"""Functions of `jax.numpy` that work element by element."""
+"""Elementwise functions of `jax.numpy`."""
 
 import jax.numpy as jnp
 
@@ -6,7 +6,7 @@ from .entries import Library, of_parts
 
 JNP = Library("jax.numpy")
 _PAIRS = ((0.0, 0.0), (1.0, 1.0), (-2.0, 3.0), (1e-30, 1.0), (1e8, -1e8), (1.0, 1e12), (-1e30, 2.0))
-# Where one of two is chosen that are not equal, there is a jump.
+# Pairs that are not equal, for functions that select one of two and jump where they are equal.
 _APART = ((2.0, -1.0), (-2.0, 3.0), (0.0, 1e-3), (0.5, 0.0), (1e8, -1e8))
 _NONZERO = (
     (1.0, 1.0),

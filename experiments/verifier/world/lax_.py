@@ -8,7 +8,7 @@ from jax import lax
 from .entries import Library, parts
 
 LAX = Library("jax.lax")
-# Rows of a matrix, at given indices.
+# Scatters the rows of a matrix to given indices.
 ROWS = lax.ScatterDimensionNumbers((1,), (0,), (0,))
 ONE_EACH = np.array([1, 1], "int32")
 LAST, FIRST, TWICE = np.array([[1]]), np.array([[0], [1], [1]]), np.array([[1], [1]])
@@ -77,7 +77,7 @@ LAX.each(
     "reduce_precision",
     "normal",
     rows=(0.5, -2.0),
-    # No fewer digits than there are: the rule rounds the tangent, too.
+    # As many bits as the dtype has, since the rule rounds the tangent, too.
     call=lambda f: lambda x: f(x, *((11, 52) if x.dtype == jnp.float64 else (8, 23))),
     order=1,
 )
@@ -87,7 +87,7 @@ LAX.each(
     "polynomial", "normal", rows=(0, 1, -2, 1e-8), call=lambda f: lambda x: f(x, [1.0, -2.0, 0.5])
 )
 
-# Moving elements about, linear reductions.
+# Functions that move elements, and linear reductions.
 for name, f in {
     "broadcast": lambda x: lax.broadcast(x, (2,)),
     "broadcast_in_dim": lambda x: lax.broadcast_in_dim(x, (2, 4, 3), (0, 2)),
@@ -168,35 +168,41 @@ for name, f in {
         f,
         forms="zeros integers mixed" if "scatter_m" not in name else "integers mixed",
     )
-for name, f in {
-    "cummax": lambda x: lax.cummax(x, 1),
-    "cummin": lambda x: lax.cummin(x, 1),
-    "reduce_max": lambda x: lax.reduce_max(x, (1,)),
-    "reduce_min": lambda x: lax.reduce_min(x, (1,)),
-    "sort": lambda x: lax.sort(x, dimension=1),
-    "sort_key_val": lambda x: lax.sort_key_val(x[0], x[1]),
-    "top_k": lambda x: lax.top_k(x, 2)[0],
-    "reduce_window, largest": lambda x: lax.reduce_window(
-        x, -jnp.inf, lax.max, (1, 2), (1, 1), "VALID"
-    ),
-}.items():
-    LAX.add(name, "distinct:2,4", f, forms="zeros integers mixed")
+LAX.all(
+    {
+        "cummax": lambda x: lax.cummax(x, 1),
+        "cummin": lambda x: lax.cummin(x, 1),
+        "reduce_max": lambda x: lax.reduce_max(x, (1,)),
+        "reduce_min": lambda x: lax.reduce_min(x, (1,)),
+        "sort": lambda x: lax.sort(x, dimension=1),
+        "sort_key_val": lambda x: lax.sort_key_val(x[0], x[1]),
+        "top_k": lambda x: lax.top_k(x, 2)[0],
+        "reduce_window, largest": lambda x: lax.reduce_window(
+            x, -jnp.inf, lax.max, (1, 2), (1, 1), "VALID"
+        ),
+    },
+    "distinct:2,4",
+    "zeros integers mixed",
+)
 LAX.add("cumlogsumexp", "normal:2,3", lambda x: lax.cumlogsumexp(x, 1), forms="zeros integers huge")
 LAX.add("cumprod", "normal:2,3", lambda x: lax.cumprod(x, 1), forms="zeros integers")
 LAX.add("reduce_prod", "normal:2,3", lambda x: lax.reduce_prod(x, (1,)), forms="zeros integers")
-for name, f in {
-    "conv": lambda x, k: lax.conv(x, k, (1, 1), "SAME"),
-    "conv_with_general_padding": lambda x, k: lax.conv_with_general_padding(
-        x, k, (2, 2), ((1, 1), (0, 1)), (1, 1), (1, 1)
-    ),
-    "conv_general_dilated": lambda x, k: lax.conv_general_dilated(
-        x, k, (1, 1), ((1, 1), (1, 0)), (2, 2), (1, 2)
-    ),
-    "conv_transpose": lambda x, k: lax.conv_transpose(
-        x, k, (2, 2), "SAME", dimension_numbers=("NCHW", "OIHW", "NCHW")
-    ),
-}.items():
-    LAX.add(name, "normal:1,2,4,4 normal:2,2,2,2", f, forms="zeros mixed")
+LAX.all(
+    {
+        "conv": lambda x, k: lax.conv(x, k, (1, 1), "SAME"),
+        "conv_with_general_padding": lambda x, k: lax.conv_with_general_padding(
+            x, k, (2, 2), ((1, 1), (0, 1)), (1, 1), (1, 1)
+        ),
+        "conv_general_dilated": lambda x, k: lax.conv_general_dilated(
+            x, k, (1, 1), ((1, 1), (1, 0)), (2, 2), (1, 2)
+        ),
+        "conv_transpose": lambda x, k: lax.conv_transpose(
+            x, k, (2, 2), "SAME", dimension_numbers=("NCHW", "OIHW", "NCHW")
+        ),
+    },
+    "normal:1,2,4,4 normal:2,2,2,2",
+    "zeros mixed",
+)
 LAX.add(
     "conv_general_dilated_local",
     "normal:1,1,3,3 normal:1,4,2,2",

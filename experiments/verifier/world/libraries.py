@@ -92,14 +92,21 @@ LOSSES.add(
 LAYERS = Library("flax.nnx")
 
 
+def _options(dtype):
+    return {"rngs": nnx.Rngs(0), "param_dtype": dtype, "dtype": dtype}
+
+
 def layer(name, make, args, forms="zeros", order=2, apply=lambda module, *x: module(*x)):
-    """A layer, as a function of its input and of its parameters."""
+    """Add a layer as a function of its input and of its parameters.
+
+    `make` takes the keyword arguments of a layer: its random keys and its dtypes.
+    """
     if nnx is None or not hasattr(nnx, name.partition(", ")[0]):
         return
 
     def call(*x, make=make):
         x, parameters = x[:-1], x[-1]
-        split = nnx.split(make(nnx.Rngs(0), x[0].dtype), nnx.Param, ...)
+        split = nnx.split(make(_options(x[0].dtype)), nnx.Param, ...)
         graph, state, rest = split
         leaves, treedef = jax.tree.flatten(state)
         sizes = np.cumsum([leaf.size for leaf in leaves])
@@ -110,106 +117,64 @@ def layer(name, make, args, forms="zeros", order=2, apply=lambda module, *x: mod
         module = nnx.merge(graph, jax.tree.unflatten(treedef, filled), rest)
         return apply(module, *x)
 
-    module = nnx.eval_shape(lambda: make(nnx.Rngs(0), jnp.float32))
+    module = nnx.eval_shape(lambda: make(_options(jnp.float32)))
     count = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
     LAYERS.add(name, f"{args} normal:{max(count, 1)}", call, forms=forms, order=order)
 
 
-def _double(rngs, dtype):
-    return {"rngs": rngs, "param_dtype": dtype, "dtype": dtype}
-
-
 if nnx is not None:
-    layer("Linear", lambda r, d: nnx.Linear(3, 2, **_double(r, d)), "normal:2,3")
-    layer(
-        "LinearGeneral", lambda r, d: nnx.LinearGeneral((3,), (2, 2), **_double(r, d)), "normal:2,3"
-    )
-    layer(
-        "Einsum", lambda r, d: nnx.Einsum("nd,dh->nh", (3, 2), (2,), **_double(r, d)), "normal:2,3"
-    )
-    layer("Conv", lambda r, d: nnx.Conv(2, 2, (2, 2), **_double(r, d)), "normal:1,3,3,2")
-    layer(
-        "ConvTranspose",
-        lambda r, d: nnx.ConvTranspose(2, 2, (2, 2), 2, **_double(r, d)),
-        "normal:1,2,2,2",
-    )
+    layer("Linear", lambda k: nnx.Linear(3, 2, **k), "normal:2,3")
+    layer("LinearGeneral", lambda k: nnx.LinearGeneral((3,), (2, 2), **k), "normal:2,3")
+    layer("Einsum", lambda k: nnx.Einsum("nd,dh->nh", (3, 2), (2,), **k), "normal:2,3")
+    layer("Conv", lambda k: nnx.Conv(2, 2, (2, 2), **k), "normal:1,3,3,2")
+    layer("ConvTranspose", lambda k: nnx.ConvTranspose(2, 2, (2, 2), 2, **k), "normal:1,2,2,2")
     layer(
         "Embed",
-        lambda r, d: nnx.Embed(4, 3, **_double(r, d)),
+        lambda k: nnx.Embed(4, 3, **k),
         "normal:2",
         apply=lambda m, x: m(np.array([0, 2, 2])) * x[0],
     )
-    layer(
-        "BatchNorm",
-        lambda r, d: nnx.BatchNorm(3, **_double(r, d)),
-        "normal:4,3",
-        forms="integers huge",
-    )
+    layer("BatchNorm", lambda k: nnx.BatchNorm(3, **k), "normal:4,3", forms="integers huge")
     layer(
         "BatchNorm, running",
-        lambda r, d: nnx.BatchNorm(3, use_running_average=True, **_double(r, d)),
+        lambda k: nnx.BatchNorm(3, use_running_average=True, **k),
         "normal:4,3",
     )
+    layer("LayerNorm", lambda k: nnx.LayerNorm(4, **k), "normal:2,4", forms="integers huge")
+    layer("GroupNorm", lambda k: nnx.GroupNorm(4, 2, **k), "normal:2,3,4", forms="integers huge")
+    layer("InstanceNorm", lambda k: nnx.InstanceNorm(2, **k), "normal:2,4,2", forms="integers")
+    layer("RMSNorm", lambda k: nnx.RMSNorm(4, **k), "normal:2,4", forms="integers huge")
     layer(
-        "LayerNorm",
-        lambda r, d: nnx.LayerNorm(4, **_double(r, d)),
-        "normal:2,4",
-        forms="integers huge",
-    )
-    layer(
-        "GroupNorm",
-        lambda r, d: nnx.GroupNorm(4, 2, **_double(r, d)),
-        "normal:2,3,4",
-        forms="integers huge",
-    )
-    layer(
-        "InstanceNorm",
-        lambda r, d: nnx.InstanceNorm(2, **_double(r, d)),
-        "normal:2,4,2",
-        forms="integers",
-    )
-    layer(
-        "RMSNorm", lambda r, d: nnx.RMSNorm(4, **_double(r, d)), "normal:2,4", forms="integers huge"
-    )
-    layer(
-        "WeightNorm",
-        lambda r, d: nnx.WeightNorm(nnx.Linear(3, 2, **_double(r, d)), rngs=r),
-        "normal:2,3",
+        "WeightNorm", lambda k: nnx.WeightNorm(nnx.Linear(3, 2, **k), rngs=k["rngs"]), "normal:2,3"
     )
     layer(
         "SpectralNorm",
-        lambda r, d: nnx.SpectralNorm(nnx.Linear(3, 2, **_double(r, d)), **_double(r, d)),
+        lambda k: nnx.SpectralNorm(nnx.Linear(3, 2, **k), **k),
         "normal:2,3",
         forms="",
         order=1,
     )
-    layer("PReLU", lambda r, d: nnx.PReLU(param_dtype=d), "normal:2,3")
-    layer("LoRA", lambda r, d: nnx.LoRA(3, 2, 2, **_double(r, d)), "normal:2,3")
-    layer(
-        "LoRALinear", lambda r, d: nnx.LoRALinear(3, 2, lora_rank=2, **_double(r, d)), "normal:2,3"
-    )
+    layer("PReLU", lambda k: nnx.PReLU(param_dtype=k["dtype"]), "normal:2,3")
+    layer("LoRA", lambda k: nnx.LoRA(3, 2, 2, **k), "normal:2,3")
+    layer("LoRALinear", lambda k: nnx.LoRALinear(3, 2, lora_rank=2, **k), "normal:2,3")
     layer(
         "MultiHeadAttention",
-        lambda r, d: nnx.MultiHeadAttention(2, 4, decode=False, **_double(r, d)),
+        lambda k: nnx.MultiHeadAttention(2, 4, decode=False, **k),
         "normal:1,3,4",
         forms="",
     )
     layer(
         "RoPE",
-        lambda r, d: nnx.RoPE(embedding_size=4, max_seq_len=8),
+        lambda k: nnx.RoPE(embedding_size=4, max_seq_len=8),
         "normal:1,3,2,4",
         forms="zeros mixed",
     )
-    layer("Dropout", lambda r, d: nnx.Dropout(0.5, deterministic=True), "normal:2,3")
-    layer(
-        "Sequential",
-        lambda r, d: nnx.Sequential(nnx.Linear(3, 2, **_double(r, d)), jnp.tanh),
-        "normal:2,3",
-    )
+    layer("Dropout", lambda k: nnx.Dropout(0.5, deterministic=True), "normal:2,3")
+    layer("Sequential", lambda k: nnx.Sequential(nnx.Linear(3, 2, **k), jnp.tanh), "normal:2,3")
     for name in ("LSTMCell", "OptimizedLSTMCell"):
         layer(
             name,
-            lambda r, d, name=name: getattr(nnx, name)(2, 2, **_double(r, d)),
+            lambda k, name=name: getattr(nnx, name)(2, 2, **k),
             "normal:1,2 normal:1,2 normal:1,2",
             apply=lambda m, x, c, h: m((c, h), x)[0],
             forms="",
@@ -217,22 +182,16 @@ if nnx is not None:
     for name in ("GRUCell", "SimpleCell"):
         layer(
             name,
-            lambda r, d, name=name: getattr(nnx, name)(2, 2, **_double(r, d)),
+            lambda k, name=name: getattr(nnx, name)(2, 2, **k),
             "normal:1,2 normal:1,2",
             apply=lambda m, x, h: m(h, x)[0],
             forms="zeros",
         )
-    layer(
-        "RNN",
-        lambda r, d: nnx.RNN(nnx.SimpleCell(2, 2, **_double(r, d))),
-        "normal:1,3,2",
-        forms="zeros",
-    )
+    layer("RNN", lambda k: nnx.RNN(nnx.SimpleCell(2, 2, **k)), "normal:1,3,2", forms="zeros")
     layer(
         "Bidirectional",
-        lambda r, d: nnx.Bidirectional(
-            nnx.RNN(nnx.SimpleCell(2, 2, **_double(r, d))),
-            nnx.RNN(nnx.SimpleCell(2, 2, **_double(r, d))),
+        lambda k: nnx.Bidirectional(
+            nnx.RNN(nnx.SimpleCell(2, 2, **k)), nnx.RNN(nnx.SimpleCell(2, 2, **k))
         ),
         "normal:1,2,2",
         forms="",

@@ -1,10 +1,10 @@
-"""What verifiers say of the functions of the world: of their right gradients, and of wrong ones.
+"""Ask verifiers about the right gradients of the functions of the world, and about wrong ones.
 
-Each function is asked about at a random point and at its awkward ones, in float32 and in float64;
-and with each slip of slips.py, at a random point, in float64 and one of them in float32 too. All
-verifiers get the same function and the same arguments, and are asked for the first derivative.
-Ours alone is asked with its own options, which include second derivatives, of one function in
-FULL, at the random point in float32.
+Each function is checked at a random point and at its awkward points, in float32 and in float64.
+With each slip of slips.py it is checked at a random point in float64, and with one slip in float32,
+too. All verifiers get the same function and arguments and are asked for the first derivative.
+`jaxconv.verify` alone is also asked with its own options, which include second derivatives, about
+one function in FULL at the random point in float32.
 """
 
 import functools
@@ -27,27 +27,21 @@ from .faults import fault
 from .slips import SLIPS, changes, with_slip
 
 TABLES = (
-    *(
-        "jnp_elementwise",
-        "jnp_arrays",
-        "jnp_linalg",
-        "lax_",
-        "nn_special",
-        "scipy_",
-        "stats",
-        "libraries",
-    ),
+    *("jnp_elementwise", "jnp_arrays", "jnp_linalg", "lax_", "nn_special"),
+    *("scipy_", "stats", "libraries"),
 )
 DTYPES = ("float32", "float64")
 ASKED = ("jaxconv.verify", "jax.test_util.check_grads", "chex.assert_numerical_grads")
-# The modes of ours that look at a backward rule, at the value that it returns and at its scales.
+# The modes of jaxconv.verify that check a reverse rule, the value that it returns, and its
+# linearity.
 SLIP_MODES = ("reverse", "primal_value", "cotangent_linearity")
-# Functions whose values are exact to a tolerance only, which ours is told: the peers have one of
-# 5e-5 for everything. Near p = q kl_div is a series.
+# The tolerances of functions with approximate values, which jaxconv.verify is told. The other
+# verifiers have a tolerance of 5e-5 for every function. kl_div is a series near p = q.
 TOLERANCES = {"jax.scipy.special.kl_div": 1e-7}
-# Of one function in so many ours is asked as it is by default, which takes some seconds.
+# jaxconv.verify is asked with all of its options, which takes some seconds, about one function in
+# so many.
 FULL = 4
-# Programs that JAX keeps are dropped after so many functions.
+# JAX's compiled programs are dropped after so many functions.
 KEPT = 25
 
 
@@ -57,10 +51,10 @@ class Check:
 
     Attributes:
       entry: The function.
-      point: Where, see `Entry.points`.
-      dtype: Of the arguments.
-      slip: What is wrong with it, if anything is.
-      seed: Of the arguments.
+      point: The name of the point, see `Entry.points`.
+      dtype: The dtype of the arguments.
+      slip: The slip of its rule; empty for a right gradient.
+      seed: The seed of the arguments.
     """
 
     entry: Entry
@@ -75,13 +69,13 @@ class Check:
 
     @property
     def fault(self) -> str:
-        """What is wrong with JAX's own gradient, if anything is known to be."""
+        """What is known to be wrong with JAX's own gradient."""
         return "" if self.slip else fault(str(self.entry), self.point, self.dtype)
 
 
 @functools.cache
 def entries() -> tuple[Entry, ...]:
-    """All entries of which the libraries are installed."""
+    """All entries whose library is installed."""
     found = []
     for table in TABLES:
         module = importlib.import_module(f"{__package__}.{table}")
@@ -91,14 +85,14 @@ def entries() -> tuple[Entry, ...]:
 
 
 def right_checks(entry: Entry, seed: int = 0) -> Iterator[Check]:
-    """The function as it is, at all of its points."""
+    """The function with its right gradient, at all of its points."""
     for point in entry.points:
         for dtype in DTYPES:
             yield Check(entry, point, dtype, seed=seed)
 
 
 def slip_checks(entry: Entry, number: int, seed: int = 0) -> Iterator[Check]:
-    """The slips that make a difference to this function, one of them in float32 too."""
+    """The slips that change the gradient of this function, one of them in float32, too."""
     if fault(str(entry), "random", "float64"):
         return
     with jax.enable_x64(True), warnings.catch_warnings():
@@ -106,7 +100,7 @@ def slip_checks(entry: Entry, number: int, seed: int = 0) -> Iterator[Check]:
         args = entry.draw("random", seed, "float64")
         try:
             slips = [slip for slip in SLIPS if changes(entry.call, args, slip)]
-        except NotImplementedError:  # JAX has no derivative, which the right checks say
+        except NotImplementedError:  # JAX has no derivative; the right checks say so
             return
     for i, slip in enumerate(slips):
         yield Check(entry, "random", "float64", slip, seed)
@@ -115,7 +109,7 @@ def slip_checks(entry: Entry, number: int, seed: int = 0) -> Iterator[Check]:
 
 
 def arguments(check: Check) -> tuple[Any, ...]:
-    """Of the function; of awkward rows, those where it has a value in this dtype."""
+    """The arguments of a check; of awkward rows those at which the function is finite."""
     args = check.entry.draw(check.point, check.seed, check.dtype)
     if check.point not in ("awkward", "far apart"):
         return args
@@ -128,7 +122,7 @@ def arguments(check: Check) -> tuple[Any, ...]:
 
 
 def ask(verifiers: Mapping[str, peers.Verifier], check: Check) -> dict[str, Any]:
-    """What each verifier says of a gradient, and how long it takes."""
+    """The answer of each verifier, and how long it takes."""
     said = {}
     entry = check.entry
     with jax.enable_x64(check.dtype == "float64"), warnings.catch_warnings():
@@ -163,17 +157,17 @@ def measure(
     path: Path,
     report: Any,
 ) -> list[dict[str, Any]]:
-    """Ask about every gradient, and write each answer to a file as it comes.
+    """Ask about every gradient, and write each answer to a file at once.
 
     Args:
-      verifiers: By name.
-      chosen: Entries.
-      seeds: Of the arguments.
-      path: A file, a line of JSON for each gradient. Those that it holds aren't asked about again.
-      report: Called with the name of each function that is done.
+      verifiers: The verifiers by name.
+      chosen: The entries.
+      seeds: The seeds of the arguments.
+      path: A file with a line of JSON for each gradient. Gradients in it are not asked about again.
+      report: Called with the name of each function when it is done.
 
     Returns:
-      The answers.
+      All answers.
     """
     numbers = {str(entry): i for i, entry in enumerate(entries())}
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

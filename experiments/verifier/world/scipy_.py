@@ -166,7 +166,7 @@ for name in ("segment_sum", "segment_max", "segment_min"):
 OPS.add(
     "segment_prod",
     "distinct:3,2",
-    # JAX has a derivative for segments of one element alone.
+    # JAX has a derivative only for segments of one element.
     lambda x: jax.ops.segment_prod(x, np.array([0, 2, 1]), 3, unique_indices=True),
     forms="zeros integers",
 )

@@ -1,7 +1,7 @@
-"""Slips that any rule can have: the right backward rule, made wrong.
+"""Slips that any rule can have, applied to the right reverse rule.
 
-A slip that changes nothing, such as a transposed gradient that is symmetric, is none: `planted`
-compares with the right gradient in float64, and says so.
+A slip that changes nothing, such as a transposition of a symmetric gradient, does not count.
+`changes` compares it with the right gradient in float64.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from .. import functions as F
 # A slip must change the gradient by more than this share of its largest element.
 LEAST = 1e-4
 
-# A cotangent below the first is dropped by one slip, one above the second is clipped by another.
+# One slip drops cotangents below the first value, another clips those above the second.
 SMALL, LARGE = 1e-3, 1e3
 
 
@@ -29,7 +29,7 @@ def _factor(f, args, bars, w, _):
 
 
 def _transposed(f, args, bars, w, _):
-    """Two axes of equal length exchanged, else two arguments of equal shape, else reversed."""
+    """Exchange two axes of equal size, or two arguments of equal shape, or reverse the elements."""
     for i, bar in enumerate(bars):
         for b in range(bar.ndim):
             for a in range(b):
@@ -45,7 +45,7 @@ def _transposed(f, args, bars, w, _):
 
 
 def _one_element(f, args, bars, w, place):
-    """1 % in one element, whose place is given."""
+    """1 % in one element, whose position is given."""
     argument, element = place
     flat = jnp.ravel(bars[argument])
     changed = flat.at[element].multiply(1.01).reshape(bars[argument].shape)
@@ -53,7 +53,7 @@ def _one_element(f, args, bars, w, place):
 
 
 def _dropped_term(f, args, bars, w, _):
-    """The last element of each result sends nothing back."""
+    """Without the contribution of the last element of each result."""
     kept = jax.tree.map(lambda a: jnp.ravel(a).at[-1].set(0).reshape(a.shape), w)
     return jax.vjp(f, *args)[1](kept)
 
@@ -74,8 +74,8 @@ def _value_doubled(f, args, bars, w, _):
     return bars
 
 
-# From the function, its arguments, the right cotangents of these, the cotangent of the result, and
-# the argument and the element where a cotangent is largest.
+# From the function, its arguments, their right cotangents, the cotangent of the result, and the
+# argument and position of the largest cotangent.
 Rule = Callable[[Callable[..., Any], tuple, list, Any, tuple[int, int]], Any]
 SLIPS: dict[str, Rule] = {
     "sign": _sign,
@@ -88,16 +88,16 @@ SLIPS: dict[str, Rule] = {
     "small cotangents dropped": _small_dropped,
     "large cotangents clipped": _large_clipped,
 }
-# By how much cotangents are multiplied before a slip is looked for.
+# The factor on the cotangents for which a slip shows.
 _SCALES = {"small cotangents dropped": SMALL / 100, "large cotangents clipped": 100 * LARGE}
 
 
 def with_slip(f: Callable[..., Any], args: tuple, slip: str) -> Callable[..., Any]:
-    """The function with a backward rule that has the slip.
+    """The function with a reverse rule that has a slip.
 
     Args:
       f: The function.
-      args: Where it will be looked at, which decides the element that a slip in one is in.
+      args: The arguments of the check, which decide which element is wrong.
       slip: One of `SLIPS`.
     """
     place = _largest(_right(f, args, 1.0)[1])
@@ -107,7 +107,7 @@ def with_slip(f: Callable[..., Any], args: tuple, slip: str) -> Callable[..., An
         return [jnp.asarray(bar, a.dtype) for bar, a in zip(bars, args, strict=True)]
 
     wrong = F.with_vjp(f, rule)
-    if slip == "value doubled":  # right where nothing is differentiated
+    if slip == "value doubled":  # the value is right if nothing is differentiated
         wrong.defvjp(
             lambda *args: (jax.tree.map(lambda y: 2 * y, f(*args)), args),
             lambda args, w: tuple(jax.vjp(f, *args)[1](w)),
@@ -116,7 +116,7 @@ def with_slip(f: Callable[..., Any], args: tuple, slip: str) -> Callable[..., An
 
 
 def changes(f: Callable[..., Any], args: tuple, slip: str) -> bool:
-    """Whether a slip makes a difference to this function at these float64 arguments."""
+    """Whether a slip changes the gradient of this function at these float64 arguments."""
     w, right = _right(f, args, _SCALES.get(slip, 1.0))
     if slip == "value doubled":
         return any(float(abs(y).max()) > 0 for y in jax.tree.leaves(f(*args)))
@@ -127,7 +127,7 @@ def changes(f: Callable[..., Any], args: tuple, slip: str) -> bool:
 
 
 def _right(f, args, scale):
-    """A cotangent of the result, and those of the arguments."""
+    """A cotangent of the result, and the right cotangents of the arguments."""
     values, pull_back = jax.vjp(f, *args)
     rng = np.random.default_rng(0)
     w = jax.tree.map(lambda y: jnp.asarray(scale * rng.normal(size=y.shape), y.dtype), values)
@@ -135,6 +135,6 @@ def _right(f, args, scale):
 
 
 def _largest(bars):
-    """The argument and the element where a cotangent is largest."""
+    """The argument and the position of the largest cotangent."""
     argument = int(np.argmax([float(jnp.abs(bar).max(initial=0.0)) for bar in bars]))
     return argument, int(jnp.argmax(jnp.abs(bars[argument])))

@@ -5,8 +5,8 @@ from jax import scipy
 
 from .entries import Library
 
-# For each distribution: its functions of x, domains of x and of the parameters, awkward rows of
-# them, and how it is called.
+# For each distribution: its functions of x, the domains of x and of the parameters, awkward rows,
+# and how it is called.
 CONTINUOUS = {
     "beta": (
         "pdf logpdf",
@@ -78,7 +78,7 @@ _CALLS = {
     "truncnorm": lambda f: lambda x: f(x, -1.5, 2.0),
     "uniform": lambda f: lambda x: f(x, -1.0, 3.0),
 }
-# By their parameters alone, at fixed counts.
+# Differentiated with respect to the parameters only, at fixed counts.
 COUNTS = np.array([[0, 1, 3], [2, 5, 1]])
 DISCRETE = {
     "bernoulli": ("pmf logpmf", "unit", lambda f: lambda p: f(COUNTS % 2, p)),
@@ -88,7 +88,7 @@ DISCRETE = {
     "nbinom": ("pmf logpmf", "positive unit", lambda f: lambda n, p: f(COUNTS, n, p)),
     "poisson": ("pmf logpmf cdf", "positive", lambda f: lambda mu: f(COUNTS, mu)),
 }
-# Of a probability.
+# Functions of a probability.
 QUANTILES = {
     "cauchy": "ppf isf",
     "expon": "ppf",

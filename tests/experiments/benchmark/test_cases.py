@@ -1,4 +1,4 @@
-"""The cases are what they say: enough of them, valid, and of a size that can be timed."""
+"""The cases: their number, their geometry, and their size."""
 
 import subprocess
 import sys
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments._user_error import UserError
 from experiments.benchmark import shapes
 from experiments.benchmark.cases import CASES, CONVOLUTIONS, POOLS, Conv, conv, matching
 from experiments.benchmark.single import geometry_of
+from experiments.command_line import UserError
 
 ROOT = Path(__file__).parents[3]
 LETTERS = "ABCDEGLPSTV"

@@ -1,4 +1,4 @@
-"""The figure draws what the rows say."""
+"""The figure draws the values of the rows."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,10 @@ from experiments.benchmark.figures import overview
 MACHINE = {"gemm": 1e11, "bandwidth": 1e10}
 
 
-def row(case, corner, mode, *, kind="conv", **seconds):
+def row(case, contraction, mode, *, kind="conv", **seconds):
     seconds = {name: {"median": value} for name, value in seconds.items()}
     numbers = {"operations": 2e9, "bytes": 1e8, "seconds": seconds, "errors": {}}
-    return {"case": case, "kind": kind, "corner": corner, "mode": mode} | numbers
+    return {"case": case, "kind": kind, "contraction": contraction, "mode": mode} | numbers
 
 
 def test_overview(tmp_path):

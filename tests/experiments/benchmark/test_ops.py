@@ -1,4 +1,4 @@
-"""The suite `ops` on tiny cases: the rows it promises, right peers agree, wrong ones are named."""
+"""The suite `ops` on tiny cases: its rows, and that wrong results are named and not timed."""
 
 import importlib.util
 import json
@@ -10,6 +10,7 @@ import pytest
 
 from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import checks, ops, peers, report, torch_peer
+from experiments.benchmark import machine as host
 from experiments.benchmark.cases import CASES, CONVOLUTIONS, POOLS, matching
 from experiments.benchmark.timing import Program, Timing, interleaved
 
@@ -23,31 +24,39 @@ def run(tmp_path, *shapes, **options):
 
 
 def test_record_has_what_it_promises(tmp_path, capsys):
-    corners = ("F", "DX+DW")
-    record = run(tmp_path, TINY, corners=corners)
+    contractions = ("DX+DW",)
+    record = run(tmp_path, TINY, contractions=contractions)
     saved = json.loads((tmp_path / "benchmark.json").read_text())
     assert saved == json.loads(json.dumps(record, default=str))
     assert {"jax", "jaxlib", "torch", "cores", "gemm", "bandwidth"} <= record["machine"].keys()
     assert record["config"]["dtype"] == "float32"
-    found = [(row["mode"], row["corner"]) for row in record["ops"]]
-    assert found == [(mode, corner) for mode in ("entry", "scan") for corner in corners]
+    found = [(row["mode"], row["contraction"]) for row in record["ops"]]
+    assert found == [
+        (mode, contraction) for mode in ("entry", "scan") for contraction in contractions
+    ]
     for row in record["ops"]:
         assert row["errors"] == {}
         assert set(row["seconds"]) == {"jaxconv", *INSTALLED}
         assert set(row["gemm"]) == {"before", "after"}
         for timing in row["seconds"].values():
             assert 0 < timing["lower"] <= timing["median"] <= timing["upper"]
-            assert timing["runs"] >= 3
+            assert timing["runs"] >= 1
     assert (tmp_path / "benchmark.png").stat().st_size > 1_000
     captured = capsys.readouterr()
     assert "geometric mean" in captured.out
-    assert len(captured.err.splitlines()) == 4  # a line a row, where there is no terminal
+    assert len(captured.err.splitlines()) == 2  # a line a row, where there is no terminal
 
 
 def test_means_are_geometric():
     def row(case, ours, theirs):
         seconds = {"jaxconv": {"median": ours}, "torch": {"median": theirs}}
-        return {"kind": "conv", "mode": "entry", "corner": "F", "case": case, "seconds": seconds}
+        return {
+            "kind": "conv",
+            "mode": "entry",
+            "contraction": "F",
+            "case": case,
+            "seconds": seconds,
+        }
 
     (mean,) = report.summary([row("a", 1.0, 8.0), row("b", 4.0, 2.0)], ["torch", "autodiff"])
     assert mean["mean"] == pytest.approx(2.0)
@@ -55,35 +64,46 @@ def test_means_are_geometric():
 
 
 # One of each kind: ranks, paddings, strides, dilations, groups, pools.
-DIVERSE = ["A", "E", "P", "G", "L", "V", "T", "wavenet-16", "medical-down", "resnext-28"]
-DIVERSE += ["deeplab-28", "m2", "m32", "a2", "up"]
+SOME = ["E", "T", "wavenet-16", "resnext-28", "m32", "up"]
+OTHERS = ["A", "P", "G", "L", "V", "medical-down", "deeplab-28", "m2", "a2"]
+DIVERSE = [
+    *matching(SOME),
+    *(pytest.param(case, marks=pytest.mark.exhaustive) for case in matching(OTHERS)),
+]
 
 
-@pytest.mark.parametrize("case", matching(DIVERSE), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", DIVERSE, ids=lambda case: case.name)
 def test_peers_agree(case):
-    """Shrunk, together with what they fill: shapes, layouts, paddings and groups are right."""
-    small, corner = case.shrunk(), peers.corners_of(case)[-1]  # everything together
+    """On shrunk cases, shapes, layouts, paddings and groups are right."""
+    small, contraction = case.shrunk(), peers.contractions_of(case)[-1]  # everything together
     given = peers.operands(small)
-    assert checks.differs_from_definition(small, corner) is None
-    ours = peers.jax_programs("jaxconv", small, given, "float32")(corner, "entry")
+    assert checks.differs_from_definition(small, contraction) is None
+    ours = peers.jax_programs("jaxconv", small, given, "float32")(contraction, "entry")
     expected = ours.arrays(ours.run())
     for peer in INSTALLED:
         if peer == "torch":
-            program = torch_peer.torch_programs(small, given, "float32")(corner, "entry")
+            program = torch_peer.torch_programs(small, given, "float32")(contraction, "entry")
         else:
-            program = peers.jax_programs(peer, small, given, "float32")(corner, "scan")
-        actual, terms = program.arrays(program.run()), checks.terms(small, corner)
+            program = peers.jax_programs(peer, small, given, "float32")(contraction, "scan")
+        actual, terms = program.arrays(program.run()), checks.terms(small, contraction)
         assert checks.mismatch(actual, expected, terms, "float32") is None, peer
 
 
-@pytest.mark.parametrize("dtype", ["float64", "bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "dtype", ["float64", "bfloat16", pytest.param("float16", marks=pytest.mark.exhaustive)]
+)
 def test_other_dtypes(dtype, tmp_path):
-    record = run(tmp_path, TINY, dtype=dtype, modes=("entry",), corners=("F", "DX+DW"))
-    assert [row["errors"] for row in record["ops"]] == [{}, {}]
+    record = run(tmp_path, TINY, dtype=dtype, modes=("entry",), contractions=("DX+DW",))
+    assert [row["errors"] for row in record["ops"]] == [{}]
 
 
 def test_algorithm_can_be_forced(tmp_path):
-    options = {"impl": "strips", "modes": ("entry",), "peers": (), "corners": ("F", "DX", "DW")}
+    options = {
+        "impl": "strips",
+        "modes": ("entry",),
+        "peers": (),
+        "contractions": ("F", "DX", "DW"),
+    }
     forward, input_vjp, kernel_vjp = run(tmp_path, "x=(2,8,8,1) kernel=(3,3,1,4)", **options)["ops"]
     assert forward["errors"] == {"jaxconv": "strips does not apply"}
     assert not forward["seconds"]
@@ -91,7 +111,7 @@ def test_algorithm_can_be_forced(tmp_path):
 
 
 def test_loop_computes_in_every_iteration():
-    """The work stays in the loop: nothing of it is done before."""
+    """The compiler does not move the computation out of the loop."""
     case = CONVOLUTIONS[0].shrunk()
     x, k, _ = map(jnp.asarray, peers.operands(case))
     looped = peers.in_loop(lambda x, k: (peers.lax_conv(case, x, k),))
@@ -122,7 +142,7 @@ def test_wrong_peer_is_reported_and_not_timed(wrong, monkeypatch, tmp_path, caps
         return lambda x, k, y: tuple(map(WRONG[wrong], fill(x, k, y)))
 
     monkeypatch.setattr(peers, "autodiff", autodiff)
-    options = {"peers": ("autodiff",), "corners": ("F",), "modes": ("entry",)}
+    options = {"peers": ("autodiff",), "contractions": ("F",), "modes": ("entry",)}
     (row,) = run(tmp_path, TINY, **options)["ops"]
     assert row["errors"]["autodiff"].startswith("wrong")
     assert set(row["seconds"]) == {"jaxconv"}
@@ -133,7 +153,7 @@ def test_wrong_peer_is_reported_and_not_timed(wrong, monkeypatch, tmp_path, caps
 
 def test_ours_is_checked_against_the_definition(monkeypatch, tmp_path):
     monkeypatch.setattr(peers.jaxconv, "conv", lambda x, k, **_: x[..., :1] * k.sum())
-    (row,) = run(tmp_path, TINY, corners=("F",), modes=("entry",))["ops"]
+    (row,) = run(tmp_path, TINY, contractions=("F",), modes=("entry",))["ops"]
     assert "wrong" in row["errors"]["jaxconv"]
     assert row["seconds"] == {}
 
@@ -142,6 +162,7 @@ def test_ours_is_checked_against_the_definition(monkeypatch, tmp_path):
 
 
 def test_runs_are_interleaved_and_slow_ones_fewer(monkeypatch):
+    monkeypatch.setattr("experiments.benchmark.timing.LEAST_RUNS", 3)
     order, clock = [], [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
 
@@ -186,7 +207,7 @@ def test_machine_has_rates(machine):
     ("options", "message"),
     [
         ("--suite opps", "invalid choice 'opps'"),
-        ("--cases ZZ", "--cases 'ZZ' fits no case."),
+        ("--cases ZZ", "--cases 'ZZ' matches no case."),
         ("--repeats 0", "--repeats must be at least 1, got 0."),
         ("--impl strips --suite compile", "--impl strips is for --suite ops."),
         ("--impl magic", "--impl must be one of textbook, lax, direct"),
@@ -196,7 +217,7 @@ def test_machine_has_rates(machine):
     ],
 )
 def test_mistake(options, message, tmp_path, monkeypatch, capfd):
-    from experiments._command_line import run
+    from experiments.command_line import run
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a_file").touch()
@@ -209,10 +230,13 @@ def test_mistake(options, message, tmp_path, monkeypatch, capfd):
 
 
 def test_torch_that_is_not_installed(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch_peer, "version", lambda: None)
+    monkeypatch.setattr(host, "torch_version", lambda: None)
     with pytest.raises(ValueError, match="PyTorch is not installed"):
         run(tmp_path, TINY, peers=("torch",))
-    assert set(run(tmp_path, TINY, corners=("F",))["ops"][0]["seconds"]) == {"jaxconv", "autodiff"}
+    assert set(run(tmp_path, TINY, contractions=("F",))["ops"][0]["seconds"]) == {
+        "jaxconv",
+        "autodiff",
+    }
 
 
 def test_names_and_shapes():

@@ -1,4 +1,4 @@
-"""`--tune` measures every algorithm that applies, and what it writes is found by the library."""
+"""`--tune` measures every algorithm that may run unasked, and the library uses what it writes."""
 
 import json
 
@@ -7,19 +7,17 @@ import pytest
 from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import shapes, single
 from jaxconv import algorithms
-from jaxconv.algorithms import _tuning
+from jaxconv._spec import ConvSpec, Dtypes, Slot
+from jaxconv.algorithms import tuning
 
 SHAPES = ("x=(2,8,8,1) kernel=(3,3,1,4)", "x=(2,9,3) kernel=(2,3,4) padding=SAME")
 
 
 @pytest.fixture
 def file(tmp_path, monkeypatch):
-    """An empty place for the file."""
-    file = tmp_path / "tuning.json"
-    monkeypatch.setenv("JAXCONV_TUNING_FILE", str(file))
-    _tuning.forget()
-    yield file
-    _tuning.forget()
+    """The file that is written by default."""
+    monkeypatch.delenv(tuning.ENVIRONMENT_VARIABLE, raising=False)
+    return tmp_path / "tuning.json"
 
 
 def tune(tmp_path, *shape, **options):
@@ -29,42 +27,71 @@ def tune(tmp_path, *shape, **options):
     return benchmark.main(config)
 
 
-def choice(shape, slot, dtype="float32"):
-    case = shapes.parse(shape)
-    sizes = case.n, case.c, case.o
-    return _tuning.choice(slot, single.geometry_of(case), sizes, dtype, "cpu")
+def choice(file, shape, slot, dtype="float32"):
+    problem = single.problem_of(slot, shapes.parse(shape))
+    return tuning.Tuning.load(file).choice(tuning.Key(problem, dtype, "cpu"))
 
 
 def test_round_trip(file, tmp_path, capsys):
-    record = tune(tmp_path, *SHAPES)
+    record = tune(tmp_path, SHAPES[1])
     assert record["file"] == str(file)
-    assert len(json.loads(file.read_text())["choices"]) == 6
+    assert len(json.loads(file.read_text())["choices"]) == 3
     for row in record["tune"]:
-        slot = {"F": "y", "DX": "x", "DW": "k"}[row["corner"]]
-        case = shapes.parse(row["case"])
-        assert set(row["seconds"]) == {*single.applicable(slot, case)} - {"fourier"}
+        slot = {"F": "y", "DX": "x", "DW": "k"}[row["contraction"]]
+        problem = single.problem_of(slot, shapes.parse(row["case"]))
+        not_asked_for = {*algorithms.cpu.CATALOGUE.algorithms} - {"fourier"}
+        assert set(row["seconds"]) == {*algorithms.applicable(problem)} & not_asked_for
         assert row["errors"] == {}
         fastest = min(row["seconds"], key=lambda name: row["seconds"][name]["median"])
-        assert choice(row["case"], slot) == row["fastest"] == fastest
-        assert choice(row["case"], slot, "float64") is None
+        assert choice(file, row["case"], slot) == row["fastest"] == fastest
+        assert choice(file, row["case"], slot, "float64") is None
     out = capsys.readouterr().out
     assert str(file) in out
-    assert len(out.splitlines()) == 7
+    assert len(out.splitlines()) == 4
 
 
-def test_wrong_algorithm_is_not_remembered(file, tmp_path, monkeypatch, capsys):
-    direct, strips = algorithms.ALGORITHMS["direct"], algorithms.ALGORITHMS["strips"]
-    wrong = strips | {"x": lambda k, y, **options: 0 * direct["x"](k, y, **options)}
-    monkeypatch.setitem(algorithms.ALGORITHMS, "strips", wrong)
+def test_the_library_uses_what_is_written(file, tmp_path):
+    tune(tmp_path, SHAPES[1])
+    problem = single.problem_of("x", shapes.parse(SHAPES[1]))
+    float32 = algorithms.common_dtype("float32")
+    spec = ConvSpec(problem.geometry, Dtypes(float32, float32, float32))
+    with tuning.using(file):
+        plan, reason = algorithms.choose(problem, "cpu", spec)
+    assert plan.name == choice(file, SHAPES[1], "x")
+    assert "active tuning" in reason
+
+
+def test_later_measurements_are_added_to_those_of_the_same_machine(file, tmp_path):
+    tune(tmp_path, SHAPES[0])
+    tune(tmp_path, SHAPES[1])
+    assert len(tuning.Tuning.load(file).choices) == 6
+    content = json.loads(file.read_text())
+    content["machine"]["cores"] = 1000
+    file.write_text(json.dumps(content))
+    tune(tmp_path, SHAPES[1])
+    assert len(tuning.Tuning.load(file).choices) == 3
+
+
+def test_the_environment_names_the_file(tmp_path, monkeypatch):
+    named = tmp_path / "folder" / "named.json"
+    monkeypatch.setenv(tuning.ENVIRONMENT_VARIABLE, str(named))
+    assert tune(tmp_path, SHAPES[1])["file"] == str(named)
+    assert choice(named, SHAPES[1], "y")
+
+
+@pytest.mark.usefixtures("file")
+def test_wrong_algorithm_is_not_written(tmp_path, monkeypatch, capsys):
+    strips = type(algorithms.ALGORITHMS["strips"])
+    right = strips.input_vjp
+    monkeypatch.setattr(strips, "input_vjp", lambda *args: 0 * right(*args))
     record = tune(tmp_path, SHAPES[0])
     assert "wrong" in record["tune"][1]["errors"]["strips"]
-    assert choice(SHAPES[0], "x") not in (None, "strips")
+    assert choice(tmp_path / "tuning.json", SHAPES[0], Slot.INPUT) not in (None, "strips")
     assert "strips: wrong" in capsys.readouterr().out
 
 
-def test_file_that_cannot_be_written(file, tmp_path):
+def test_file_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "a_file").touch()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAXCONV_TUNING_FILE", str(tmp_path / "a_file" / "tuning.json"))
-        with pytest.raises(ValueError, match="cannot write the tuning file"):
-            tune(tmp_path, SHAPES[1])
+    monkeypatch.setenv(tuning.ENVIRONMENT_VARIABLE, str(tmp_path / "a_file" / "tuning.json"))
+    with pytest.raises(ValueError, match="cannot write the tuning file"):
+        tune(tmp_path, SHAPES[1])

@@ -1,0 +1,235 @@
+"""Several processes that train one model. Each has devices and a part of the images.
+
+They are started with the same options except for their number, and meet at an address of the first:
+
+    python -m experiments.classifier --coordinator HOST:PORT --num-processes 2 --process-id 0
+    python -m experiments.classifier --coordinator HOST:PORT --num-processes 2 --process-id 1
+
+Only the first process writes records, checkpoints, tables and figures. If a process dies, the
+others end with a message within a minute. Started again with `--resume`, they continue from the
+checkpoint of the first.
+
+`jax.distributed` connects the processes and notices when one dies. It cannot tell the others why,
+which is what this module adds.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from ..command_line import UserError
+from ..command_line.notes import first_line
+from ..data.part import WHOLE, Part
+
+_MEET_SECONDS = 300  # how long a process waits for the others at the start
+_SILENT_SECONDS = 30  # a silent process counts as dead after this time
+_LAST_WORDS_SECONDS = 3  # the first process waits, so that the others can report their reason
+_HEARD_SECONDS = 1  # another process waits, so that its message arrives
+_END_TOGETHER_SECONDS = 24 * 3600  # the others wait while the first evaluates and draws
+
+
+def join(coordinator: str, count: int, index: int) -> None:
+    """Meet the other processes. Call it before JAX computes anything.
+
+    Raises:
+      UserError: The processes did not all arrive.
+    """
+    if index > 0:
+        _wait_for_an_answer(coordinator)  # without an answer, JAX aborts with a C++ stack trace
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            count,
+            index,
+            initialization_timeout=_MEET_SECONDS,
+            heartbeat_timeout_seconds=_SILENT_SECONDS,
+            shutdown_timeout_seconds=_END_TOGETHER_SECONDS,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"the {count} processes did not meet at --coordinator {coordinator}: "
+            f"{first_line(error)}"
+        ) from error
+
+
+def _wait_for_an_answer(coordinator):
+    host, _, port = coordinator.rpartition(":")
+    deadline = time.monotonic() + _MEET_SECONDS
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"nobody answers at --coordinator {coordinator} ({error.strerror or error}): "
+                    "the process of --process-id 0 listens there."
+                ) from error
+        time.sleep(0.1)
+
+
+def is_first() -> bool:
+    """Whether this process writes the files."""
+    return jax.process_index() == 0
+
+
+def part() -> Part:
+    """The share of the images that this process reads."""
+    if jax.process_count() == 1:
+        return WHOLE
+    return Part(jax.process_index(), jax.process_count(), jax.local_device_count(), concatenated)
+
+
+def is_joined() -> bool:
+    """Whether this process has met others."""
+    return jax.distributed.is_initialized()
+
+
+def leave(status: int, error: Exception | None = None) -> None:
+    """End this process at once if it has met others; they then end, too.
+
+    Python's regular exit would wait for the other processes, which wait for this one.
+    """
+    if not is_joined():
+        return
+    if isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error):
+        # A broken connection. JAX raises some of Gloo's errors as ValueError.
+        print(
+            "error: computing together with the other processes failed. If one of them has ended, "
+            f"start all of them again with --resume ({first_line(error)})",
+            file=sys.stderr,
+        )
+    elif error is not None:
+        traceback.print_exception(error)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # The others lose their connection when the first process ends.
+    time.sleep(_LAST_WORDS_SECONDS if is_first() else _HEARD_SECONDS)
+    os._exit(status)
+
+
+# ---- messages --------------------------------------------------------------------------------
+# In each exchange, every process first says whether it can continue. If one cannot, the others
+# receive its reason in place of the value that they expect.
+
+
+class OtherFailed(UserError):
+    """Another process could not do its part."""
+
+
+@contextmanager
+def ending_together() -> Iterator[None]:
+    """Run a block that may fail in one process alone, such as reading a part of the images.
+
+    Raises:
+      OtherFailed: The block failed in another process. The message is its reason.
+    """
+    if jax.process_count() == 1:
+        yield
+        return
+    try:
+        yield
+    except (OtherFailed, jax.errors.JaxRuntimeError):  # the latter: nobody may be there to tell
+        raise
+    except Exception as error:
+        said = first_line(error) if isinstance(error, UserError) else repr(error)[:200]
+        with contextlib.suppress(Exception):
+            _exchange({"failure": said})
+        raise
+    from_all(None)
+
+
+def from_all(value: Any) -> list[Any]:
+    """The values of all processes, in their order. JSON must be able to hold them.
+
+    Raises:
+      OtherFailed: A block that was to end together failed in another process.
+    """
+    if jax.process_count() == 1:
+        return [value]
+    messages = _exchange({"value": value})
+    for index, message in enumerate(messages):
+        if "failure" in message:
+            raise OtherFailed(f"process {index} failed, and all end with it: {message['failure']}")
+    return [message["value"] for message in messages]
+
+
+def _exchange(message: dict[str, Any]) -> list[dict[str, Any]]:
+    line = np.frombuffer(json.dumps(message).encode() + b"\n", np.uint8)
+    return [json.loads(line) for line in _concatenated(line).tobytes().splitlines()]
+
+
+def concatenated(rows: np.ndarray) -> np.ndarray:
+    """The rows of all processes, in their order. Their numbers may differ."""
+    if jax.process_count() == 1:
+        return rows
+    from_all(None)
+    return _concatenated(rows)
+
+
+def _concatenated(rows: np.ndarray) -> np.ndarray:
+    counts = multihost_utils.process_allgather(np.int32(len(rows)))
+    padded = np.zeros((counts.max(), *rows.shape[1:]), rows.dtype)
+    padded[: len(rows)] = rows
+    everyone = multihost_utils.process_allgather(padded)
+    return np.concatenate([of[:count] for of, count in zip(everyone, counts, strict=True)])
+
+
+def arrays_from_first(arrays: Any) -> Any:
+    """The first process's arrays. All processes pass pytrees of the same structure."""
+    if jax.process_count() == 1:
+        return arrays
+    from_all(None)
+    return multihost_utils.broadcast_one_to_all(jax.tree.map(np.asarray, arrays))
+
+
+# ---- arrays on the devices of all processes --------------------------------------------------
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Copy arrays that are the same in all processes to every device."""
+    sharding = NamedSharding(mesh, P())
+
+    def place(array):
+        if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+            data = place(jax.random.key_data(array))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
+        held = np.asarray(array)
+        return jax.make_array_from_callback(held.shape, sharding, lambda index: held[index])
+
+    return jax.tree.map(place, tree)
+
+
+def local(tree: Any) -> Any:
+    """The copy of replicated arrays on the first device of this process."""
+    return jax.tree.map(lambda array: array.addressable_data(0), tree)
+
+
+def spread(rows: np.ndarray, size: int, mesh: Mesh) -> jax.Array:
+    """Distribute rows over the devices of all processes.
+
+    Args:
+      rows: The rows `part().rows(size)` that this process holds.
+      size: The number of rows in all. Rows of zeros fill it up to a multiple of the devices.
+      mesh: The devices.
+    """
+    processes = jax.process_count()
+    block = Part(0, processes, mesh.size // processes).block(size)
+    padded = np.zeros((block, *rows.shape[1:]), rows.dtype)
+    padded[: len(rows)] = rows
+    shape = (block * processes, *rows.shape[1:])
+    sharding = NamedSharding(mesh, P(mesh.axis_names[0]))
+    return jax.make_array_from_process_local_data(sharding, padded, shape)

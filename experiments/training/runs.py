@@ -1,0 +1,401 @@
+"""A run, from its options to its last epoch: data, training, evaluation, records, checkpoints.
+
+A run ends after its last epoch, when the validation loss has stopped falling, when the user
+interrupts it (Ctrl-C, SIGTERM), or when it diverges. It can be resumed to the same bits.
+"""
+
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import filelock
+import jax
+import numpy as np
+from flax import nnx
+
+from .. import data
+from ..command_line import Diverged, Interrupted, UserError, attempt, note
+from ..command_line.progress import progress
+from ..command_line.tables import number
+from ..data import WHOLE, Dataset, Part
+from . import export, memory, nonfinite, processes
+from .checkpoints import Checkpoints, as_dict, from_dict
+from .options import TrainingOptions, as_json, has_checkpoint
+from .records import Entry, Records
+from .steps import Augmentation, Score
+from .trained import load_into
+from .trainer import Trainer, to_device
+
+_CALL_SECONDS = 0.5  # how long the compiled program runs before Python checks signals and the clock
+_LOCK = ".lock"
+
+
+@contextmanager
+def prepared(options: TrainingOptions) -> Iterator[tuple[Path | None, Dataset]]:
+    """Meet the other processes, take possession of the run's folder, and read the images.
+
+    Yields the folder, or None in any process but the first, and this process's part of the images.
+
+    Raises:
+      UserError: The processes did not meet, the folder cannot be written to or is in use, the
+        images cannot be read, or `--resume` would continue a different run.
+    """
+    if options.coordinator is not None:
+        processes.join(options.coordinator, options.num_processes or 1, options.process_id or 0)
+    if options.malloc_tuning:
+        memory.keep_freed_memory()
+    with ExitStack() as until_the_end:
+        with processes.ending_together():
+            folder = None
+            if processes.is_first():
+                folder = until_the_end.enter_context(_locked_folder(options))
+            dataset = load(options, processes.part())
+            if folder is not None and options.resume:
+                _require_same_data(folder, options.require_same_run(), dataset)
+        if processes.is_first():
+            note(f"{options.dataset}: {dataset.describe()}")
+        yield folder, dataset
+
+
+@contextmanager
+def _locked_folder(options: TrainingOptions) -> Iterator[Path]:
+    """The run's folder, locked against other runs. It is removed if nothing was written to it."""
+    folder = options.folder()
+    lock = filelock.FileLock(folder / _LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise UserError(f"another run is writing to {folder}.") from None
+    try:
+        if not options.resume and has_checkpoint(folder):
+            raise UserError(
+                f"{folder} holds a run: --resume continues it, another --output-dir begins anew."
+            )
+        yield folder
+    finally:
+        lock.release()
+        (folder / _LOCK).unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _require_same_data(folder: Path, config: dict[str, Any], dataset: Dataset):
+    before, now = config.get("data"), dataset.identity()
+    differing = [name for name, value in (before or {}).items() if value != now[name]]
+    if differing:
+        raise UserError(
+            f"--resume: the images differ from those of the run in {folder} in their "
+            f"{', '.join(differing)}: it had {', '.join(f'{before[name]}' for name in differing)}, "
+            f"now there are {', '.join(f'{now[name]}' for name in differing)}."
+        )
+
+
+def load(options: TrainingOptions, part: Part = WHOLE) -> Dataset:
+    """The images that the options name, or a process's part of them."""
+    return data.load(
+        options.dataset,
+        data_dir=options.data_dir,
+        cache_dir=options.cache_dir,
+        image_size=options.image_size,
+        part=part,
+    )
+
+
+def train(
+    name: str,
+    options: TrainingOptions,
+    dataset: Dataset,
+    *,
+    build: Callable[[int, int], nnx.Module],
+    score: Score,
+    batch_size: int,
+    augment: Augmentation | None = None,
+    folder: Path | None = None,
+    answer: export.Answer | None = None,
+) -> tuple[list[list[Entry]], nnx.Module]:
+    """Train a model from each seed, as the options say.
+
+    Args:
+      name: The name of the network.
+      options: The options of the run.
+      dataset: Its validation and test splits are evaluated after each epoch.
+      build: Builds a model from a seed and the number of training steps.
+      score: The score of a batch. See `steps.Score`.
+      batch_size: The images of a step, unless `--batch-size` is given or there are few images.
+      augment: A random change of the training images.
+      folder: The folder for records and checkpoints; None writes nothing.
+      answer: The function of model and images that `--export` writes.
+
+    Returns:
+      For each seed an entry an epoch, with `epoch`, `seconds` of training, and `train_`,
+      `validation_` and `test_` before each name of the score; and the first seed's model.
+
+    Raises:
+      Diverged: A loss, gradient or metric was not finite. The epochs before are saved.
+      Interrupted: The user stopped the run. Its state is saved.
+      UserError: The options cannot be followed.
+    """
+    batch_size = options.batch_size_of(dataset.train.size, usual=batch_size)
+    mesh = options.make_mesh()
+    identity = dataset.identity()  # of host arrays: on devices, it needs all processes
+    dataset = dataset.map_splits(partial(to_device, mesh=mesh))
+    num_steps = options.epochs * (dataset.train.size // batch_size)
+    trainer = Trainer(
+        score,
+        options.make_optimiser(num_steps),
+        dataset.train,
+        batch_size=batch_size,
+        average=options.average,
+        dtype=options.dtype,
+        augment=augment,
+        mesh=mesh,
+    )
+    seeds = range(options.seed, options.seed + options.seeds)
+    models = [build(seed, num_steps) for seed in seeds]
+    trainer.start(*(models, seeds) if len(seeds) > 1 else (models[0], seeds[0]))
+    return run(name, trainer, dataset, options, folder, answer, identity), trainer.model
+
+
+def run(
+    name: str,
+    trainer: Trainer,
+    dataset: Dataset,
+    options: TrainingOptions,
+    folder: Path | None = None,
+    answer: export.Answer | None = None,
+    identity: dict[str, Any] | None = None,
+) -> list[list[Entry]]:
+    """Train to the end with a trainer that has been started. See `train`.
+
+    Args:
+      identity: That of the dataset, where several processes share its images: only together could
+        they compute it.
+    """
+    with processes.ending_together():
+        identity = dataset.identity() if identity is None else identity
+        started = _Run(name, trainer, dataset, options, folder, answer, identity)
+    try:
+        return started.to_its_end()
+    finally:
+        if started.records is not None:
+            started.records.close()
+
+
+class _Run:
+    def __init__(self, name, trainer, dataset, options, folder, answer, identity):
+        self.name, self.trainer, self.dataset, self.options = name, trainer, dataset, options
+        self.num_seeds = len(trainer.models)
+        self.histories: list[list[Entry]] = [[] for _ in range(self.num_seeds)]
+        self.answer, self.identity = answer, identity
+        self.seconds = 0.0  # of training in this epoch
+        self.folder, self.checkpoints, self.records = folder, None, None
+        if folder is not None:
+            self.checkpoints = Checkpoints(folder / "checkpoints", keep=options.keep)
+        if options.resume:
+            self._continue()
+        if folder is not None:
+            self.records = Records(folder, self._config(), options.seed)
+        self.saved_at = time.monotonic()
+
+    def to_its_end(self):
+        done, epochs, shown = len(self.histories[0]), self.options.epochs, processes.is_first()
+        with (
+            _signals() as asked_to_stop,
+            progress(self.name, epochs, waiting="first epoch", done=done, shown=shown) as report,
+        ):
+            while len(self.histories[0]) < epochs and not self._has_stalled():
+                with self._traced():
+                    self._rest_of_epoch(asked_to_stop)
+                self._evaluate()
+                report(self._summary())
+                self._save_if_due()
+        self._save()
+        with attempt(f"export {self.name}"):
+            self._export()
+        return self.histories
+
+    def _config(self):
+        return {
+            "experiment": self.options.experiment,
+            "name": self.name,
+            "image_shape": self.dataset.image_shape,
+            "class_names": self.dataset.class_names,
+            "data": self.identity,
+            "options": as_json(self.options),
+        }
+
+    def _export(self):
+        """Write the weights that `predict` uses: those of the lowest validation loss."""
+        if not self.options.export or self.folder is None or self.answer is None:
+            return
+        model, which = self.trainer.model, f"step {self.trainer.steps_done}"
+        if (found := self.checkpoints.load()) is not None:
+            step, arrays, _ = found
+            load_into(model, arrays, 0 if self.num_seeds > 1 else None, f"checkpoint {step}")
+            which = f"step {step}"
+        trained = export.Forward(self.answer, model, self.options.dtype)
+        said = export.write(trained, self.dataset.image_shape, self.folder / "forward.stablehlo")
+        of_seed = f", seed {self.options.seed}" if self.num_seeds > 1 else ""
+        print(f"{self.name} ({which}{of_seed}): {said}", file=sys.stderr)
+
+    @contextmanager
+    def _traced(self):
+        """Trace the second epoch, or the first if there is only one."""
+        traced = min(1, self.options.epochs - 1)
+        if not self.options.profile or self.folder is None or len(self.histories[0]) != traced:
+            yield
+            return
+        folder = self.folder / "trace"
+        jax.profiler.start_trace(str(folder), create_perfetto_trace=True)
+        try:
+            yield
+        finally:
+            with attempt(f"write a trace in {folder}"):
+                jax.profiler.stop_trace()
+
+    def _rest_of_epoch(self, asked_to_stop):
+        trainer, steps = self.trainer, 1
+        end = (len(self.histories[0]) + 1) * trainer.steps_per_epoch
+        while trainer.steps_done < end:
+            before, start = trainer.steps_done, time.perf_counter()
+            trainer.advance(steps)
+            # All processes take the same number of steps, and stop if one of them is asked to.
+            each = processes.from_all((time.perf_counter() - start, asked_to_stop()))
+            taken, is_asked_to_stop = (max(of_all) for of_all in zip(*each, strict=True))
+            self.seconds += taken
+            self._require_finite()
+            # As many steps as fit into the time of a call, at most twice as many as before.
+            fitting = (trainer.steps_done - before) * _CALL_SECONDS / taken
+            steps = max(1, min(2 * steps, int(fitting)))
+            if is_asked_to_stop:
+                self._save()
+                raise Interrupted(f"{self.name}: interrupted; --resume continues it")
+            if self._is_time():
+                self._save()
+
+    def _require_finite(self):
+        if self.trainer.is_finite:
+            return
+        place, step, model, loss = self.trainer.refused()
+        culprit = nonfinite.blame(model, loss)
+        epoch, step = divmod(step, self.trainer.steps_per_epoch)
+        of_seed = f" (seed {self.options.seed + place})" if self.num_seeds > 1 else ""
+        raise Diverged(
+            f"{self.name}{of_seed}: {culprit} is not finite in step {step + 1} of epoch "
+            f"{epoch + 1}, which was not taken. A lower --learning-rate or a --clip-norm may help."
+        )
+
+    def _evaluate(self):
+        trainer, dataset = self.trainer, self.dataset
+        scores = {
+            "train": trainer.means(),
+            "validation": trainer.evaluate(dataset.validation),
+            "test": trainer.evaluate(dataset.test),
+        }
+        for place, history in enumerate(self.histories):
+            entry = {"epoch": len(history) + 1, "seconds": self.seconds}
+            for split, values in scores.items():
+                for name, value in values.items():
+                    entry[f"{split}_{name}"] = float(np.atleast_1d(value)[place])
+            history.append(entry)
+        self.seconds = 0.0
+        if self.records is not None:
+            self.records.write(self.histories)
+        last = [(name, value) for history in self.histories for name, value in history[-1].items()]
+        for name, value in last:
+            if not np.isfinite(value):
+                raise Diverged(
+                    f"{self.name}: {name} is {value} after epoch {len(self.histories[0])}. "
+                    "A lower --learning-rate or a --clip-norm may help."
+                )
+
+    def _means(self, name) -> list[float]:
+        """The mean of a metric over the seeds, after each epoch."""
+        values = [[entry[name] for entry in history] for history in self.histories]
+        return np.mean(values, axis=0).tolist()
+
+    def _has_stalled(self):
+        losses, patience = self._means("validation_loss"), self.options.patience
+        if patience is None or not losses:
+            return False
+        return len(losses) - 1 - int(np.argmin(losses)) >= patience
+
+    def _summary(self) -> str:
+        last = {name: self._means(name)[-1] for name in self.histories[0][-1]}
+        parts = [f"train loss {number(last['train_loss'], 4)}"]
+        for name, value in last.items():
+            split, _, kind = name.partition("_")
+            if split == "validation" and kind != "loss":
+                shown = f"{value:.2%}" if kind == "accuracy" else number(value, 5)
+                parts.append(f"{split} {kind} {shown}")
+        rate = self.num_seeds * self.trainer.images_per_epoch / last["seconds"]
+        return "  ".join([*parts, f"{rate:,.0f} images/s"])
+
+    # ---- checkpoints -------------------------------------------------------------------------
+
+    def _continue(self):
+        state, record = self.trainer.state, None
+        if self.checkpoints is not None and (found := self.checkpoints.restore(state)):
+            state, record = found
+        record = processes.from_all(record)[0]  # the first process has the checkpoints
+        if record is None:
+            return
+        arrays = processes.arrays_from_first(as_dict(state))
+        self.trainer.resume(from_dict(arrays, like=state), record["steps_done"])
+        self.histories, self.seconds = record["histories"], record["seconds"]
+
+    def _save_if_due(self):
+        losses, every = self._means("validation_loss"), self.options.checkpoint_epochs
+        is_turn = every is not None and len(losses) % every == 0
+        is_best = losses[-1] == min(losses)
+        if is_turn or is_best or self._is_time():
+            self._save()
+
+    def _is_time(self):
+        seconds = self.options.checkpoint_seconds
+        return seconds is not None and time.monotonic() - self.saved_at >= seconds
+
+    def _save(self):
+        if self.checkpoints is None:
+            return
+        record = {
+            "options": as_json(self.options),
+            "steps_done": self.trainer.steps_done,
+            "histories": self.histories,
+            "seconds": self.seconds,
+        }
+        is_evaluated = self.trainer.steps_done == (
+            len(self.histories[0]) * self.trainer.steps_per_epoch
+        )
+        loss = self._means("validation_loss")[-1] if is_evaluated and self.histories[0] else None
+        self.checkpoints.save(self.trainer.steps_done, self.trainer.state, record, loss=loss)
+        self.saved_at = time.monotonic()
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether Ctrl-C or SIGTERM came. A second one ends the program."""
+    received: list[int] = []
+    before: dict[int, Any] = {}
+
+    def receive(number, _):
+        received.append(number)
+        signal.signal(number, before[number])
+        print("stopping after the running step; once more ends at once", file=sys.stderr)
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, receive)
+    except ValueError:  # only the main thread may handle signals
+        pass
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,98 @@
+"""Feature groups, rotated kernels and sums in loops."""
+
+import math
+import operator
+from collections.abc import Callable, Iterable
+from functools import reduce
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Shaped
+
+from ..._spec import Slot
+from ..._typing import Array, Kernel
+from ._hints import NONE, Hints
+
+# An array, or a pytree of arrays.
+Terms = TypeVar("Terms")
+
+
+def rotate_kernel(
+    kernel: Kernel, groups: int = 1, *, hints: Hints = NONE
+) -> Shaped[Array, "*window o_g c"]:
+    """Reverse the window of a kernel and exchange its channel axes, inside each feature group.
+
+        k_rot[r; o, g, c] = k[R-1-r; c, g, o]
+
+    `(*window, c/g, o)` becomes `(*window, o/g, c)`. A convolution with the rotated kernel takes the
+    output's cotangent back to the input.
+    """
+    *window, c, o = kernel.shape
+    by_group = jnp.asarray(kernel).reshape(*window, c, groups, o // groups)
+    exchanged = jnp.swapaxes(by_group, -3, -1).reshape(*window, o // groups, groups * c)
+    # XLA's CPU compiler exchanges axes ten times as fast in a loop that reverses none.
+    return reverse_window(hints.separate(exchanged), len(window))
+
+
+def reverse_window(kernel: Kernel, rank: int) -> Kernel:
+    """Reverse the first `rank` axes of a kernel. They are reshaped to one axis, which is faster."""
+    taps = math.prod(kernel.shape[:rank])
+    return lax.rev(kernel.reshape(taps, -1), [0]).reshape(kernel.shape)
+
+
+def examples_as_channels(
+    x: Shaped[Array, "n *spatial c"], groups: int = 1
+) -> Shaped[Array, "c_g *spatial g_n"]:
+    """Exchange the roles of examples and channels: `(n, *spatial, c)` to `(c/g, *spatial, g·n)`.
+
+    A kernel's gradient sums over examples as a convolution sums over channels.
+    """
+    n, *spatial, c = x.shape
+    by_group = jnp.moveaxis(x.reshape(n, *spatial, groups, c // groups), -1, 0)
+    return jnp.moveaxis(by_group, 1, -1).reshape(c // groups, *spatial, groups * n)
+
+
+def split_groups(a: Shaped[Array, "*rest channels"], groups: int) -> Shaped[Array, "*rest g c_g"]:
+    """Give feature groups an axis of their own: `(…, channels)` to `(…, g, channels/g)`."""
+    *rest, channels = a.shape
+    return a.reshape(*rest, groups, channels // groups)
+
+
+def taps_by_group(kernel: Kernel, groups: int) -> Shaped[Array, "taps c_g g o_g"]:
+    """A kernel `(*window, c/g, o)` with its taps on one axis and its output channels by group."""
+    *window, c, o = kernel.shape
+    return kernel.reshape(math.prod(window), c, groups, o // groups)
+
+
+def add_up(terms: Iterable[Array]) -> Array:
+    """The sum of at least one array, from the first to the last."""
+    return reduce(operator.add, terms)
+
+
+def with_zeros_multiplied(slot: Slot, result: Array, kernel: Kernel, groups: int) -> Array:
+    """Add the products of the kernel with zeros to a forward pass that skipped them.
+
+    Padding and the gaps of a dilated map are zeros. The definition multiplies them by the kernel,
+    which gives zero, or NaN where a tap is infinite or NaN. `slot` is the one that the forward pass
+    leaves empty: y for a convolution, x for a transposed one.
+    """
+    if not jnp.issubdtype(result.dtype, jnp.inexact):
+        return result
+    products = taps_by_group(kernel.astype(result.dtype) * 0, groups).sum(axis=0)  # (c_g, g, o_g)
+    summed = products.sum(axis=0) if slot == Slot.OUTPUT else products.sum(axis=2).T
+    return result + summed.reshape(-1)
+
+
+def sum_in_loop(term: Callable[[Array], Terms], count: int) -> Terms:
+    """The sum of `term(i)` for i < count, as a loop with one body."""
+    term = jax.jit(term, inline=True)  # so that the shape's evaluation does not trace it again
+    start = jax.tree.map(zeros_of, jax.eval_shape(term, jnp.zeros((), int)))
+    return lax.fori_loop(0, count, lambda i, total: jax.tree.map(jnp.add, total, term(i)), start)
+
+
+def zeros_of(like: jax.ShapeDtypeStruct) -> Array:
+    """Zeros to start a loop from. They vary over the axes of a `shard_map` as `like` does."""
+    axes = like.manual_axis_type.varying if like.manual_axis_type else ()
+    return lax.pcast(jnp.zeros(like.shape, like.dtype), tuple(axes), to="varying")

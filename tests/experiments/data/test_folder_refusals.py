@@ -1,0 +1,164 @@
+"""Folders of image files that are refused, and the messages."""
+
+import os
+
+import pytest
+
+from experiments import data
+from experiments.command_line import UserError
+from tests.experiments.data.folders import CLASSES, load, write, write_classes
+
+pytestmark = pytest.mark.usefixtures("cache_here")
+
+
+def stray_image(root):
+    write(root, 1)
+
+
+def text_in_class(root):
+    (root / "cat" / "notes").write_text("a cat")
+
+
+def folder_in_class(root):
+    write(root / "cat" / "young", 1)
+
+
+def empty_class(root):
+    (root / "bee").mkdir()
+
+
+def one_class(root):
+    for name in ("ant", "cat"):
+        (root / name).rename(root.parent / name)
+
+
+def nothing_but_notes(root):
+    for name in CLASSES:
+        (root / name).rename(root.parent / name)
+    (root / "notes").mkdir()
+    (root / "notes" / "a.txt").write_text("no image")
+
+
+def no_class(root):
+    one_class(root)
+    (root / "dog").rename(root.parent / "dog")
+
+
+def too_few(root):
+    (root / "dog" / "0.png").unlink()
+
+
+def truncated(root):
+    file = root / "cat" / "1.png"
+    file.write_bytes(file.read_bytes()[:-25])
+
+
+def empty_file(root):
+    (root / "cat" / "1.png").write_bytes(b"")
+
+
+def dangling_link(root):
+    (root / "cat" / "x.png").symlink_to(root / "nowhere.png")
+
+
+def dangling_class(root):
+    (root / "eel").symlink_to(root / "nowhere")
+
+
+def link_to_itself(root):
+    (root / "eel").symlink_to(root / "eel")
+
+
+def pipe(root):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("needs named pipes")
+    os.mkfifo(root / "cat" / "x.png")
+
+
+def split_without_test(root):
+    classes = [folder.rename(root.parent / folder.name) for folder in root.iterdir()]
+    (root / "train").mkdir()
+    (root / "val").mkdir()
+    for folder in classes:
+        folder.rename(root / "train" / folder.name)
+
+
+def more_than_splits(root):
+    for split in ("train", "test"):
+        write_classes(root / split)
+
+
+def two_validations(root):
+    for name in CLASSES:
+        (root / name).rename(root.parent / name)
+    for split in ("train", "test", "val", "validation"):
+        write_classes(root / split)
+
+
+def unknown_class_in_test(root):
+    for name in CLASSES:
+        (root / name).rename(root.parent / name)
+    write_classes(root / "train")
+    write_classes(root / "test", {"cat": 1, "cats": 1})
+
+
+def no_class_in_train(root):
+    unknown_class_in_test(root)
+    for name in CLASSES:
+        (root / "train" / name).rename(root.parent / f"old {name}")
+
+
+EXPECTED = "expected PATH/CLASS/image files, or the same under PATH/train and PATH/test."
+SPLIT = (
+    "expected a folder for each class, or train, test and perhaps validation (or val) with such "
+    "folders inside."
+)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (stray_image, "image {root}/1.png lies in no class's folder: " + EXPECTED),
+        (text_in_class, "{root}/cat/notes is no image that can be read."),
+        (folder_in_class, "class folder {root}/cat holds the folder young: " + EXPECTED),
+        (empty_class, "class folder {root}/bee holds no image."),
+        (one_class, "{root} has one class only, dog: expected at least 2."),
+        (no_class, "{root} holds no folders: " + EXPECTED),
+        (nothing_but_notes, "{root} holds no folder with an image: " + EXPECTED),
+        (
+            too_few,
+            "{root}: class dog has 2 images, and training, validation and test need one each: "
+            "add 1.",
+        ),
+        (truncated, "cannot read the image {root}/cat/1.png: "),
+        (empty_file, "{root}/cat/1.png is no image that can be read."),
+        (dangling_link, "cannot read the image {root}/cat/x.png: No such file or directory."),
+        (dangling_class, "link {root}/eel leads nowhere."),
+        (link_to_itself, "link {root}/eel leads nowhere."),
+        (pipe, "{root}/cat/x.png is no file: " + EXPECTED),
+        (split_without_test, "{root} has train and val, but no test: " + SPLIT),
+        (more_than_splits, "{root} has train and test, and beside them ant: " + SPLIT),
+        (two_validations, "{root} has both val and validation: " + SPLIT),
+        (unknown_class_in_test, "{root}: class cats is in test, but not in train."),
+        (no_class_in_train, "{root}/train holds no folders: " + EXPECTED),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_folder_refuses(animals, tmp_path, break_it, message):
+    break_it(animals)
+    with pytest.raises(UserError) as error:
+        load(animals)
+    expected = message.format(root=animals).replace("/", os.sep)
+    assert str(error.value).startswith(expected)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_folder_that_is_missing_or_a_file(tmp_path):
+    with pytest.raises(UserError, match="nowhere: this path does not exist, expected a folder"):
+        load(tmp_path / "nowhere")
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(UserError, match="png: this path is a file, expected a folder of images"):
+        load(tmp_path / "a.png")
+    with pytest.raises(UserError, match="dataset 'folder:' names no path: expected folder:PATH"):
+        data.load("folder:")

@@ -1,0 +1,48 @@
+"""The part of the catalogues that the default run checks, and how it checks a case."""
+
+import jax
+import pytest
+
+from experiments.verifier.cases import Draw
+from jaxconv import verify
+
+# The slips that are most common. The sample has a case of each.
+COMMON = (
+    *("kernel not rotated", "channel axes not exchanged", "missing sum over the batch"),
+    *("mean for sum", "constant factor", "wrong sign", "spatial axes transposed"),
+    *("stride taken", "padding off by one", "cotangent ignored", "stale residual"),
+    *("ties counted twice", "overlaps written over", "cotangent summed", "is missing"),
+)
+
+
+def sampled(cases):
+    """All cases as parameters; those outside of the sample are marked exhaustive.
+
+    The sample has a case of each common slip, of each family and of each dtype, and the ties and
+    kinks. It has no deep network, whose check takes seconds.
+    """
+    sample = {}
+    for case in (case for case in cases if case.family != "deep"):
+        slips = [slip for slip in COMMON if slip in case.diagnosis]
+        is_at_kink = not case.diagnosis and ("ties" in case.name or case.family == "kinks")
+        for key in (*slips, ("family", case.family), ("dtype", case.dtype)):
+            sample.setdefault(key, case)
+        if is_at_kink:
+            sample[case.name] = case
+    chosen = {id(case) for case in sample.values()}
+    return [
+        pytest.param(
+            case,
+            id=f"{case.family}: {case.name}",
+            marks=() if id(case) in chosen else pytest.mark.exhaustive,
+        )
+        for case in cases
+    ]
+
+
+def report_on(case, modes):
+    """The report about a case, with second derivatives if the case is about them."""
+    modes = (*modes, "second_order")  # order 1 leaves it out
+    with jax.enable_x64(case.dtype == "float64"):
+        f, args = case.make(Draw(0, case.dtype))
+        return verify.check_gradients(f, args, modes=modes, order=case.order)

@@ -1,0 +1,52 @@
+"""A slip is named where it explains the gradient, and nothing else is called a slip.
+
+Covers jaxconv/verify/diagnosis/.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jaxconv import verify
+
+from ..rules import with_vjp
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def diagnoses(f, rule, args):
+    """The diagnosis of each argument's gradient."""
+    report = verify.check_gradients(with_vjp(f, rule), args, modes="reverse", order=1)
+    return [failure.diagnosis for failure in report.failures]
+
+
+def _noisy(size):
+    def rule(true, args, w):
+        rng = np.random.default_rng(0)
+        return tuple(bar + size * rng.normal(size=bar.shape) for bar in true)
+
+    return rule
+
+
+def test_small_noise_is_no_constant_factor(normal):
+    x = normal((4, 5))
+    assert diagnoses(jnp.tanh, _noisy(1e-10), (x,)) == ["off by 1e-10 of its size"]
+
+
+def test_noise_at_ties_is_no_slip():
+    def f(x):
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "SAME")
+
+    x = jnp.zeros((2, 4, 4, 1)).at[:, 0, 0].set(1.0)
+    assert diagnoses(f, _noisy(0.1), (x,)) == ["explained by no known slip"]
+
+
+def test_a_number_has_no_factor_that_changes_with_the_cotangent():
+    def squared(true, args, w):
+        return (true[0] * w**2,)
+
+    assert diagnoses(jnp.tanh, squared, (jnp.asarray(0.5),)) == ["a single element is wrong"]
+    assert diagnoses(jnp.tanh, lambda true, args, w: (3 * true[0],), (jnp.asarray(0.5),)) == [
+        "a constant factor of 3"
+    ]

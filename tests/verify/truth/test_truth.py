@@ -1,0 +1,88 @@
+"""The truth at points where derivatives are one-sided, tied, or of very different sizes.
+
+Covers jaxconv/verify/truth/_linear_truth.py, jaxconv/verify/truth/_search.py.
+"""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+from jaxconv import verify
+
+from ..rules import some, with_rule
+
+# What depends on the point; the other modes call the same rules.
+FIRST = ("reverse", "forward", "primal_value", "second_point", "cotangent_linearity")
+
+POINTS = {
+    "ties of top_k": (lambda x: lax.top_k(x, 2)[0], [1.0, 1.0, 1.0, 0.0]),
+    "ties of a median": (lambda x: jnp.median(x), [0.0, 0.0, 0.0, 0.0, 1.0, -1.0]),
+    "ties of quantiles": (lambda x: jnp.quantile(x, 0.3, axis=0), [[0.0, 1.0]] * 5),
+    "sizes far apart": (jnp.sin, [0.0, 1.0, 1e-3, -1e-8, 1e-30, 20.0, 1e4]),
+    "sizes that differences can't follow": (jnp.cos, [0.5, 1e30]),
+    "ties of sort": (lambda x: jnp.sort(x), [0.0, 1.0, 0.0, 0.0]),
+    "end of the domain": (lambda x: x**1.5, [0.0, 1.0]),
+    "sizes in an array": (jnp.sqrt, [1e-4, 1e-2, 1.0]),
+    "near the end of the domain": (jnp.log, [1e-9, 1e-3, 1.0]),
+}
+EXTREME = {
+    "maximum": (lambda x: jnp.max(x), [1e241, 1e-310, 2e-304]),
+    "sum": (lambda x: jnp.sum(x), [1e241, 1.0]),
+    "sum whose square overflows": (lambda x: jnp.sum(x), [1e160, 1.0]),
+    "product": (lambda x: x * jnp.array([1e-200, 1.0]), [1e200, 1.0]),
+}
+
+
+# Medians and quantiles have many primitives to compile.
+SHORT = [name for name in POINTS if name not in ("ties of a median", "ties of quantiles")]
+
+
+@pytest.mark.parametrize("x64", some([False, True], [False]))
+@pytest.mark.parametrize("name", some(POINTS, SHORT))
+def test_right_gradient_at_an_awkward_point(name, x64):
+    f, x = POINTS[name]
+    with jax.enable_x64(x64):
+        report = verify.check_gradients(f, (jnp.array(x),), modes=FIRST, order=1)
+    assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("name", EXTREME)
+def test_right_gradient_at_extreme_sizes(name, recwarn):
+    f, x = EXTREME[name]
+    with jax.enable_x64(True):
+        report = verify.check_gradients(f, (jnp.array(x),), modes=FIRST, order=1)
+    assert report.ok, str(report)
+    assert not recwarn.list
+
+
+# Wrong gradients are easier to see; one point of each kind is enough.
+WRONG_AT = ["ties of sort", "sizes far apart", "end of the domain", "product"]
+
+
+@pytest.mark.parametrize("name", some([*POINTS, *EXTREME], WRONG_AT))
+def test_wrong_gradient_at_an_awkward_point(name):
+    f, x = (POINTS | EXTREME)[name]
+    with jax.enable_x64(True):
+        x = jnp.array(x)
+        wrong = with_rule(f, lambda x, y_bar: 1.01 * jax.vjp(f, x)[1](y_bar)[0] + 0.01)
+        assert not verify.check_gradients(wrong, (x,), modes=FIRST, order=1).ok
+
+
+def test_second_point_stays_in_the_domain():
+    x = jnp.array([0.999, 0.5, 0.01])
+    modes = ("reverse", "second_point")
+    verify.assert_gradients(jax.scipy.special.ndtri, (x,), modes=modes, order=1)
+
+
+@pytest.mark.parametrize("x64", some([False, True], [False]))
+def test_constant_in_the_place_of_a_removable_singularity(x64):
+    """Its gradient is 0, and that of the function is pi."""
+    with jax.enable_x64(x64):
+        x = jnp.array([0.5, 0.001])
+
+        def f(x):
+            return jnp.where(x == 0.5, 0.0, -1 / jnp.tan(jnp.pi * x))
+
+        report = verify.check_gradients(f, (x,), modes="reverse", order=1)
+    assert report.failures[0].worst[0].index == (0,)
