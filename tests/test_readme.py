@@ -1,10 +1,12 @@
-"""Every Python and shell block of README.md and CONTRIBUTING.md is run.
+"""Every Python and shell block of the pages for readers runs, and prints what the page shows.
 
-A file's Python blocks are one program, in order, and so are its commands, in one folder. Commands
-run in this process, as `python -m` would run them: starting Python and JAX anew for each would take
-minutes. Training is cut short by options that are added at the end.
+A page's Python blocks are one program, in order. A `text` block after a Python block is what it
+prints, where `...` stands for anything. A page's commands run in one folder, in this process, as
+`python -m` would run them: starting Python and JAX anew for each would take minutes. Training is
+cut short by options that are added at the end.
 """
 
+import doctest
 import glob
 import re
 import runpy
@@ -19,50 +21,101 @@ import pytest
 from flax import nnx
 from PIL import Image
 
-from experiments import classifier, processes
+from experiments.benchmark import cases
+from experiments.networks import classifiers
+from experiments.training import processes
 
 ROOT = Path(__file__).parent.parent
-FILES = ("README.md", "CONTRIBUTING.md")
-PYTHON, SHELL = {"python"}, {"bash", "sh"}
+PAGES = ("README.md", "CONTRIBUTING.md", "experiments/README.md", "notebooks/README.md")
+PYTHON, SHELL, OUTPUT = {"python"}, {"bash", "sh"}, {"text"}
 
 
-def blocks(file, languages):
-    text = (ROOT / file).read_text(encoding="utf-8")
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    return [block for language, block in found if language in languages]
+def fenced(page):
+    """The language and the text of each block, in order."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_every_block_is_one_or_the_other(file):
-    fences = re.findall(r"^ *[`~]{3,}.*$", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(blocks(file, PYTHON | SHELL)) == len(fences) / 2 > 0
+def blocks(page, languages):
+    return [block for language, block in fenced(page) if language in languages]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_is_of_a_kind_that_runs(page):
+    fences = re.findall(r"^ *[`~]{3,}.*$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(blocks(page, PYTHON | SHELL | OUTPUT)) == len(fences) / 2 > 0
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md", "experiments/coverage/README.md"])
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert ((ROOT / page).parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+        other = (ROOT / page).parent / target if target else ROOT / page
+        headings = re.findall(r"^#+ (.*)$", other.read_text(encoding="utf-8"), re.MULTILINE)
+        slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert anchor in slugs
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_are_named_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:\.?\w+/)*\w+\.(?:py|md)|(?:\w+/)+)`", text)
+    places = (ROOT, ROOT / "jaxconv", (ROOT / page).parent)
+    missing = [name for name in named if not any((place / name).exists() for place in places)]
+    assert [name for name in missing if not name.startswith(("runs/", "site/"))] == []
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_the_picture_is_that_of_its_script():
+    script = runpy.run_path(str(ROOT / "experiments/gallery/triangle.py"))
+    assert script["FILE"].read_text(encoding="utf-8") == script["drawing"]()
 
 
 # ---- Python ----------------------------------------------------------------------------------
 
 
-def test_python_blocks_run(capsys):
-    names = dict(vars(classifier))  # of which two blocks are excerpts
-    for number, block in enumerate(blocks("README.md", PYTHON)):
-        exec(compile(block, f"README.md, Python block {number}", "exec"), names)
-    assert names["y"].shape == (8, 14, 14, 32)
-    # x is all ones: each tap meets a one wherever its window has its maximum, at 8·12·12 places.
-    np.testing.assert_array_equal(names["k_bar"], np.full((5, 5, 1, 32), 8 * 12 * 12))
-    assert names["edges"].gradients["conv"]["kernel"].shape == (5, 5, 1, 8)
-    for name in ("standard", "modified"):  # the network shown is that of the experiment
-        shown, ours = (network(nnx.Rngs(0)) for network in (names[name], vars(classifier)[name]))
-        assert names[name] is not vars(classifier)[name]
+def run_python(page, capsys, names):
+    """Run a page's Python blocks, and compare what they print with what the page shows."""
+    language_before = None
+    for number, (language, block) in enumerate(fenced(page)):
+        if language in PYTHON:
+            capsys.readouterr()
+            exec(compile(block, f"{page}, block {number}", "exec"), names)
+            printed = capsys.readouterr().out
+            assert not printed or fenced(page)[number + 1][0] in OUTPUT, printed
+        elif language in OUTPUT:
+            assert language_before in PYTHON
+            flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+            if not doctest.OutputChecker().check_output(block, printed, flags):
+                pytest.fail(f"{page} shows\n{block}\nand the block before it prints\n{printed}")
+        language_before = language
+    return names
+
+
+def test_the_readme_runs(capsys):
+    names = run_python("README.md", capsys, {"__name__": "readme"})
+    assert names["k_bar"].shape == (5, 5, 3, 16)
+    assert sum(language == "text" for language, _ in fenced("README.md")) == 2
+
+
+def test_the_networks_shown_are_those_of_the_experiment(capsys):
+    names = run_python("experiments/README.md", capsys, dict(vars(classifiers)))
+    for name in ("standard", "modified"):
+        shown, ours = (network(nnx.Rngs(0)) for network in (names[name], vars(classifiers)[name]))
+        assert names[name] is not vars(classifiers)[name]
         assert nnx.graphdef(shown) == nnx.graphdef(ours)
-    out = capsys.readouterr().out
-    assert re.search(r"conv_kernel_vjp.*\n(.*\n)*.*runs ", out)  # what `explain` prints
-    assert "softplus" in out  # what `check_gradients` prints
 
 
 # ---- commands --------------------------------------------------------------------------------
 
 
-def commands(file):
-    lines = "".join(blocks(file, SHELL)).splitlines()
+def commands(page):
+    lines = "".join(blocks(page, SHELL)).splitlines()
     parts = (part for line in lines for part in " ".join(shlex.split(line, True)).split(" && "))
     return [part.split() for part in parts if part]
 
@@ -90,6 +143,10 @@ def run_module(module, *arguments):
         words += ["--epochs", "2" if "--resume" in words else "1", *SHORT]
         if not re.search("(folder|npz):", " ".join(words)):  # it would be digits, or MNIST
             words += ["--dataset", "npz:pathmnist.npz"]
+    if module == "experiments.benchmark":  # the options are real, the timing is of a small case
+        assert cases.matching([words[words.index("--cases") + 1]])
+        words[words.index("--cases") + 1] = "m2s"
+        words += ["--no-malloc-tuning"]
     sys.argv[1:] = words
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
@@ -105,16 +162,26 @@ def run_tool(*command):
     subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=True)
 
 
+def tests_exist(*arguments):
+    """What `pytest` is told to run exists; running it here is another test's business."""
+    for argument in arguments:
+        if "/" in argument:
+            assert (ROOT / argument.partition("::")[0]).exists(), argument
+
+
 # What runs a command, by how it begins, with the words that follow.
 HOW = {
     "python -m": run_module,
+    "python .ci/docs/build.py": lambda *folder: None,  # tests/test_api_reference.py runs it
     "pip install": extras_exist,
-    "pytest": lambda: None,  # which is what runs this
+    "pytest": tests_exist,
     "ruff format": lambda: run_tool("ruff", "format", "--check", "--quiet"),
     "ruff check": lambda: run_tool("ruff", "check", "--quiet"),
     "pyright": lambda: run_tool("pyright", "--version"),  # its verdict, of a minute, is CI's
     "pre-commit install": lambda: None,  # would change the checkout
     "bash .ci/run": lambda: subprocess.run(["bash", "-n", ROOT / ".ci/run"], check=True),  # minutes
+    "jupyter lab": lambda: None,
+    "jupytext": lambda *arguments: None,  # tests/test_notebooks.py holds the two forms together
 }
 
 
@@ -134,24 +201,30 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize(
+    "page",
+    # Nine training runs: the default run leaves them out.
+    [pytest.param(p, marks=[pytest.mark.exhaustive] * p.startswith("experiments")) for p in PAGES],
+)
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
-def test_commands_run(file, folder, monkeypatch, capsys):
+def test_commands_run(page, folder, monkeypatch, capsys):
     met = []
     # How processes meet, and what they do together, is tested with real ones.
     monkeypatch.setattr(processes, "join", lambda *place: met.append(place))
-    for command in commands(file):
+    for command in commands(page):
         (start,) = (start for start in HOW if f"{' '.join(command)} ".startswith(f"{start} "))
         HOW[start](*command[len(start.split()) :])
-    if file == "README.md":
+    if page == "experiments/README.md":
         assert met == [("host0:1234", 2, 0), ("host0:1234", 2, 1)]
         runs = sorted(path.name for path in folder.glob("runs/*-*"))
         assert runs == ["autoencoder-001", *(f"classifier-{n:03}" for n in range(1, 8))]
         assert len((folder / "runs/classifier-001/standard/metrics.csv").read_text().split()) == 3
         assert (folder / "runs/compare.png").exists()
+        assert (folder / "results/benchmark.json").exists()
         assert "digit.png" in capsys.readouterr().out
 
 
-def test_ci_installs_and_tests_as_the_readme_says():
-    assert """tests='pip install -e ".[test]" && pytest'""" in (ROOT / ".ci" / "run").read_text()
-    assert 'pip install -e ".[test]" && pytest\n' in "".join(blocks("README.md", SHELL))
+def test_ci_installs_what_the_pages_say():
+    install = 'pip install -e ".[test]" && pytest'
+    assert install in (ROOT / ".ci" / "run").read_text()
+    assert install in "".join(blocks("CONTRIBUTING.md", SHELL))
