@@ -243,9 +243,8 @@ def choice(
     def jvp_of_choice(primals, tangents, **params):
         (x,), (x_dot,) = primals, tangents
         y, m = choices(x, **params)
-        y_dot = (
-            _zero_tangent(y) if isinstance(x_dot, ad.Zero) else gather(x_dot, m, **params)
-        )  # (3)
+        is_zero = isinstance(x_dot, ad.Zero)
+        y_dot = _zero_tangent(y) if is_zero else gather(x_dot, m, **params)  # (3)
         return [y, m], [y_dot, _zero_tangent(m)]
 
     def batching_rule(operation):

@@ -63,7 +63,7 @@ def run(
     except (Interrupted, KeyboardInterrupt) as error:
         print(str(error) or "interrupted", file=sys.stderr)
         sys.exit(130)
-    except Exception as error:
+    except Exception as error:  # one that was not foreseen: it is raised again at the end
         if isinstance(error, OSError) and error.errno in _DISK:
             fail(f"{error.filename or 'cannot write'}: {error.strerror}.", 2)
         if leave is not None:

@@ -144,7 +144,7 @@ def ending_together() -> Iterator[None]:
         yield
     except (OtherFailed, jax.errors.JaxRuntimeError):  # the latter: nobody may be there to tell
         raise
-    except Exception as error:
+    except Exception as error:  # whatever it is, the other processes must not wait for this one
         said = first_line(error) if isinstance(error, UserError) else repr(error)[:200]
         with contextlib.suppress(Exception):
             _exchange({"failure": said})
