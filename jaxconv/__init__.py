@@ -13,9 +13,9 @@ the derivation in its docstring. This page follows one call through the library.
    to the library's own layout, channels last. `ConvOptions.spec` works out the geometry and the
    dtypes. The result is a `ConvSpec` (`_spec.py`): all that is static about the convolution, in one
    hashable object.
-3. `ops/_form.py`: `contract` binds a primitive to the operands, with the `ConvSpec` as its only
-   parameter. There are three primitives, one for each slot of the trilinear form T that can be left
-   empty. They are the only operations of a convolution that JAX ever sees:
+3. `ops/_form.py`: `contract` binds a primitive (`_operation.py`) to the operands, with the
+   `ConvSpec` as its only parameter. There are three primitives, one for each slot of the trilinear
+   form T that can be left empty. They are the only operations of a convolution that JAX ever sees:
 
         jaxconv_y   x, k -> y       the convolution, ∂T/∂y
         jaxconv_x   k, y -> x       the gradient of its input, ∂T/∂x

@@ -17,7 +17,7 @@ with three slots is a bilinear map and its two transposes. That reverse mode is 
 linearised and transposed, is how JAX works: Radul et al., "You Only Linearize Once", POPL 2023,
 arXiv:2204.10923. On adjoints in general see Griewank & Walther, "Evaluating Derivatives", 2008.
 
-`multilinear_form` and `linear_pair` make a `jax.extend.core.Primitive` of each contraction, with
+`multilinear_form` and `linear_pair` make an `Operation` (`_operation.py`) of each contraction, with
   - a JVP: one term for each operand that has a tangent, by linearity;
   - a transpose: (2);
   - a batching rule, which the author of the form states once for all contractions;
@@ -27,90 +27,29 @@ arXiv:2204.10923. On adjoints in general see Griewank & Walther, "Evaluating Der
 The operands of a contraction may be followed by *constants*, such as the argmax of a max pool. The
 map depends on constants without being linear in them, and they have no derivative.
 
-`choice` makes a primitive of a function that first chooses, which has no derivative, and is linear
+`choice` makes an operation of a function that first chooses, which has no derivative, and is linear
 once it has chosen. Max pooling is the example.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
-from jax.interpreters import ad, batching, mlir
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.interpreters import ad
+from jax.sharding import NamedSharding
 
-from ._typing import AnyArray, Array
-
-if TYPE_CHECKING:
-    from jax.extend.core import Primitive
-else:  # The same class. Importing jax.extend takes half as long as importing this library.
-    Primitive = type(jax.lax.add_p)
-
-# A function of arrays, the operands in slot order, and of static keyword parameters.
-Map: TypeAlias = Callable[..., Any]
-# For each axis of an array, the mesh axes that the array is sharded over, or None.
-Partition: TypeAlias = tuple[Any, ...]
-
-
-class Operation:
-    """A map that JAX can differentiate, batch, shard and compile. It is called as the map is.
-
-    Parameters are static and hashable. The functions of this module make operations.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        default: Map,
-        lowerings: Mapping[str, Map],
-        *,
-        multiple_results: bool = False,
-    ):
-        self.name = name
-        self.primitive = Primitive(name)
-        self.primitive.multiple_results = multiple_results
-        self.primitive.def_impl(self._run_now)
-        mlir.register_lowering(self.primitive, _lowering_rule(default, multiple_results))
-        for platform, lowering in lowerings.items():
-            rule = _lowering_rule(lowering, multiple_results)
-            mlir.register_lowering(self.primitive, rule, platform=platform)
-
-    def __call__(self, *operands: AnyArray, **params: Any) -> Any:
-        return self.primitive.bind(*_vary_alike(operands), **params)
-
-    def __repr__(self) -> str:
-        return f"<jaxconv operation {self.name}>"
-
-    def _run_now(self, *operands: AnyArray, **params: Any) -> Any:
-        # Outside jit this one operation is compiled, for the device that its operands are on.
-        # Under `disable_jit` the primitive would call this function again.
-        with jax.disable_jit(False):
-            return _compiled(self.primitive, tuple(sorted(params.items())))(*operands)
-
-
-def _lowering_rule(lowering: Map, multiple_results: bool) -> Callable[..., Any]:
-    """A map as a lowering rule of JAX, under whatever mesh it is traced."""
-
-    def rule(ctx, *operands, **params):
-        def run(*operands):
-            # A user's settings are for the user's code.
-            with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-                return lowering(*operands, **params)
-
-        f: Any = run
-        shardings = [out.sharding for out in ctx.avals_out]
-        if AxisType.Explicit in shardings[0].mesh.axis_types:
-            # XLA lays out the arrays inside. The sharding rule says how the result is laid out.
-            out = tuple(shardings) if multiple_results else shardings[0]
-            f = jax.sharding.auto_axes(f, out_sharding=out)
-        return mlir.lower_fun(f, multiple_results=multiple_results)(ctx, *operands)
-
-    return rule
-
-
-@lru_cache(maxsize=4096)
-def _compiled(primitive: Primitive, params: tuple[tuple[str, Any], ...]) -> Callable[..., Any]:
-    return jax.jit(partial(primitive.bind, **dict(params)))
+from ._operation import (
+    Map,
+    Operation,
+    Partition,
+    aval_like,
+    axis_by_axis,
+    in_one_batch,
+    merge_leading_axes,
+    nothing_sharded,
+    with_leading_batch,
+)
+from ._typing import Array
 
 
 def multilinear_form(
@@ -147,8 +86,54 @@ def multilinear_form(
         for slot, contraction in maps.items()
     }
     for slot in contractions:
-        _define_rules(contractions, slot, result, batch, shard or _nothing_sharded)
+        _define_rules(contractions, slot, result, batch, shard or nothing_sharded)
     return tuple(contractions.values())
+
+
+def _define_rules(
+    contractions: Mapping[str, Operation],
+    slot: str,
+    result: Callable[..., jax.ShapeDtypeStruct],
+    batch: Callable[..., Array],
+    shard: Callable[..., Partition | NamedSharding],
+) -> None:
+    """Give the contraction that leaves `slot` empty its rules for tracing, JVP, VJP and vmap."""
+    contraction = contractions[slot]
+    operand_slots = tuple(s for s in contractions if s != slot)
+    linear = len(operand_slots)
+
+    def abstract(*avals, **params):
+        out = result(slot, *avals, **params)
+        return aval_like(avals, out, shard(slot, out.shape, *avals, **params))
+
+    def jvp(primals, tangents, **params):
+        assert all(
+            isinstance(t, ad.Zero) or t.dtype == jax.dtypes.float0 for t in tangents[linear:]
+        )
+        out, out_dot = contraction(*primals, **params), None
+        for i, x_dot in enumerate(tangents[:linear]):
+            if not isinstance(x_dot, ad.Zero):
+                term = contraction(*primals[:i], x_dot, *primals[i + 1 :], **params)
+                out_dot = term if out_dot is None else ad.add_jaxvals(out_dot, term)
+        return out, _zero_tangent(out) if out_dot is None else out_dot
+
+    def transpose(out_bar, *operands, **params):
+        (wanted,) = [i for i, a in enumerate(operands[:linear]) if ad.is_undefined_primal(a)]
+        bars: list[Any] = [None] * len(operands)
+        if isinstance(out_bar, ad.Zero):
+            bars[wanted] = ad.Zero(operands[wanted].aval.to_ct_aval())
+            return bars
+        known = dict(zip(operand_slots, operands[:linear], strict=True)) | {slot: out_bar}
+        empty = operand_slots[wanted]
+        filled = [known[s] for s in contractions if s != empty]
+        bars[wanted] = contractions[empty](*filled, *operands[linear:], **params)  # (2)
+        return bars
+
+    def batching_rule(operands, axes, **params):
+        leading, batched = with_leading_batch(operands, axes), [axis is not None for axis in axes]
+        return batch(contractions, slot, leading, batched, **params), 0
+
+    contraction.define(abstract=abstract, jvp=jvp, batch=batching_rule, transpose=transpose)
 
 
 def linear_pair(
@@ -233,7 +218,7 @@ def choice(
 
     def abstract(x, **params):
         return [
-            _aval_like([x], out, axis_by_axis("out", out.shape, x)) for out in result(x, **params)
+            aval_like([x], out, axis_by_axis("out", out.shape, x)) for out in result(x, **params)
         ]
 
     def jvp_of_value(primals, tangents, **params):
@@ -249,177 +234,19 @@ def choice(
 
     def batching_rule(operation):
         def rule(operands, axes, **params):
-            x = jax.numpy.moveaxis(operands[0], axes[0], 0)
-            size, examples, *_ = x.shape
-            out = operation(x.reshape(size * examples, *x.shape[2:]), **params)
-            split = jax.tree.map(lambda a: a.reshape(size, examples, *a.shape[1:]), out)
-            return split, jax.tree.map(lambda _: 0, out)
+            out = in_one_batch(operation, with_leading_batch(operands, axes), **params)
+            return out, jax.tree.map(lambda _: 0, out)
 
         return rule
 
-    values.primitive.def_abstract_eval(lambda x, **params: abstract(x, **params)[0])
-    choices.primitive.def_abstract_eval(abstract)
-    ad.primitive_jvps[values.primitive] = jvp_of_value
-    ad.primitive_jvps[choices.primitive] = jvp_of_choice
-    for operation in (values, choices):
-        batching.primitive_batchers[operation.primitive] = batching_rule(operation)
+    values.define(
+        abstract=lambda x, **params: abstract(x, **params)[0],
+        jvp=jvp_of_value,
+        batch=batching_rule(values),
+    )
+    choices.define(abstract=abstract, jvp=jvp_of_choice, batch=batching_rule(choices))
     return values, choices
-
-
-# Batching rules.
-
-
-def broadcast_batch(
-    contractions: Mapping[str, Operation],
-    slot: str,
-    operands: Sequence[Array],
-    batched: Sequence[bool],
-    **params: Any,
-) -> Array:
-    """Batching rule of a map that acts on each element alone: it takes any leading axes."""
-    return contractions[slot](*_broadcast(operands, batched), **params)
-
-
-def merge_leading_axes(
-    contractions: Mapping[str, Operation],
-    slot: str,
-    operands: Sequence[Array],
-    batched: Sequence[bool],
-    **params: Any,
-) -> Array:
-    """Batching rule of a map whose operands' leading axes count independent examples."""
-    full = _broadcast(operands, batched)
-    size, examples, *_ = full[0].shape
-    out = contractions[slot](*(a.reshape(size * examples, *a.shape[2:]) for a in full), **params)
-    return out.reshape(size, examples, *out.shape[1:])
-
-
-def _broadcast(operands: Sequence[Array], batched: Sequence[bool]) -> list[Array]:
-    """The operands, all with the leading batch axis that some of them have."""
-    (size,) = {operand.shape[0] for operand, b in zip(operands, batched, strict=True) if b}
-    return [
-        operand if b else jax.numpy.broadcast_to(operand, (size, *operand.shape))
-        for operand, b in zip(operands, batched, strict=True)
-    ]
-
-
-# Sharding rules.
-
-
-def _nothing_sharded(slot: str, shape: tuple[int, ...], *operands: Any, **_: Any) -> Partition:
-    if any(axes is not None for operand in operands for axes in operand.sharding.spec):
-        raise ValueError(
-            "This operation takes arrays that are not sharded, see jax.sharding.reshard."
-        )
-    return (None,) * len(shape)
-
-
-def axis_by_axis(
-    slot: str, shape: tuple[int, ...], operand: Any, *others: Any, **_: Any
-) -> Partition:
-    """Sharding rule of a map that keeps its operand's axes: axes of the same size stay sharded.
-
-    Raises:
-      ValueError: An axis that changes its size is sharded.
-    """
-    spec = tuple(operand.sharding.spec)
-    for axis, (mesh_axes, size, new) in enumerate(zip(spec, operand.shape, shape, strict=True)):
-        if mesh_axes is not None and size != new:
-            raise ValueError(
-                f"Axis {axis}, of size {size}, is sharded over mesh axes {mesh_axes} and its size "
-                f"becomes {new}. Spatial axes must not be sharded, see jax.sharding.reshard."
-            )
-    return spec
-
-
-# The rules of a contraction.
-
-
-def _define_rules(
-    contractions: Mapping[str, Operation],
-    slot: str,
-    result: Callable[..., jax.ShapeDtypeStruct],
-    batch: Callable[..., Array],
-    shard: Callable[..., Partition | NamedSharding],
-) -> None:
-    """Give the contraction that leaves `slot` empty its rules for tracing, JVP, VJP and vmap."""
-    contraction = contractions[slot]
-    operand_slots = tuple(s for s in contractions if s != slot)
-    linear = len(operand_slots)
-
-    def abstract(*avals, **params):
-        out = result(slot, *avals, **params)
-        return _aval_like(avals, out, shard(slot, out.shape, *avals, **params))
-
-    def tangent_in(position):
-        def term(x_dot, *primals, **params):
-            return contraction(*primals[:position], x_dot, *primals[position + 1 :], **params)
-
-        return term
-
-    def jvp(primals, tangents, **params):
-        assert all(
-            isinstance(t, ad.Zero) or t.dtype == jax.dtypes.float0 for t in tangents[linear:]
-        )
-        out, out_dot = contraction(*primals, **params), None
-        for i, x_dot in enumerate(tangents[:linear]):
-            if not isinstance(x_dot, ad.Zero):
-                term = tangent_in(i)(x_dot, *primals, **params)
-                out_dot = term if out_dot is None else ad.add_jaxvals(out_dot, term)
-        return out, _zero_tangent(out) if out_dot is None else out_dot
-
-    def transpose(out_bar, *operands, **params):
-        (wanted,) = [i for i, a in enumerate(operands[:linear]) if ad.is_undefined_primal(a)]
-        bars: list[Any] = [None] * len(operands)
-        if isinstance(out_bar, ad.Zero):
-            bars[wanted] = ad.Zero(operands[wanted].aval.to_ct_aval())
-            return bars
-        known = dict(zip(operand_slots, operands[:linear], strict=True)) | {slot: out_bar}
-        empty = operand_slots[wanted]
-        filled = [known[s] for s in contractions if s != empty]
-        bars[wanted] = contractions[empty](*filled, *operands[linear:], **params)  # (2)
-        return bars
-
-    def batching_rule(operands, axes, **params):
-        batched = [axis is not None for axis in axes]
-        leading = [
-            jax.numpy.moveaxis(operand, axis, 0) if b else operand
-            for operand, axis, b in zip(operands, axes, batched, strict=True)
-        ]
-        return batch(contractions, slot, leading, batched, **params), 0
-
-    contraction.primitive.def_abstract_eval(abstract)
-    ad.primitive_jvps[contraction.primitive] = jvp
-    ad.primitive_transposes[contraction.primitive] = transpose
-    batching.primitive_batchers[contraction.primitive] = batching_rule
-
-
-def _aval_like(
-    avals: Sequence[Any], out: jax.ShapeDtypeStruct, sharding: Partition | NamedSharding
-) -> Any:
-    """The abstract value of a result, on the mesh of the operands."""
-    if not isinstance(sharding, NamedSharding):
-        # An array that was made outside a mesh is not sharded on any mesh.
-        meshes = [aval.sharding.mesh for aval in avals]
-        mesh = next((mesh for mesh in meshes if not mesh.empty), meshes[0])
-        sharding = NamedSharding(mesh, PartitionSpec(*sharding))
-    # All operands vary over the same axes of a `shard_map`, and so does the result.
-    return avals[0].update(shape=out.shape, dtype=out.dtype, weak_type=False, sharding=sharding)
 
 
 def _zero_tangent(out: Array) -> ad.Zero:
     return ad.Zero(jax.typeof(out).to_tangent_aval())
-
-
-def _vary_alike(operands: Sequence[AnyArray]) -> Sequence[AnyArray]:
-    """Bring operands to the same varying axes, as `shard_map` with its replication check requires.
-
-    An operand that is replicated over a mesh axis counts as varying where another operand varies
-    over the axis. The transpose of that step sums over the axis, as a shared parameter needs.
-    """
-    varying = [jax.typeof(operand).manual_axis_type.varying for operand in operands]
-    together = frozenset().union(*varying)
-    return [
-        jax.lax.pcast(a, tuple(together - axes), to="varying") if together - axes else a
-        for a, axes in zip(operands, varying, strict=True)
-    ]

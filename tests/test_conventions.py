@@ -21,15 +21,21 @@ ROOT = Path(__file__).parent.parent
 # others that it may import, and those that only its functions may import, when they are called. All
 # may import the standard library.
 BASE = {"jax", "numpy", "jaxtyping"}
-BELOW_OPS = {"_typing", "_geometry", "_spec", "_forms", "algorithms"}
+BELOW_OPS = {"_typing", "_geometry", "_spec", "_operation", "_forms", "algorithms"}
 ABOVE_OPS = BELOW_OPS | {"_arguments", "ops"}
+BELOW_ALGORITHMS = {
+    *("_typing", "_geometry", "_spec", "_compilation", "_operation", "_forms"),
+    "reference",  # for the trial of oneDNN
+}
 PACKAGES = {
     "_typing": (set(), BASE, set()),
     "_geometry": (set(), set(), set()),
     "_arguments": ({"_geometry"}, set(), set()),
     "_spec": ({"_geometry"}, {"numpy"}, set()),
-    "_forms": ({"_typing"}, BASE, set()),
-    "algorithms": ({"_typing", "_geometry", "_spec", "_forms"}, BASE, set()),
+    "_compilation": (set(), set(), set()),
+    "_operation": ({"_typing", "_compilation"}, BASE, set()),
+    "_forms": ({"_typing", "_operation"}, BASE, set()),
+    "algorithms": (BELOW_ALGORITHMS, BASE, set()),
     "ops": (BELOW_OPS | {"_arguments"}, BASE, set()),
     "lax": (ABOVE_OPS, BASE, set()),  # lax's functions under lax's names
     "nn": (ABOVE_OPS, BASE | {"flax"}, set()),

@@ -1,4 +1,9 @@
-"""The mechanism, on a form that is no convolution: T(a, b, c) = Σ a[i] b[i,j] c[j]."""
+"""The mechanism, on a form that is no convolution: T(a, b, c) = Σ a[i] b[i,j] c[j].
+
+Covers jaxconv/_operation.py.
+"""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +11,9 @@ import numpy as np
 import pytest
 from jax.extend import core
 
-from jaxconv._forms import Primitive, broadcast_batch, choice, linear_pair, multilinear_form
+from jaxconv._forms import choice, linear_pair, multilinear_form
+from jaxconv._operation import Primitive, broadcast_batch
+from tests.oracles import together
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -71,12 +78,13 @@ MODES = {
 }
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_modes(mode, operands):
-    a, b, c = operands
-    actual, expected = MODES[mode](ours, a, b, c), MODES[mode](plain, a, b, c)
-    for x, y in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-13, atol=1e-13)
+def test_modes(operands):
+    actual, expected = (
+        together([(partial(mode, f), *operands) for mode in MODES.values()]) for f in (ours, plain)
+    )
+    for mode, *pair in zip(MODES, actual, expected, strict=True):
+        for x, y in zip(*map(jax.tree.leaves, pair), strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-13, atol=1e-13, err_msg=mode)
 
 
 def test_every_contraction_has_the_others_as_transposes(operands):
@@ -124,6 +132,25 @@ def test_constants_have_no_derivative(normal):
     np.testing.assert_array_equal(
         jax.grad(lambda y: put(y, index).sum())(x[:, :2]), jnp.ones((3, 2))
     )
+
+
+def test_a_batching_rule_gets_arrays_of_jax_for_those_of_numpy():
+    seen = []
+
+    def batch(contractions, slot, operands, batched, **params):
+        seen.extend(operands)
+        return one_by_one(contractions, slot, operands, batched, **params)
+
+    *_, product = multilinear_form(
+        "test_numpy",
+        {"a": lambda b, c: b @ c, "b": jnp.outer, "c": lambda a, b: a @ b},
+        result=result,
+        batch=batch,
+    )
+    rows, matrix = np.arange(8.0).reshape(2, 4), np.arange(20.0).reshape(4, 5)
+    np.testing.assert_array_equal(jax.vmap(product, (0, None))(rows, matrix), rows @ matrix)
+    assert len(seen) == 2
+    assert all(isinstance(operand, jax.Array) for operand in seen)
 
 
 def test_primitives_are_of_the_class_that_jax_offers():

@@ -12,7 +12,7 @@ from jax import lax
 
 import jaxconv
 from jaxconv import lax as ours
-from tests.oracles import assert_within_rounding, with_magnitudes
+from tests.oracles import assert_within_rounding, three_contractions, together
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -48,30 +48,33 @@ CALLS = [
     ("conv_transpose", (2, 5, 4, 3), (4, 3, 3, 6), ((1, 1), "SAME_LOWER")),
     ("conv_transpose", (1, 2, 3, 2, 4), (2, 2, 3, 4, 3), ((2, 1, 2), "SAME")),
 ]
+WITH_GRADIENTS = (3, 9, 12)
 
 
-@pytest.mark.parametrize(("name", "x_shape", "k_shape", "args"), CALLS, ids=str)
-def test_equals_lax(name, x_shape, k_shape, args, normal):
-    x, kernel = normal(x_shape), normal(k_shape)
-    actual = jax.jit(lambda x, k: getattr(ours, name)(x, k, *args))(x, kernel)
-    expected, scale = with_magnitudes(lambda x, k: getattr(lax, name)(x, k, *args), x, kernel)
-    assert_within_rounding(actual, expected, scale, x.size + kernel.size)
+def of(module, name, args, x, kernel):
+    return getattr(module, name)(x, kernel, *args)
 
 
-@pytest.mark.parametrize("call", [3, 9, 12])
-def test_gradients_equal_those_of_lax(call, normal):
-    name, x_shape, k_shape, args = CALLS[call]
+def with_gradients(module, name, args, x, kernel, y_bar):
+    return three_contractions(partial(of, module, name, args), x, kernel, y_bar)
 
-    def with_gradients(module, x, kernel, y_bar):
-        y, back = jax.vjp(lambda x, k: getattr(module, name)(x, k, *args), x, kernel)
-        return y, *back(y_bar)
 
-    x, kernel = normal(x_shape), normal(k_shape)
-    y_bar = normal(jax.eval_shape(lambda x, k: getattr(lax, name)(x, k, *args), x, kernel).shape)
-    actual = jax.jit(partial(with_gradients, ours))(x, kernel, y_bar)
-    expected, scale = with_magnitudes(partial(with_gradients, lax), x, kernel, y_bar)
-    for a, e, s in zip(actual, expected, scale, strict=True):
-        assert_within_rounding(a, e, s, x.size + kernel.size)
+def test_equals_lax(normal):
+    """Every call, and some of them with their gradients."""
+    ours_and_theirs = [], []
+    for number, (name, x_shape, k_shape, args) in enumerate(CALLS):
+        operands, function = [np.asarray(normal(x_shape)), np.asarray(normal(k_shape))], of
+        if number in WITH_GRADIENTS:
+            y = jax.eval_shape(partial(of, lax, name, args), *operands)
+            operands, function = [*operands, np.asarray(normal(y.shape))], with_gradients
+        for calls, module in zip(ours_and_theirs, (ours, lax), strict=True):
+            calls.append((partial(function, module, name, args), *operands))
+    actual, expected = (together(calls, magnitudes=True) for calls in ours_and_theirs)
+    for (call, (_, x, kernel, *_)), (a, _), e in zip(
+        zip(CALLS, ours_and_theirs[0], strict=True), actual, expected, strict=True
+    ):
+        for of_one in zip(*map(jax.tree.leaves, (a, *e)), strict=True):
+            assert_within_rounding(*of_one, x.size + kernel.size, str(call))
 
 
 @pytest.mark.parametrize("name", ours.__all__)

@@ -1,8 +1,8 @@
 """The notebooks run, with small sizes, and their two forms agree.
 
-The cells are run in this process, which saves starting Python and JAX for each notebook. The two
-notebooks that train and time networks, and one run in a Jupyter kernel, are marked exhaustive. The
-default run checks that what those two import exists.
+The cells are run in this process, which saves starting Python and JAX for each notebook. The
+notebooks that train or time networks, and one run in a Jupyter kernel, are marked exhaustive. The
+default run checks that what those notebooks import exists.
 """
 
 import ast
@@ -40,7 +40,10 @@ SHOWN = {
     "5_does_deriving_by_hand_pay": (2, 0),
     "6_standard_and_modified": (3, 0),
 }
-LONG = ("5_does_deriving_by_hand_pay", "6_standard_and_modified")
+LONG = (
+    *("2_backpropagation", "3_deconvolutions"),
+    *("5_does_deriving_by_hand_pay", "6_standard_and_modified"),
+)
 # test_porting.py runs this one.
 ELSEWHERE = ("how_to_port_weights",)
 

@@ -22,6 +22,7 @@ from jax.extend.core import Primitive, jaxprs_in_params
 import jaxconv
 from jaxconv import algorithms
 from jaxconv._arguments import convolution_geometry
+from jaxconv.ops._windows import where_chosen
 
 for module in pkgutil.walk_packages(jaxconv.__path__, "jaxconv."):
     if not module.name.endswith("__main__"):
@@ -45,6 +46,8 @@ CALLS = [
     lambda x: jaxconv.add_bias(x, x[0, 0, 0]),
     lambda x: jaxconv.dropout(x, jnp.ones(SHAPE, bool), 0.5),
     lambda x: jaxconv.max_pool(x, 2),
+    lambda x: jaxconv.conv_block(x, KERNEL, x[0, 0, 0], window_shape=2),
+    lambda x: where_chosen(x, jnp.zeros(SHAPE, jnp.int8)),
     lambda x: jaxconv.max_pool(x, 2, ties="split"),
     lambda x: jaxconv.max_pool(x, 2, ties="all"),
     lambda x: jaxconv.max_unpool(*jaxconv.max_pool_with_argmax(x, 2), 2),
@@ -84,8 +87,11 @@ OTHER_RULES = {
     # A choice is not linear. tests/test_forms.py tests its rules.
     "jaxconv_window_max",
     "jaxconv_window_max_and_choice",
-    # Only lowering rules bind it, so it has no derivative and no batching rule.
+    "jaxconv_window_max_in_loop",
+    "jaxconv_window_max_in_loop_and_choice",
+    # Only lowering rules bind these, so they have no derivative and no batching rule.
     "jaxconv_row_major",
+    "jaxconv_kernel",
 }
 # `isinstance` would ask modules such as torch for attributes.
 PRIMITIVES = [p for p in gc.get_objects() if issubclass(type(p), Primitive)]
@@ -134,16 +140,14 @@ def test_every_rule(name):
                 [jnp.vdot(*pair) for pair in zip(gradients(*primals), primals, strict=True)],
                 [2 * jnp.vdot(out, out)] * linear,
             ),
-            "derivative of the gradient": jax.jvp(gradients, primals, tangents),
-        }
+        }, jax.jvp(gradients, primals, tangents)
 
-    results = all_rules()
-    results.pop("derivative of the gradient")
+    results, (expected_gradients, _) = all_rules()
     for rule, (actual, expected) in results.items():
         for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
             np.testing.assert_array_equal(a, b, rule)
     np.testing.assert_array_equal(of(*primals), f(*operands))  # outside jit
     exported = export.export(jax.jit(gradients), platforms=["cpu", "cuda", "tpu"])(*primals)
     again = export.deserialize(exported.serialize())
-    for a, b in zip(again.call(*primals), gradients(*primals), strict=True):
+    for a, b in zip(again.call(*primals), expected_gradients, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -32,9 +32,8 @@ class Config:
     # "x=(n,h,w,c) kernel=(kh,kw,c,o) strides=1 padding=SAME kernel_dilation=1 groups=1"
     shape: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     modes: tuple[Literal["entry", "scan"], ...] = ("entry", "scan")  # at top level; inside a loop
-    contractions: tuple[Literal["F", "DX", "DW", "DX+DW", "F+DX", "F+DX+DW"], ...] | None = (
-        None  # default: all
-    )
+    # default: all
+    contractions: tuple[Literal["F", "DX", "DW", "DX+DW", "F+DX", "F+DX+DW"], ...] | None = None
     peers: tuple[Literal["autodiff", "torch"], ...] | None = None  # default: the installed ones
     repeats: int = 9  # runs of a program; at least 3 if a run takes longer than half a second
     impl: str | None = None  # an algorithm of jaxconv; default: the selected one

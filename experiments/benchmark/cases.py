@@ -239,19 +239,23 @@ POOLS = (
 
 CASES: tuple[Case, ...] = (*CONVOLUTIONS, *POOLS)
 
+# The convolutions that are also run as a block with bias, relu and max pool; the side of the pool.
+BLOCKS = {"A": 2, "B": 2, "C": 5}
+
 # The networks of the experiments whose training steps are timed.
 NETWORKS = ("standard", "modified", "autoencoder")
 
 
 def matching(patterns: Sequence[str]) -> list[Case]:
     """The cases whose names match a shell pattern, in the order of `CASES`."""
-    return [case for case in CASES if _fits(case.name, patterns)]
+    return [case for case in CASES if fits(case.name, patterns)]
 
 
 def matching_networks(patterns: Sequence[str]) -> list[str]:
     """The networks whose names match a shell pattern, in the order of `NETWORKS`."""
-    return [name for name in NETWORKS if _fits(name, patterns)]
+    return [name for name in NETWORKS if fits(name, patterns)]
 
 
-def _fits(name: str, patterns: Sequence[str]) -> bool:
+def fits(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a name matches one of the shell patterns."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)

@@ -63,7 +63,7 @@ def roofline(axes: Axes, rows: Sequence[Row], machine: Row) -> None:
                 axes.scatter(*zip(*points, strict=True), s=24, facecolors=face, **style)
     axes.set(xscale="log", yscale="log", title=f"Roofline, {mode}")
     axes.set(xlabel="operations per byte, at the least", ylabel="GFLOP/s")
-    _plain_numbers(axes.xaxis, axes.yaxis)
+    plain_numbers(axes.xaxis, axes.yaxis)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="lower right")
 
@@ -81,11 +81,11 @@ def ratio_bars(axes: Axes, rows: Sequence[Row], names: Sequence[str], peer: str)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_yticks(range(len(names)), labels, fontsize=8)
     axes.set(xscale="log", ylim=(len(names) - 0.5, -0.5), title=f"times faster than {peer}")
-    _plain_numbers(axes.xaxis)
+    plain_numbers(axes.xaxis)
     axes.grid(alpha=0.3, axis="x")
 
 
-def _plain_numbers(*logarithmic) -> None:
+def plain_numbers(*logarithmic) -> None:
     """Ticks at 1, 2, 5, 10, … with plain numbers."""
     for axis in logarithmic:
         low, high = axis.get_view_interval()

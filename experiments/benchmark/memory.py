@@ -8,19 +8,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.extend.core import Literal
 
-import jaxconv
-
 from ..command_line import tables
 from ..training.steps import to_unit_interval
-from .cases import Case, Conv
+from .cases import BLOCKS, Case, Conv
 from .compile import PEERS
 from .networks import flax_network
-from .peers import forward, lax_conv, shapes
+from .peers import block, forward, shapes
 from .step import noise
 
 Row = dict[str, Any]
-# The cases that also run as a block of convolution, bias, relu and max pool; the side of the pool.
-BLOCKS = {"A": 2, "B": 2, "C": 5}
 
 
 def count_rows(cases: Iterable[Case], networks: Sequence[str]) -> int:
@@ -61,16 +57,6 @@ def rows(
             yield _row(f"{case.name} block", "block", calls)
     for name in networks:
         yield _row(name, "network", {peer: _loss(peer, name, batch_size) for peer in PEERS})
-
-
-def block(peer: str, case: Conv, impl: str | None = None) -> Callable[..., jax.Array]:
-    """A function of x, k and bias: convolution, relu and max pool."""
-    window = (BLOCKS[case.name],) * 2
-    if peer == "jaxconv":
-        return lambda x, k, b: jaxconv.conv_block(
-            x, k, b, window_shape=window, strides=case.strides, padding=case.pads, impl=impl
-        )
-    return lambda x, k, b: nnx.max_pool(nnx.relu(lax_conv(case, x, k) + b), window, window)
 
 
 def _loss(peer: str, name: str, batch_size: int):

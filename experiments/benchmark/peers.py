@@ -13,7 +13,7 @@ import jaxconv
 from jaxconv import algorithms
 
 from . import single
-from .cases import Case, Conv, Pool
+from .cases import BLOCKS, Case, Conv, Pool
 from .timing import Program
 
 ITERATIONS = 3  # of the loop
@@ -140,6 +140,17 @@ def forward(peer: str, case: Case, impl: str | None = None) -> Callable[..., jax
     if peer == "autodiff":
         return partial(lax_conv, case)
     return partial(jaxconv.conv, **conv_options(case), impl=impl)
+
+
+def block(peer: str, case: Conv, impl: str | None = None) -> Callable[..., jax.Array]:
+    """A function of x, k and bias: the convolution of one of `BLOCKS`, bias, relu and max pool."""
+    window = (BLOCKS[case.name],) * len(case.spatial)
+    if peer == "jaxconv":
+        return lambda x, k, b: jaxconv.conv_block(
+            x, k, b, window_shape=window, strides=case.strides, padding=case.pads, impl=impl
+        )
+    pool = plain_pool(Pool("", "", case.n, case.output, case.o, window, window, "VALID", "max"))
+    return lambda x, k, b: pool(jax.nn.relu(lax_conv(case, x, k) + b))
 
 
 def shapes(case: Case, dtype: str) -> list[jax.ShapeDtypeStruct]:

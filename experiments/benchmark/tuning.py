@@ -5,12 +5,14 @@ Algorithms that run only where a call names them, such as `fourier`, are left ou
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxconv import algorithms
 from jaxconv._spec import Slot
@@ -80,15 +82,13 @@ def save(cases: Iterable[Conv], rows: Iterable[Row], dtype: str, path: Path) -> 
 
     def key(row: Row) -> tuning.Key:
         problem = problem_of(CONTRACTIONS[row["contraction"]], by_name[row["case"]])
-        return tuning.Key(problem, dtype, platform)
+        return tuning.Key(problem._replace(dtype=np.dtype(dtype)), platform)
 
-    before = tuning.Tuning(tuning.Machine.here())
-    try:
-        found = tuning.Tuning.load(path)
-    except (OSError, ValueError):
-        found = before
-    if found.machine == before.machine:
-        before = found
+    here, before = tuning.Machine.here(), None
+    with suppress(OSError, ValueError):
+        before = tuning.Tuning.load(path)
+    if before is None or before.machine != here:
+        before = tuning.Tuning(here, onednn=not algorithms.cpu.probe_onednn())
     before.updated((key(row), row["fastest"]) for row in rows).save(path)
 
 

@@ -5,8 +5,8 @@ all about itself: what it computes, when it applies, what it costs, and what it 
 Each platform's folder lists its algorithms and chooses among them:
 
     cpu/            a dozen algorithms, of which the one with the lowest estimate runs
-    gpu/            the forms that XLA turns into cuDNN's routines, shifts, tiles
-    tpu/            XLA's own convolution, here and on all other platforms
+    gpu/            the forms that XLA turns into cuDNN's routines, shifts, tiles, pools
+    tpu/            XLA's own convolution, here and on all other platforms; windows on TPUs
     shared/         the mathematics that they share, and the pools
 
     _algorithm      what an algorithm is
@@ -19,7 +19,7 @@ To add an algorithm, write its class in a file of its own and add it to the list
 `__init__.py`.
 
 The pools here have a form for every platform. `cpu` has the same functions with hints to XLA's CPU
-compiler.
+compiler; `gpu` and `tpu` have forms of their own for some.
 """
 
 from . import cpu as cpu

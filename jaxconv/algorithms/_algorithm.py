@@ -1,11 +1,10 @@
 """What an algorithm is: one class that says what it computes, when it applies and what it costs."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TypeAlias
 
 import jax.numpy as jnp
-import numpy as np
 
 from .._spec import ConvSpec, Slot
 from .._typing import Array, Input, Kernel, Output
@@ -97,9 +96,9 @@ class Algorithm:
         """
         return False
 
-    def refusal(self, problem: Problem, dtypes: Iterable[np.dtype] = ()) -> str:
-        """Why it can't compute a contraction of these dtypes; empty if it can."""
-        if self.transforms and not all(jnp.issubdtype(dtype, jnp.inexact) for dtype in dtypes):
+    def refusal(self, problem: Problem) -> str:
+        """Why it can't compute a contraction; empty if it can."""
+        if self.transforms and not jnp.issubdtype(problem.dtype, jnp.inexact):
             return "its basis is not one of integers"
         if problem.slot not in self.slots:
             return "it does not compute this contraction"

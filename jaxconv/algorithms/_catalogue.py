@@ -6,13 +6,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
-from .._geometry import Geometry
-from .._spec import ConvSpec, Slot, operand_of
+from .._geometry import Axis, Geometry
+from .._spec import ConvSpec, Slot, operand_of, with_operand
 from .._typing import Array
 from ._algorithm import Algorithm
 from ._problem import Problem
-from .shared._arrays import with_zeros_multiplied
+from .shared._arrays import kernel_with_zeros_multiplied, with_zeros_multiplied
 
 
 class Plan(NamedTuple):
@@ -64,11 +65,21 @@ class Catalogue:
 
     def run(self, plan: Plan, slot: Slot, spec: ConvSpec, first: Array, second: Array) -> Array:
         """Compute a contraction as planned, and in a forward pass multiply all zeros, too."""
+        geometry = spec.geometry
+        if slot != spec.forward or not self._skips_zeros(plan, slot, geometry):
+            return self.execute(plan, slot, spec, first, second)
+        if _meets_elements(geometry.transposed() if slot == Slot.INPUT else geometry):
+            # Added to the kernel, the products reach every element, without a pass over the result.
+            first, second = with_operand(
+                Slot.KERNEL,
+                slot,
+                (first, second),
+                lambda kernel: kernel_with_zeros_multiplied(slot, kernel, geometry.groups),
+            )
+            return self.execute(plan, slot, spec, first, second)
         result = self.execute(plan, slot, spec, first, second)
-        if slot == spec.forward and self._skips_zeros(plan, slot, spec.geometry):
-            kernel = operand_of(Slot.KERNEL, slot, (first, second))
-            return with_zeros_multiplied(slot, result, kernel, spec.geometry.groups)
-        return result
+        kernel = operand_of(Slot.KERNEL, slot, (first, second))
+        return with_zeros_multiplied(slot, result, kernel, geometry.groups)
 
     def execute(self, plan: Plan, slot: Slot, spec: ConvSpec, first: Array, second: Array) -> Array:
         """Compute a contraction as planned."""
@@ -99,6 +110,18 @@ class Catalogue:
         exchanged = math.prod(geometry.window) > math.prod(geometry.input_size)
         skipped = any(self.algorithms[name].skips_zeros for name in str(plan).split(" > "))
         return gaps or (padded and (slot == Slot.INPUT or exchanged or skipped))
+
+
+def _meets_elements(geometry: Geometry) -> bool:
+    """Whether every window of a convolution contains an element of the map."""
+    return all(_every_window_meets_one(axis) for axis in geometry.axes())
+
+
+@lru_cache(maxsize=4096)
+def _every_window_meets_one(axis: Axis) -> bool:
+    places = axis.s * np.arange(axis.p)[:, None] + axis.d * np.arange(axis.r) - axis.lo
+    met = (places % axis.e == 0) & (0 <= places) & (places < axis.e * axis.i)
+    return bool(met.any(axis=1).all())
 
 
 @lru_cache(maxsize=4096)

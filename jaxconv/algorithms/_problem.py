@@ -1,11 +1,14 @@
-"""A contraction and its sizes: everything that decides which algorithm is fast."""
+"""A contraction, its sizes and its dtype: everything that decides which algorithm is fast."""
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from .._geometry import Geometry
-from .._spec import Slot
+from .._spec import ConvSpec, Slot
+from .shared._dtypes import common_dtype
 
 # An exported program may leave the number of examples open. The choice is then made for this many.
 _MANY_EXAMPLES = 256
@@ -20,6 +23,7 @@ class Problem(NamedTuple):
       n: Number of examples.
       c: Number of input channels, of all groups together.
       o: Number of output channels, of all groups together.
+      dtype: The dtype that operands and result are promoted to.
     """
 
     slot: Slot
@@ -27,6 +31,7 @@ class Problem(NamedTuple):
     n: int
     c: int
     o: int
+    dtype: np.dtype = np.dtype("float32")
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -44,11 +49,12 @@ class Problem(NamedTuple):
         return 2.0 * self.n * math.prod(pairs) * self.c * self.o / self.geometry.groups
 
 
-def problem_of(slot: Slot, shapes: Sequence[Sequence[int]], geometry: Geometry) -> Problem:
+def problem_of(slot: Slot, shapes: Sequence[Sequence[int]], spec: ConvSpec) -> Problem:
     """The contraction that leaves `slot` empty, for operands of these shapes."""
     first, second = shapes
+    geometry, dtype = spec.geometry, common_dtype(*spec.dtypes)
     if slot == Slot.INPUT:
         n, c, o = second[0], first[-2] * geometry.groups, first[-1]
     else:
         n, c, o = first[0], first[-1], second[-1]
-    return Problem(Slot(slot), geometry, n if isinstance(n, int) else _MANY_EXAMPLES, c, o)
+    return Problem(Slot(slot), geometry, n if isinstance(n, int) else _MANY_EXAMPLES, c, o, dtype)

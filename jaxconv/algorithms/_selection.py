@@ -13,10 +13,6 @@ What runs without being asked for keeps to the definition, element by element:
   (`skips_zeros`) have the products added in the forward pass.
 """
 
-from collections.abc import Iterable
-
-import numpy as np
-
 from .._spec import ConvSpec, Slot
 from .._typing import Array
 from . import cpu, gpu, tpu
@@ -42,7 +38,7 @@ def run(slot: Slot, platform: str, spec: ConvSpec, first: Array, second: Array) 
     `spec.forward` empty, infinities and NaN are those of the definition. `spec.kernel_dtype` is
     ignored: the kernel must have been rounded before.
     """
-    problem = problem_of(slot, (first.shape, second.shape), spec.geometry)
+    problem = problem_of(slot, (first.shape, second.shape), spec)
     plan, _ = choose(problem, platform, spec)
     return _catalogue_with(plan.name, platform).run(plan, slot, spec, first, second)
 
@@ -64,7 +60,7 @@ def run_algorithm(
     Returns:
       The contraction. Products with the zeros that the algorithm skips are not added.
     """
-    problem = problem_of(slot, (first.shape, second.shape), spec.geometry)
+    problem = problem_of(slot, (first.shape, second.shape), spec)
     catalogue = _catalogue_with(name, platform)
     reason = catalogue.algorithms[name].refusal(problem)
     assert not reason, f"{name} does not apply: {reason}"
@@ -73,9 +69,10 @@ def run_algorithm(
 
 def choose(problem: Problem, platform: str, spec: ConvSpec) -> Choice:
     """The plan for a contraction: the algorithm asked for, or the platform's choice."""
-    if spec.impl in ALGORITHMS and not why_not(spec.impl, problem, spec.dtypes):
+    if spec.impl in ALGORITHMS:
         catalogue = _catalogue_with(spec.impl, platform)
-        return Choice(catalogue.plan(spec.impl, problem), "asked for by impl")
+        if not catalogue.algorithms[spec.impl].refusal(problem):
+            return Choice(catalogue.plan(spec.impl, problem), "asked for by impl")
     if platform == "cpu":
         return cpu.choose(problem, spec)
     if platform in GPU_PLATFORMS:
@@ -83,9 +80,9 @@ def choose(problem: Problem, platform: str, spec: ConvSpec) -> Choice:
     return tpu.choose(problem, platform)
 
 
-def why_not(name: str, problem: Problem, dtypes: Iterable[np.dtype] = ()) -> str:
-    """Why an algorithm can't compute a contraction of these dtypes; empty if it can."""
-    return ALGORITHMS[name].refusal(problem, dtypes)
+def why_not(name: str, problem: Problem) -> str:
+    """Why an algorithm can't compute a contraction; empty if it can."""
+    return ALGORITHMS[name].refusal(problem)
 
 
 def why_not_by_default(name: str, problem: Problem, forward: Slot = Slot.OUTPUT) -> str:
@@ -101,7 +98,7 @@ def applicable(problem: Problem) -> tuple[str, ...]:
 
 def plans(problem: Problem, *, forward: Slot = Slot.OUTPUT) -> tuple[Plan, ...]:
     """A plan for each algorithm that may run unasked on a CPU, the cheapest first."""
-    return cpu.CATALOGUE.plans(problem, forward)
+    return cpu.catalogue().plans(problem, forward)
 
 
 def every_plan(problem: Problem) -> tuple[Plan, ...]:
@@ -111,6 +108,7 @@ def every_plan(problem: Problem) -> tuple[Plan, ...]:
 
 def _catalogue_with(name: str, platform: str) -> Catalogue:
     """The platform's catalogue, or where it lacks an algorithm the first one that has it."""
-    own = {"cpu": cpu} | dict.fromkeys(GPU_PLATFORMS, gpu)
-    catalogues = [folder.CATALOGUE for folder in (own.get(platform, tpu), gpu, cpu)]
+    of_cpu = cpu.catalogue()
+    own = {"cpu": of_cpu, "tpu": tpu.CATALOGUE} | dict.fromkeys(GPU_PLATFORMS, gpu.CATALOGUE)
+    catalogues = (own.get(platform, tpu.OTHERS), gpu.CATALOGUE, of_cpu, cpu.CATALOGUE)
     return next(catalogue for catalogue in catalogues if name in catalogue.algorithms)

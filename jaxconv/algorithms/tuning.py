@@ -19,14 +19,14 @@ import platform as host
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from .._geometry import Geometry
 from .._spec import Slot
@@ -34,20 +34,18 @@ from ._problem import Problem
 
 ENVIRONMENT_VARIABLE = "JAXCONV_TUNING_FILE"
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 class Key(NamedTuple):
     """One contraction, with everything that decides which algorithm is fast.
 
     Attributes:
-      problem: The contraction and its sizes.
-      dtype: Name of the input's dtype.
+      problem: The contraction, its sizes and its dtype.
       platform: Name of the platform.
     """
 
     problem: Problem
-    dtype: str
     platform: str
 
 
@@ -72,17 +70,20 @@ class Tuning:
     Attributes:
       machine: Where they were measured. This is for information only.
       choices: Pairs of a contraction's key and the name of its fastest algorithm.
+      onednn: Whether oneDNN's convolution was tried there with success. The library then calls it
+        with that version of jaxlib, even if the version is newer than the library.
     """
 
     machine: Machine
     choices: tuple[tuple[Key, str], ...] = ()
+    onednn: bool = False
 
     def __hash__(self) -> int:
         return self._hash  # JAX hashes the context at every call of a compiled function
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.machine, self.choices))
+        return hash((self.machine, self.choices, self.onednn))
 
     @cached_property
     def _by_key(self) -> dict[Key, str]:
@@ -94,13 +95,14 @@ class Tuning:
 
     def updated(self, choices: Iterable[tuple[Key, str]]) -> "Tuning":
         """A tuning with some choices added, in place of older ones for the same contractions."""
-        return Tuning(self.machine, tuple((self._by_key | dict(choices)).items()))
+        return replace(self, choices=tuple((self._by_key | dict(choices)).items()))
 
     def to_json(self) -> str:
         """The tuning as text."""
         content = {
             "format": _FORMAT,
             "machine": asdict(self.machine),
+            "onednn": self.onednn,
             "choices": [_to_entry(key, name) for key, name in self.choices],
         }
         return json.dumps(content, indent=1) + "\n"
@@ -117,8 +119,9 @@ class Tuning:
             if content["format"] != _FORMAT:
                 raise ValueError(f"its format is {content['format']!r}, not {_FORMAT}")
             choices = tuple(_from_entry(entry) for entry in content["choices"])
-            hash(choices)
-            return cls(Machine(**content["machine"]), choices)
+            found = cls(Machine(**content["machine"]), choices, bool(content["onednn"]))
+            hash(found)
+            return found
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"not a tuning: {type(error).__name__}: {error}") from error
 
@@ -191,13 +194,13 @@ def active() -> Tuning | None:
     return _of_environment(path) if path else None
 
 
-def choice(problem: Problem, dtype: np.dtype, platform: str) -> str | None:
+def choice(problem: Problem, platform: str) -> str | None:
     """The algorithm that the active tuning names for a contraction; None if it names none.
 
     The name may be that of an algorithm that no longer exists or applies. The caller checks.
     """
     tuning = active()
-    return tuning and tuning.choice(Key(problem, str(dtype), platform))
+    return tuning and tuning.choice(Key(problem, platform))
 
 
 @lru_cache(maxsize=8)
@@ -222,21 +225,25 @@ def _processor() -> str:
 
 
 def _to_entry(key: Key, name: str) -> dict[str, Any]:
-    problem = key.problem._asdict() | {"geometry": asdict(key.problem.geometry)}
-    return problem | {"dtype": key.dtype, "platform": key.platform, "algorithm": name}
+    problem = key.problem._asdict() | {
+        "geometry": asdict(key.problem.geometry),
+        "dtype": str(key.problem.dtype),
+    }
+    return problem | {"platform": key.platform, "algorithm": name}
 
 
 def _from_entry(entry: Mapping[str, Any]) -> tuple[Key, str]:
     numbers = entry["geometry"]
     geometry = Geometry(**{field.name: _tuple(numbers[field.name]) for field in fields(Geometry)})
     names = [entry[name] for name in ("dtype", "platform", "algorithm")]
-    sizes = [entry[name] for name in ("n", "c", "o")]
+    n, c, o = sizes = [entry[name] for name in ("n", "c", "o")]
     if not all(isinstance(name, str) for name in names):
         raise TypeError(f"not all of {names} are names")
     if not all(isinstance(size, int) for size in sizes):
         raise TypeError(f"not all of {sizes} are sizes")
     dtype, platform, algorithm = names
-    return Key(Problem(Slot(entry["slot"]), geometry, *sizes), dtype, platform), algorithm
+    problem = Problem(Slot(entry["slot"]), geometry, n, c, o, jnp.dtype(dtype))
+    return Key(problem, platform), algorithm
 
 
 def _tuple(value: Any) -> Any:

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from .._forms import broadcast_batch, linear_pair
+from .._forms import linear_pair
+from .._operation import broadcast_batch
 from .._typing import AnyArray, Array
 from ._checks import as_array, checked_rate
 

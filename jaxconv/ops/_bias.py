@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from .. import algorithms
-from .._forms import Operation, linear_pair
+from .._forms import linear_pair
+from .._operation import Operation
 from .._typing import AnyArray, Array
 from ._checks import as_array
 from ._operands import is_as_wide
@@ -53,6 +54,11 @@ def add_bias(x: AnyArray, bias: AnyArray) -> Array:
 
 def checked_bias(function: str, x: Array, bias: Array) -> Array:
     """`add_bias` for another public `function`, which the error messages name."""
+    return x + broadcast_bias(function, x, bias)  # (1)
+
+
+def broadcast_bias(function: str, x: Array, bias: Array) -> Array:
+    """The bias at every position of `x`, in the dtype of `x`."""
     if x.ndim < 1 or bias.shape != x.shape[-1:]:
         raise ValueError(
             f"{function}: bias must be (c,) and x (..., c) with the same c, "
@@ -64,7 +70,7 @@ def checked_bias(function: str, x: Array, bias: Array) -> Array:
             f"got {bias.dtype}."
         )
     layout = jax.typeof(x).sharding
-    return x + _spread(bias, shape=x.shape, dtypes=(bias.dtype, x.dtype), layout=layout)  # (1)
+    return _spread(bias, shape=x.shape, dtypes=(bias.dtype, x.dtype), layout=layout)
 
 
 def _broadcast(bias: Array, *, shape, dtypes, layout) -> Array:

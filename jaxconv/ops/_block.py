@@ -1,8 +1,11 @@
 """Convolution, bias, activation and max pool as one operation that keeps little."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
 from jax import lax
 
 from .._arguments import Padding, Size
@@ -10,13 +13,19 @@ from .._geometry import Geometry
 from .._spec import Slot
 from .._typing import AnyArray, Array
 from ._activations import relu, tanh
-from ._bias import checked_bias
+from ._bias import broadcast_bias, checked_bias
 from ._boundary import PaddingMode
-from ._checks import as_array
+from ._checks import as_array, real_map
 from ._convolution import convolve
 from ._max_pooling import max_pool
 from ._options import ConvOptions
 from ._pool_options import PoolOptions
+from ._windows import (
+    where_chosen,
+    window_gather,
+    window_max_and_tap_in_loop,
+    window_max_in_loop,
+)
 
 # None of them decreases, as (1) requires.
 _ACTIVATIONS = {"relu": relu, "tanh": tanh, None: lambda x: x}
@@ -58,8 +67,13 @@ def conv_block(
         z_bar = f'(z + b) y_bar,   b_bar = Σ_{n,p} z_bar,   a_bar = gatherᵀ(z_bar, m)          (2)
 
     and a_bar goes on through `conv_input_vjp` and `conv_kernel_vjp`. Besides x and k, (2) needs m,
-    which is one byte for each pooled element, and what f' needs of the pooled map. Nothing of the
-    convolution's output is kept. Elements that no window of the pool covers are not computed.
+    which is one byte for each pooled element, and with tanh the result. relu needs nothing else:
+    where z + b <= 0, its derivative is 0, and m is set to -1, which names no element,
+
+        y_dot = gather(a_dot, m) + [m >= 0] b_dot                                              (3)
+
+    Nothing of the convolution's output is kept. Elements that no window of the pool covers are not
+    computed.
 
     Elements of a window that differ before f may be equal after f, by rounding or saturation. The
     two sides of (1) may then have different subgradients.
@@ -124,10 +138,36 @@ def conv_block(
     of_pool = PoolOptions("conv_block", *windows, ceil_mode=pool_ceil_mode)
     pool = of_pool.geometry(whole.output_size)
     a = convolve(replace(options, padding=_seen_by_pool(whole, pool)), image, k)
-    z = max_pool(a, *windows, ceil_mode=pool_ceil_mode)
     if bias is not None:
-        z = checked_bias("conv_block", z, as_array("conv_block: bias", bias))
-    return _ACTIVATIONS[activation](z)  # (1)
+        bias = as_array("conv_block: bias", bias)
+    if activation == "relu":
+        return _rectified(a, bias, of_pool.geometry_of(real_map("conv_block", a)))
+    z = max_pool(a, *windows, ceil_mode=pool_ceil_mode)
+    return _ACTIVATIONS[activation](_shifted(z, bias))  # (1)
+
+
+def _shifted(z: Array, bias: Array | None) -> Array:
+    return z if bias is None else checked_bias("conv_block", z, bias)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _rectified(a: Array, bias: Array | None, geometry: Geometry) -> Array:
+    return relu(_shifted(window_max_in_loop(a, geometry=geometry), bias))  # (1)
+
+
+@_rectified.defjvp
+def _rectified_jvp(geometry, primals, tangents):
+    (a, bias), (a_dot, bias_dot) = primals, tangents
+    z, m = window_max_and_tap_in_loop(a, geometry=geometry)
+    shifted = _shifted(z, bias)
+    # A NaN is not below 0, and its gradient passes through, as that of relu.
+    m = jnp.where(shifted <= 0, jnp.asarray(-1, m.dtype), m)
+    # Without a barrier XLA would search the maxima again in the reverse pass, and keep a for that.
+    m = lax.optimization_barrier(m)
+    y_dot = window_gather(a_dot, m, geometry=geometry)
+    if bias is not None:
+        y_dot += where_chosen(broadcast_bias("conv_block", z, bias_dot), m)
+    return relu(shifted), y_dot  # (3)
 
 
 def _seen_by_pool(whole: Geometry, pool: Geometry) -> tuple[tuple[int, int], ...]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from .. import algorithms
-from .._forms import Map
+from .._operation import Map
 from .._spec import ConvSpec, Slot, operand_of, shape_of, with_operand
 from .._typing import Array
 from . import _textbook

@@ -145,7 +145,7 @@ def _contractions(jaxpr: Any) -> Iterator[_Found]:
 def _explained(found: _Found, platform: str, times: int) -> ExplainedConvolution:
     slot, shapes, spec = found
     geometry = spec.geometry
-    problem = algorithms.problem_of(slot, shapes, geometry)
+    problem = algorithms.problem_of(slot, shapes, spec)
     n, c, o = problem.sizes
     is_empty = 0 in (n, c, o, *geometry.input_size, *geometry.output_size)
     if is_empty:

@@ -40,7 +40,8 @@ _OPERATIONS = dict(
             shard=shard,
             lowerings={
                 slot: {
-                    name: compiled_for(slot, name) for name in ("cpu", *algorithms.GPU_PLATFORMS)
+                    name: compiled_for(slot, name)
+                    for name in ("cpu", "tpu", *algorithms.GPU_PLATFORMS)
                 }
                 for slot in Slot
             },
@@ -72,8 +73,8 @@ def contract(function: str, slot: Slot, spec: ConvSpec, first: Array, second: Ar
     if spec.impl == "lax":
         return plain_lax(slot, spec, first, second)
     if spec.impl in algorithms.ALGORITHMS:
-        problem = algorithms.problem_of(slot, (first.shape, second.shape), spec.geometry)
-        why_not = algorithms.why_not(spec.impl, problem, spec.dtypes)
+        problem = algorithms.problem_of(slot, (first.shape, second.shape), spec)
+        why_not = algorithms.why_not(spec.impl, problem)
         if why_not:
             raise ValueError(
                 f"{function}: impl={spec.impl!r} does not apply to this call: {why_not}."

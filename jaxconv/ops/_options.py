@@ -5,6 +5,7 @@
 channels last, and results back to the user's layout, and it makes the `ConvSpec` of the call.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -74,13 +75,13 @@ class ConvOptions:
             )
         array = array.transpose(self._channels_last(slot, array.ndim))
         if slot is Slot.KERNEL and self.flip_kernel:
-            array = lax.rev(array, range(array.ndim - 2))
+            array = _reversed(array)
         return Operand(slot, name, array)
 
     def result(self, slot: Slot, array: Array) -> Array:
         """The array of `slot` as the user lays it out: the inverse of `operand`."""
         if slot is Slot.KERNEL and self.flip_kernel:
-            array = lax.rev(array, range(array.ndim - 2))
+            array = _reversed(array)
         return array.transpose(np.argsort(self._channels_last(slot, array.ndim)))
 
     def shape(self, slot: Slot, name: str, shape: Any) -> tuple[int, ...]:
@@ -169,3 +170,14 @@ def _check_channels(
             f"{function}: feature_group_count = {groups} must divide the kernel's "
             f"c_out = {c_out}; kernel is (*window, c_in, c_out) = {tuple(kernel_shape)}."
         )
+
+
+def _reversed(kernel: Array) -> Array:
+    """A kernel with its window reversed along all axes, as one axis of taps.
+
+    XLA's GPU compiler takes a convolution whose kernel is reversed axis by axis for an input
+    gradient.
+    """
+    *window, c, o = kernel.shape
+    taps = kernel.reshape(math.prod(window), c, o)
+    return lax.rev(taps, [0]).reshape(kernel.shape)

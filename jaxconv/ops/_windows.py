@@ -11,16 +11,19 @@ and one choice, whose derivative is `window_gather` at the taps m that it chose:
 
     window_max, window_max_and_tap        m[p] = argmax_r x[s·p + d·r - lo]
 
-`jaxconv.algorithms` computes these maps, and has other programs for CPUs. `_max_pooling.py`,
-`_sum_pooling.py` and the other files of pools define each pool in terms of the maps.
+`jaxconv.algorithms` computes these maps, and has other programs for CPUs, GPUs and TPUs.
+`_max_pooling.py`, `_sum_pooling.py` and the other files of pools define each pool in terms of the
+maps.
 """
 
 import jax
+import jax.numpy as jnp
 
 from .. import algorithms
 from .._forms import choice, linear_pair
 from .._geometry import Geometry
-from ..algorithms import cpu
+from .._operation import broadcast_batch
+from ..algorithms import GPU_PLATFORMS, cpu, gpu, tpu
 
 
 def _result(slot: str, operand, *_, geometry: Geometry) -> jax.ShapeDtypeStruct:
@@ -45,14 +48,21 @@ window_sum, window_spread = linear_pair(
     algorithms.sum_windows,
     algorithms.spread_windows,
     result=_result,
-    lowerings={"cpu": (cpu.sum_windows, cpu.spread_windows)},
+    lowerings={
+        "cpu": (cpu.sum_windows, cpu.spread_windows),
+        "tpu": (tpu.sum_windows, tpu.spread_windows),
+        **dict.fromkeys(GPU_PLATFORMS, (gpu.sum_windows, gpu.spread_windows)),
+    },
 )
 window_gather, window_scatter = linear_pair(
     "jaxconv_window_gather",
     algorithms.gather_windows,
     algorithms.scatter_windows,
     result=_result,
-    lowerings={"cpu": (cpu.gather_windows, cpu.scatter_windows)},
+    lowerings={
+        "cpu": (cpu.gather_windows, cpu.scatter_windows),
+        "tpu": (algorithms.gather_windows, tpu.scatter_windows),
+    },
 )
 window_equals, window_to_equals = linear_pair(
     "jaxconv_window_equals",
@@ -68,11 +78,39 @@ resample, resample_back = linear_pair(
     result=_resampled,
     lowerings={"cpu": (cpu.resample, cpu.resample_back)},
 )
-window_max, window_max_and_tap = choice(
-    "jaxconv_window_max",
-    algorithms.max_of_windows,
-    algorithms.max_and_argmax,
-    window_gather,
-    result=_chosen,
-    lowerings={"cpu": (cpu.max_of_windows, cpu.max_and_argmax)},
+
+
+def _maxima(name: str, max_and_tap_on_gpus):
+    return choice(
+        name,
+        algorithms.max_of_windows,
+        algorithms.max_and_argmax,
+        window_gather,
+        result=_chosen,
+        lowerings={
+            "cpu": (cpu.max_of_windows, cpu.max_and_argmax),
+            "tpu": (tpu.max_of_windows, tpu.max_and_argmax),
+            **dict.fromkeys(GPU_PLATFORMS, (gpu.max_of_windows, max_and_tap_on_gpus)),
+        },
+    )
+
+
+window_max, window_max_and_tap = _maxima("jaxconv_window_max", gpu.max_and_argmax)
+# The same choice for an operation that computes with the tap before it remembers it.
+window_max_in_loop, window_max_and_tap_in_loop = _maxima(
+    "jaxconv_window_max_in_loop", gpu.max_and_argmax_in_loop
+)
+
+
+def _same(slot: str, operand, *_) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(operand.shape, operand.dtype)
+
+
+def _where_chosen(y, index):
+    return jnp.where(index >= 0, y, jnp.zeros((), y.dtype))
+
+
+# y[p] where a tap was chosen, and 0 where the index is -1.
+where_chosen, _ = linear_pair(
+    "jaxconv_where_chosen", _where_chosen, _where_chosen, result=_same, batch=broadcast_batch
 )

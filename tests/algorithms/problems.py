@@ -1,6 +1,7 @@
 """The convolutions on which all algorithms are tried, and how to run a plan on them."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -21,6 +22,7 @@ SAMPLE = [
     ((9, 8), (3, 3), 1, "SAME", 1, 1, 4, 4, 4),
     ((5, 4, 6), (2, 2, 3), (2, 1, 1), "VALID", 1, (1, 2, 1), 1, 2, 5),
     ((), (), 1, "VALID", 1, 1, 1, 2, 5),
+    ((4, 3, 5), (2, 2, 3), 1, "SAME", 1, 1, 1, 1, 6),  # a volume of few channels
 ]
 MORE = [
     ((9,), (4,), 1, "VALID", 1, 1, 1, 2, 5),
@@ -58,10 +60,10 @@ def geometry_of(size, window, strides=1, padding="VALID", e=1, d=1, groups=1):
     return convolution_geometry("test", size, window, strides, padding, e, d, groups)
 
 
-def problem_of(slot, case):
+def problem_of(slot, case, dtype="float64"):
     """The problem of a case, an element of SAMPLE or MORE."""
     *spacing, c, o = case
-    return Problem(Slot(slot), geometry_of(*spacing), EXAMPLES, c, o)
+    return Problem(Slot(slot), geometry_of(*spacing), EXAMPLES, c, o, jnp.dtype(dtype))
 
 
 def spec_of(geometry, dtype="float64", **options):
@@ -71,7 +73,7 @@ def spec_of(geometry, dtype="float64", **options):
 
 def shapes_of(problem):
     """The shapes of all three slots."""
-    _, geometry, n, c, o = problem
+    _, geometry, n, c, o, _ = problem
     return {
         Slot.INPUT: (n, *geometry.input_size, c),
         Slot.KERNEL: (*geometry.window, c // geometry.groups, o),
@@ -89,11 +91,19 @@ def catalogue_of(plan):
     return cpu.CATALOGUE if plan.name in cpu.CATALOGUE.algorithms else gpu.CATALOGUE
 
 
-def execute_all(plans, slot, spec, operands):
-    """What each plan computes, all of them in one program: one compilation."""
-    return jax.jit(lambda *a: [catalogue_of(p).execute(p, slot, spec, *a) for p in plans])(
-        *operands
-    )
+def execute_all(plans, spec, operands):
+    """For each slot, what each of its plans computes: one program, which is compiled once."""
+
+    @jax.jit
+    def run(operands):
+        return {
+            slot: [
+                catalogue_of(plan).execute(plan, slot, spec, *operands[slot]) for plan in of_slot
+            ]
+            for slot, of_slot in plans.items()
+        }
+
+    return run(operands)
 
 
 def run_all(plans, slot, spec, operands):

@@ -22,7 +22,7 @@ from .problems import geometry_of, spec_of
 ROOT = Path(__file__).parents[2]
 GEOMETRY = geometry_of((12, 11), (5, 3), (2, 1), "SAME", 1, (1, 2), 2)
 PROBLEM = Problem(Slot.INPUT, GEOMETRY, 500, 32, 64)
-KEY = Key(PROBLEM, "float32", "cpu")
+KEY = Key(PROBLEM, "cpu")
 HERE = Machine.here()
 MEASURED = Tuning(HERE, ((KEY, "phases"),))
 
@@ -41,7 +41,7 @@ def file(tmp_path):
 
 
 def chosen(problem=PROBLEM):
-    return tuning.choice(problem, np.dtype("float32"), "cpu")
+    return tuning.choice(problem, "cpu")
 
 
 def test_what_is_saved_is_loaded(file):
@@ -81,7 +81,7 @@ OTHERS = [
     KEY._replace(problem=PROBLEM._replace(geometry=GEOMETRY.with_groups(1))),
     KEY._replace(problem=PROBLEM._replace(n=499)),
     KEY._replace(problem=PROBLEM._replace(c=64, o=32)),
-    KEY._replace(dtype="float64"),
+    KEY._replace(problem=PROBLEM._replace(dtype=np.dtype("float64"))),
     KEY._replace(platform="cuda"),
 ]
 
@@ -96,7 +96,7 @@ def test_a_key_holds_everything_that_decides(other):
 
 def test_what_must_be_asked_for_is_not_chosen_by_a_tuning():
     problem = Problem(Slot.OUTPUT, geometry_of((12, 12), (5, 5)), 500, 32, 32)
-    key, spec = Key(problem, "float32", "cpu"), spec_of(problem.geometry, "float32")
+    key, spec = Key(problem, "cpu"), spec_of(problem.geometry, "float32")
     for name, expected in [("fourier", "direct"), ("split_patches", "split_patches")]:
         with tuning.using(Tuning(HERE, ((key, name),))):
             untuned = algorithms.plans(problem)[0].name
@@ -109,7 +109,7 @@ def test_what_must_be_asked_for_is_not_chosen_by_a_tuning():
 def test_a_compiled_function_is_compiled_again_inside_the_context(normal):
     x, kernel = normal((2, 6, 5, 3), "float32"), normal((3, 2, 3, 4), "float32")
     problem = Problem(Slot.OUTPUT, geometry_of((6, 5), (3, 2)), 2, 3, 4)
-    measured = Tuning(HERE, ((Key(problem, "float32", "cpu"), "split_patches"),))
+    measured = Tuning(HERE, ((Key(problem, "cpu"), "split_patches"),))
     compiled = jax.jit(conv)
 
     def program():

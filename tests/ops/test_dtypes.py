@@ -34,7 +34,7 @@ DTYPES = ["float16", "bfloat16", "float32", "float64", "complex64", "complex128"
 def test_every_dtype_equals_lax(normal):
     """Value and gradients, chosen and textbook, against lax in the widest dtype."""
     options = {"strides": (2, 1), "padding": ((1, 2), (0, 1))}
-    rows, ours, theirs = [], [], []
+    impls, rows, ours, theirs = (None, "textbook"), [], [], []
     for dtype in DTYPES:
         wide = "complex128" if dtype.startswith("complex") else "float64"
         x, kernel, y_bar = (normal(shape) for shape in ((2, 7, 6, 4), (3, 2, 2, 6), (2, 4, 6, 6)))
@@ -42,13 +42,14 @@ def test_every_dtype_equals_lax(normal):
             x, kernel = x + 1j * x[::-1], kernel - 1j * kernel[::-1]
         arrays = [np.asarray(a).astype(dtype) for a in (x, kernel, y_bar)]
         theirs_of_one = partial(three_contractions, partial(lax_conv, **options, groups=2))
-        for impl in (None, "textbook"):
+        theirs.append((theirs_of_one, *(a.astype(wide) for a in arrays)))
+        for impl in impls:
             rows.append((dtype, impl, wide, arrays))
             f = partial(conv, **options, feature_group_count=2, impl=impl)
             ours.append((partial(three_contractions, f), *arrays))
-            theirs.append((theirs_of_one, *(a.astype(wide) for a in arrays)))
-    results = zip(rows, together(ours), together(theirs, magnitudes=True), strict=True)
-    for (dtype, impl, wide, (x, kernel, y_bar)), actual, (exact, scale) in results:
+    expected = [of_one for of_one in together(theirs, magnitudes=True) for _ in impls]
+    for row, actual, (exact, scale) in zip(rows, together(ours), expected, strict=True):
+        dtype, impl, wide, (x, kernel, y_bar) = row
         for a, e, s, like in zip(actual, exact, scale, (y_bar, x, kernel), strict=True):
             assert a.dtype == like.dtype
             # Half precision is rounded once; the others once a term.
@@ -91,19 +92,13 @@ FLOAT8 = [name for name in dir(jnp) if name.startswith(("float8", "float4"))]
 
 
 NARROW = [*FLOAT8, "int4", "uint4", "int2", "uint2", "int8"]
-# All functions are tried with these, and one function with the others.
-IN_ALL_FUNCTIONS = ("float8_e4m3fn", "float4_e2m1fn", "int4")
 
 
-@pytest.mark.parametrize(
-    "dtype",
-    [
-        pytest.param(dtype, marks=pytest.mark.exhaustive) if dtype == "float4_e2m1fn" else dtype
-        for dtype in NARROW
-    ],
-)
-def test_narrow_operands_with_a_wide_result(dtype):
-    """Products are those of the values in float32, also where lax has no program for them."""
+def narrow_and_wide(dtype, count=None):
+    """The first `count` functions: with narrow operands, and the same with the values in float32.
+
+    Each is a function of its operands alone, which gives the result and, of floats, the cotangents.
+    """
     x, kernel, features, weights = narrow(dtype, (2, 6, 5, 4), (2, 3, 4, 4), (3, 70), (70, 2))
     preferred = "float32" if "float" in dtype else "int32"
     layouts = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
@@ -131,24 +126,48 @@ def test_narrow_operands_with_a_wide_result(dtype):
             {"x": x, "y_bar": x[:, :1, :1]},
         )
 
-    count = None if dtype in IN_ALL_FUNCTIONS else 1
-    narrow_ones, wide_ones = functions(preferred_element_type=preferred), functions()
-    for (f, operands), (g, _) in islice(zip(narrow_ones, wide_ones, strict=True), count):
-        wide = {name: a.astype("float32") for name, a in operands.items()}
+    def result_and_cotangents(given, f):
         if "float" not in dtype:
-            actual, expected = f(**operands), g(**wide)
-            assert actual.dtype == preferred
-        else:
-            y, expected = f(**operands), g(**wide)
-            ones = jnp.ones(y.shape)
-            actual = (y, jax.vjp(lambda given, f=f: f(**given), operands)[1](ones))
-            expected = (expected, jax.vjp(lambda given, g=g: g(**given), wide)[1](ones))
-            assert (y.dtype, actual[1][0]["x"].dtype if "x" in operands else dtype) == (
-                preferred,
-                dtype,
-            )
-            expected = (expected[0], jax.tree.map(lambda a: a.astype(dtype), expected[1]))
-        chex.assert_trees_all_equal(as_numbers(actual), as_numbers(expected))
+            return f(**given), ()
+        y, pull_back = jax.vjp(lambda given: f(**given), given)
+        return y, pull_back(jnp.ones(y.shape))[0]
+
+    pairs = zip(functions(preferred_element_type=preferred), functions(), strict=True)
+    for (f, operands), (g, _) in islice(pairs, count):
+        wide = {name: a.astype("float32") for name, a in operands.items()}
+        yield (
+            (partial(result_and_cotangents, f=f), operands),
+            (partial(result_and_cotangents, f=g), wide),
+        )
+
+
+def check_narrow(dtypes, count=None):
+    """Products are those of the values in float32, also where lax has no program for them."""
+    rows = [(dtype, pair) for dtype in dtypes for pair in narrow_and_wide(dtype, count)]
+    ours, theirs = (together([pair[i] for _, pair in rows]) for i in range(2))
+    for (dtype, _), (y, bars), (wide, wide_bars) in zip(rows, ours, theirs, strict=True):
+        assert y.dtype == ("float32" if "float" in dtype else "int32")
+        assert all(bar.dtype == dtype for bar in jax.tree.leaves(bars))
+        expected = wide, jax.tree.map(lambda bar, dtype=dtype: bar.astype(dtype), wide_bars)
+        chex.assert_trees_all_equal(as_numbers((y, bars)), as_numbers(expected))
+
+
+def test_narrow_operands_with_a_wide_result():
+    """One dtype of each kind in one function; two are tried in all functions below."""
+    check_narrow(["float8_e5m2", "float8_e8m0fnu", "float4_e2m1fn", "uint2", "int8"], count=1)
+
+
+@pytest.mark.exhaustive
+def test_every_narrow_dtype_with_a_wide_result():
+    check_narrow(NARROW, count=1)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["float8_e4m3fn", "int4", pytest.param("float4_e2m1fn", marks=pytest.mark.exhaustive)],
+)
+def test_narrow_operands_with_a_wide_result_in_all_functions(dtype):
+    check_narrow([dtype])
 
 
 @pytest.mark.parametrize("dtype", ["float8_e5m2", "float8_e4m3fn", "bfloat16"])

@@ -67,10 +67,10 @@ def test_takes_shapes_without_arrays():
         (lambda x, k: conv(x, k, impl="textbook"), "cpu", "textbook", "formula"),
         (lambda x, k: conv(x, k), "tpu", "direct", "XLA knows best on tpu"),
         (
-            lambda x, k: conv(x.astype(jnp.bfloat16), k.astype(jnp.bfloat16)),
+            lambda x, k: conv(x.astype(jnp.complex64), k.astype(jnp.complex64)),
             "cpu",
             "direct",
-            "float32 and float64",
+            "floating-point dtypes of 16 to 64 bits",
         ),
     ],
 )

@@ -128,23 +128,33 @@ def test_padding_is_below_every_float(name):
 def test_long_sums_are_added_up_in_float32():
     """A sum of ones in float8_e4m3fn ends at 16."""
     ones = jnp.ones((1, 1024, 1), jnp.float8_e4m3fn)
-    for pool in (jaxconv.global_avg_pool, partial(jaxconv.adaptive_avg_pool, output_size=3)):
-        assert (pool(ones) == 1).all()
-    assert (jaxconv.avg_pool(ones, 1000, 1) == 1).all()
-    bias = jnp.ones(1, jnp.float8_e4m3fn)
-    (b_bar,) = jax.vjp(lambda b: jaxconv.add_bias(ones[:, :40], b), bias)[1](ones[:, :40])
-    assert b_bar == 40
+    bias, options = jnp.ones(1, ones.dtype), {"strides": 1, "padding": 16}
+    split = partial(jaxconv.max_pool, window_shape=17, ties="split")
+
+    @jax.jit
+    def of_all(ones):
+        few = ones[:, :40]
+        y, argmax = jaxconv.max_pool_with_argmax(ones[:, :1], 17, **options)
+        back = partial(jaxconv.max_unpool, argmax=argmax, window_shape=17, **options)
+        return {
+            "means": [
+                jaxconv.global_avg_pool(ones),
+                jaxconv.adaptive_avg_pool(ones, output_size=3),
+                jaxconv.avg_pool(ones, 1000, 1),
+                back(y, overlap="mean", output_size=(1,)),
+            ],
+            "bias": jax.vjp(lambda b: jaxconv.add_bias(few, b), bias)[1](few)[0],
+            "shares": jax.vjp(split, ones[:, :17])[1](jnp.full((1, 1, 1), 18, ones.dtype))[0],
+            "overlaps": back(y, overlap="sum", output_size=(1,)),
+        }
+
+    results = jax.device_get(of_all(ones))
+    assert all((mean == 1).all() for mean in results["means"])
+    assert results["bias"] == 40
     # 17 equals share an error of 17, and 17 windows a pixel: 18 is the nearest to 17.
-    pool = partial(jaxconv.max_pool, window_shape=17, ties="split")
-    (x_bar,) = jax.vjp(pool, ones[:, :17])[1](jnp.full((1, 1, 1), 18, ones.dtype))
-    np.testing.assert_array_equal(
-        np.asarray(x_bar), rounded(np.full((1, 17, 1), 18 / 17), ones.dtype)
-    )
-    options = {"strides": 1, "padding": 16}
-    y, argmax = jaxconv.max_pool_with_argmax(ones[:, :1], 17, **options)
-    back = partial(jaxconv.max_unpool, argmax=argmax, window_shape=17, **options)
-    assert back(y, overlap="sum", output_size=(1,)) == jnp.asarray(17.0).astype(ones.dtype)
-    assert back(y, overlap="mean", output_size=(1,)) == 1
+    expected = rounded(np.full((1, 17, 1), 18 / 17), ones.dtype)
+    np.testing.assert_array_equal(results["shares"], expected)
+    assert results["overlaps"] == jnp.asarray(17.0).astype(ones.dtype)
 
 
 @pytest.mark.parametrize("name", [d for d in INTEGERS if hasattr(jnp, d)])

@@ -3,6 +3,8 @@
 Covers jaxconv/ops/_dense.py, jaxconv/ops/_activations.py, jaxconv/ops/_losses.py.
 """
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,7 @@ import pytest
 
 import jaxconv
 from jaxconv import dense, dropout, softmax, softmax_cross_entropy, squared_error
-from tests.oracles import assert_within_rounding
+from tests.oracles import assert_within_rounding, together
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -56,35 +58,31 @@ PAIRS = {
 }
 
 
-@pytest.mark.parametrize("name", PAIRS)
-def test_derivatives_equal_autodiff(name, normal):
-    ours, theirs, shapes = PAIRS[name]
-    args = [normal(shape) for shape in shapes]
-    actual, expected = jax.jit(
-        lambda *args: (derivatives(ours, *args), derivatives(theirs, *args))
-    )(*args)
+def test_derivatives_equal_autodiff(normal):
+    args = [[np.asarray(normal(shape)) for shape in shapes] for *_, shapes in PAIRS.values()]
+    actual, expected = (
+        together([(partial(derivatives, f), *given) for f, given in zip(fs, args, strict=True)])
+        for fs in list(zip(*PAIRS.values(), strict=True))[:2]
+    )
     chex.assert_trees_all_equal_shapes_and_dtypes(actual, expected)
-    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
-        assert_within_rounding(a, b, 1 + np.abs(b).max(), 100)
+    for name, *pair in zip(PAIRS, actual, expected, strict=True):
+        for a, b in zip(*map(jax.tree.leaves, pair), strict=True):
+            assert_within_rounding(a, b, 1 + np.abs(b).max(), 100, name)
 
 
-@pytest.mark.parametrize("name", PAIRS)
-def test_vmap_equals_a_loop(name, normal):
-    ours, _, shapes = PAIRS[name]
-    args = [normal((4, *shape)) for shape in shapes]
+def test_vmap_equals_a_loop(normal):
+    batches, loops = [], []
+    for ours, _, shapes in PAIRS.values():
+        args = [np.asarray(normal((4, *shape))) for shape in shapes]
 
-    @jax.jit
-    def of_one(*args):
-        return derivatives(ours, *args)[:3]
+        def of_one(args, ours=ours):
+            return derivatives(ours, *args)[:3]
 
-    together = jax.jit(jax.vmap(of_one))(*args)
-    one_by_one = [of_one(*each) for each in zip(*args, strict=True)]
-    for a, b in zip(
-        jax.tree.leaves(together),
-        jax.tree.leaves(jax.tree.map(lambda *leaves: jnp.stack(leaves), *one_by_one)),
-        strict=True,
-    ):
-        assert_within_rounding(a, b, 1 + np.abs(b).max(), 100)
+        batches.append((jax.vmap(of_one), args))
+        loops.append((partial(jax.lax.map, of_one), args))
+    for name, *pair in zip(PAIRS, together(batches), together(loops), strict=True):
+        for a, b in zip(*map(jax.tree.leaves, pair), strict=True):
+            assert_within_rounding(a, b, 1 + np.abs(b).max(), 100, name)
 
 
 def test_relu_at_zero_and_nan():

@@ -116,36 +116,35 @@ def test_pixel_shuffle(factor, normal):
     assert pixel_unshuffle(normal((2, 4, 2, 6, 3)), 2).shape == (2, 2, 1, 3, 24)
 
 
-@pytest.mark.parametrize("method", [*METHODS, "shuffle", "unshuffle"])
-def test_modes(method, normal):
+def test_modes(normal):
     """Linear maps: what any transform gives follows from the map itself."""
-    x, v = normal((2, 2, 4, 4)), normal((2, 2, 4, 4))
-    f = {
-        "shuffle": partial(pixel_shuffle, factor=2),
-        "unshuffle": partial(pixel_unshuffle, factor=2),
-    }.get(method) or partial(upscale, factor=2, **METHODS.get(method, {}))
-    y = f(x)
+    x, v = (np.asarray(normal((2, 2, 4, 4))) for _ in range(2))
+    maps = {name: partial(upscale, factor=2, **options) for name, options in METHODS.items()}
+    maps |= {"shuffle": partial(pixel_shuffle, factor=2)}
+    maps |= {"unshuffle": partial(pixel_unshuffle, factor=2)}
 
-    def loss(x):
-        return jnp.sum(f(x) ** 3)
+    def modes(x, f):
+        y, pull_back = jax.vjp(f, x)
 
-    @jax.jit
-    def modes(x):
-        return (
-            jax.jvp(jax.grad(loss), (x,), (v,)),
-            jax.vmap(f)(jnp.stack([x, v])),
-            jax.lax.scan(lambda s, a: (s, jax.grad(loss)(a * x)), 0.0, jnp.ones(1))[1][0],
-            jax.linear_transpose(f, x)(y)[0],
-        )
+        def loss(x):
+            return jnp.sum(f(x) ** 3)
 
-    (gradient, hessian_v), batched, scanned, transposed = modes(x)
-    _, pull_back = jax.vjp(f, x)
-    scale = 16 * np.abs(x).max() ** 3
-    assert_within_rounding(gradient, pull_back(3 * y**2)[0], scale, 64)
-    assert_within_rounding(hessian_v, pull_back(6 * y * f(v))[0], scale * 9, 64)
-    assert_within_rounding(batched, np.stack([y, f(v)]), scale, 4)
-    assert_within_rounding(scanned, gradient, scale, 64)
-    assert_within_rounding(transposed, pull_back(y)[0], scale, 64)
+        gradient, hessian_v = jax.jvp(jax.grad(loss), (x,), (v,))
+        scanned = jax.lax.scan(lambda s, a: (s, jax.grad(loss)(a * x)), 0.0, jnp.ones(1))[1][0]
+        transposed = jax.linear_transpose(f, x)(y)[0]
+        return {
+            "gradient": (gradient, pull_back(3 * y**2)[0]),
+            "second order": (hessian_v, pull_back(6 * y * f(v))[0]),
+            "vmap": (jax.vmap(f)(jnp.stack([x, v])), jnp.stack([y, f(v)])),
+            "scan": (scanned, gradient),
+            "transpose": (transposed, pull_back(y)[0]),
+        }
+
+    results = together([(partial(modes, f=f), x) for f in maps.values()])
+    scale = 9 * 16 * np.abs(x).max() ** 3
+    for name, of_one in zip(maps, results, strict=True):
+        for mode, pair in of_one.items():
+            assert_within_rounding(*pair, scale, 64, f"{mode} of {name}")
 
 
 def test_dtypes_and_empty_maps():

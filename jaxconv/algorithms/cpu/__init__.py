@@ -25,7 +25,7 @@ takes.
 
 from functools import partial
 
-import numpy as np
+import jax.numpy as jnp
 
 from ..._spec import ConvSpec
 from .. import tuning
@@ -40,6 +40,9 @@ from ._fourier import Fourier
 from ._group_by_group import GroupByGroup
 from ._hints import HINTS
 from ._jax_0_10 import NEEDS_EXTRA_OUTPUTS
+from ._onednn import OneDnn
+from ._onednn_support import probe_onednn as probe_onednn
+from ._onednn_support import why_not_supported
 from ._patches import INPUT_DEPTH, INPUT_PATCHES, OUTPUT_DEPTH, OUTPUT_PATCHES, SPLIT_PATCHES
 from ._phases import Phases
 from ._pointwise import Pointwise
@@ -51,6 +54,7 @@ from ._two_products import TwoProducts
 CATALOGUE = Catalogue(
     [
         CpuDirect(),
+        OneDnn(),
         *([ExtraOutputs()] if NEEDS_EXTRA_OUTPUTS else []),
         TwoProducts(),
         Pointwise(),
@@ -68,16 +72,26 @@ CATALOGUE = Catalogue(
     ]
 )
 
-ESTIMATED_DTYPES = (np.float32, np.float64)
+_WITHOUT_ONEDNN = Catalogue(
+    algorithm for name, algorithm in CATALOGUE.algorithms.items() if name != OneDnn.name
+)
+
+# Half precision is added up in float32 by every algorithm, so its estimates are those of float32.
+ESTIMATED_DTYPES = tuple(map(jnp.dtype, (jnp.float64, jnp.float32, jnp.bfloat16, jnp.float16)))
+
+
+def catalogue() -> Catalogue:
+    """The algorithms that may run in the program that is being compiled."""
+    return _WITHOUT_ONEDNN if why_not_supported() else CATALOGUE
 
 
 def choose(problem: Problem, spec: ConvSpec) -> Choice:
     """The plan that was measured to be the fastest, else the one with the lowest estimate."""
-    if not all(dtype in ESTIMATED_DTYPES for dtype in spec.dtypes):
+    if problem.dtype not in ESTIMATED_DTYPES:
         plan = CATALOGUE.plan("direct", problem)
-        return Choice(plan, "the others are for float32 and float64")
-    found = CATALOGUE.plans(problem, spec.forward)
-    measured = tuning.choice(problem, spec.dtypes.x, "cpu")
+        return Choice(plan, "the others are for floating-point dtypes of 16 to 64 bits")
+    found = catalogue().plans(problem, spec.forward)
+    measured = tuning.choice(problem, "cpu")
     for plan in found:
         if plan.name == measured:
             return Choice(plan, "measured to be the fastest, by the active tuning")

@@ -11,7 +11,7 @@ from .._problem import Problem
 from ..shared._direct import Direct
 from ._hints import HINTS
 from ._jax_0_10 import KERNEL_VJP_FACTORS, STRIDED_WINDOWS, ynnpack_factor
-from ._rates import CACHED, CACHED_KERNEL, LAUNCH, thin
+from ._rates import CACHED, CACHED_KERNEL, COPIED, LAUNCH, thin
 
 # All factors say by how much a convolution is slower than a matrix product of as many operations.
 
@@ -50,17 +50,18 @@ class CpuDirect(Direct):
 
 
 def product_cost(problem: Problem) -> float:
-    """A matrix product for each group."""
-    slot, geometry, n, c, o = problem
+    """A matrix product for each group. With several, both maps are laid out group by group."""
+    slot, geometry, n, c, o, _ = problem
     if slot == Slot.KERNEL:
         return problem.operations * thin(c, 32) * thin(o, 64) * thin(n, 128)
+    copied = COPIED * n * (c + o) if geometry.groups > 1 else 0.0
     c, o = c / geometry.groups, o / geometry.groups
     inner, columns = (c, o) if slot == Slot.OUTPUT else (o, c)
-    return problem.operations * thin(n, 8) * thin(inner, 8) * thin(columns)
+    return copied + problem.operations * thin(n, 8) * thin(inner, 8) * thin(columns)
 
 
 def _convolution_cost(problem: Problem) -> float:
-    slot, geometry, n, c, o = problem
+    slot, geometry, n, c, o, _ = problem
     c, o = c / geometry.groups, o / geometry.groups
     if slot == Slot.OUTPUT:
         dilation, spacing = geometry.input_dilation, geometry.strides
@@ -83,7 +84,7 @@ def _convolution_cost(problem: Problem) -> float:
 
 
 def _kernel_vjp_factor(problem: Problem) -> float:
-    _, geometry, n, c, o = problem
+    _, geometry, n, c, o, _ = problem
     y_elements, taps = n * math.prod(geometry.output_size) * o, math.prod(geometry.window)
     c, o = c / geometry.groups, o / geometry.groups
     spaced = max(*geometry.strides, *geometry.kernel_dilation) > 1

@@ -66,7 +66,7 @@ class ExtraOutputs(Algorithm):
 
     def cost(self, problem: Problem) -> float:
         """That of the larger direct convolution, and a copy of the result."""
-        slot, geometry, n, c, o = problem
+        slot, geometry, n, c, o, _ = problem
         per_position = {Slot.OUTPUT: n * o, Slot.INPUT: n * c, Slot.KERNEL: c / geometry.groups * o}
         elements = math.prod(as_forward(slot, geometry).output_size) * per_position[slot]
         larger = problem._replace(geometry=with_extra_outputs(slot, geometry))

@@ -118,7 +118,7 @@ class Fourier(Algorithm):
 
     def cost(self, problem: Problem) -> float:
         """Dense transforms, and a product for each frequency."""
-        slot, geometry, n, c, o = problem
+        slot, geometry, n, c, o, _ = problem
         frequencies = math.prod(circle(geometry)) / 2
         inputs, outputs = math.prod(geometry.input_size), math.prod(geometry.output_size)
         maps = inputs * c * n + outputs * o * n + math.prod(geometry.window) * c * o

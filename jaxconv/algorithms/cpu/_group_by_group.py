@@ -46,7 +46,7 @@ class GroupByGroup(Algorithm):
 
     def cost(self, problem: Problem) -> float:
         """Laying out channels group by group."""
-        slot, geometry, n, c, o = problem
+        slot, geometry, n, c, o, _ = problem
         inputs, outputs = math.prod(geometry.input_size), math.prod(geometry.output_size)
         positions = {Slot.KERNEL: 0, Slot.OUTPUT: outputs, Slot.INPUT: inputs}[slot]
         copied = COPIED * n * (inputs * c + outputs * o)
@@ -54,9 +54,10 @@ class GroupByGroup(Algorithm):
 
     def leaves(self, problem: Problem) -> Problem:
         """The contraction of one group."""
-        slot, geometry, n, c, o = problem
-        groups = geometry.groups
-        return Problem(slot, geometry.with_groups(1), n, c // groups, o // groups)
+        groups = problem.geometry.groups
+        return problem._replace(
+            geometry=problem.geometry.with_groups(1), c=problem.c // groups, o=problem.o // groups
+        )
 
     def repeats(self, problem: Problem) -> int:
         """Once for each group."""

@@ -62,7 +62,7 @@ _PADDED_CHANNELS, _PADDED_SCALE = 48, 55
 
 def ynnpack_factor(problem: Problem) -> float:
     """By how much a direct convolution is slower because XLA hands it to YNNPACK."""
-    slot, geometry, n, c, o = problem
+    slot, geometry, n, c, o, _ = problem
     geometry = as_forward(slot, geometry)
     c, o = {Slot.OUTPUT: (c, o), Slot.INPUT: (o, c), Slot.KERNEL: (n, o)}[slot]
     handed_over = (

@@ -94,14 +94,12 @@ class Patches(Algorithm):
 
     def leaves(self, problem: Problem) -> Problem:
         """The contraction that remains, of one block of examples."""
-        slot, geometry, _, c, o = problem
-        form = self._form(geometry)
-        return Problem(
-            slot,
-            form.inner,
-            self._block(problem) * math.prod(form.grid),
-            c * form.taps_of(Slot.INPUT),
-            o * form.taps_of(Slot.OUTPUT),
+        form = self._form(problem.geometry)
+        return problem._replace(
+            geometry=form.inner,
+            n=self._block(problem) * math.prod(form.grid),
+            c=problem.c * form.taps_of(Slot.INPUT),
+            o=problem.o * form.taps_of(Slot.OUTPUT),
         )
 
     def repeats(self, problem: Problem) -> int:
@@ -153,7 +151,7 @@ class Patches(Algorithm):
 
     def _cost_of_element(self, problem: Problem, made_of: Slot) -> float:
         """What each element costs of patches that are made of one slot, or added up to it."""
-        slot, geometry, _, c, o = problem
+        slot, geometry, _, c, o, _ = problem
         into = self.into(geometry.rank)
         spacing = geometry.strides if made_of is Slot.INPUT else geometry.input_dilation
         strided = any(spacing[axis] > 1 for axis, joined in enumerate(into) if joined is made_of)

@@ -36,7 +36,7 @@ class Phases(Algorithm):
 
     def cost(self, problem: Problem) -> float:
         """Copies of the maps that are taken apart or put together."""
-        _, geometry, n, c, o = problem
+        _, geometry, n, c, o, _ = problem
         split = {p.splits for p in map(phases_of, geometry.axes()) if p.step > 1}
         elements = 0.0
         if Slot.INPUT in split:
@@ -47,10 +47,11 @@ class Phases(Algorithm):
 
     def leaves(self, problem: Problem) -> Problem:
         """The contraction of stride 1 between all phases."""
-        slot, geometry, n, c, o = problem
-        form = PhaseForm(geometry, self.hints)
-        return Problem(
-            slot, form.inner, n, c * form.phases(Slot.INPUT), o * form.phases(Slot.OUTPUT)
+        form = PhaseForm(problem.geometry, self.hints)
+        return problem._replace(
+            geometry=form.inner,
+            c=problem.c * form.phases(Slot.INPUT),
+            o=problem.o * form.phases(Slot.OUTPUT),
         )
 
     def spreads(self, problem: Problem) -> bool:

@@ -61,7 +61,7 @@ class Pointwise(Algorithm):
 
     def cost(self, problem: Problem) -> float:
         """A product's, or less for many rows and columns."""
-        slot, _, n, c, o = problem
+        slot, _, n, c, o, _ = problem
         many = n >= _ROWS and (o if slot == Slot.OUTPUT else c) >= _COLUMNS
         factor = _FASTER if many and CONVOLUTIONS_BEAT_PRODUCTS else _SLOWER
         return LAUNCH + factor * product_cost(problem)

@@ -121,7 +121,7 @@ class Strips(Algorithm):
 
     def cost(self, problem: Problem) -> float:
         """Patches of strips, and for the input gradient the product with the band."""
-        slot, geometry, n, c, o = problem
+        slot, geometry, n, c, o, _ = problem
         strip, row = strip_length(geometry), geometry.window[-1]
         columns = strip + row - 1
         outer = math.prod(geometry.window[:-1]) * math.prod(geometry.output_size)
@@ -134,13 +134,14 @@ class Strips(Algorithm):
 
     def leaves(self, problem: Problem) -> Problem | None:
         """The product of a kernel gradient. The input gradient leaves nothing."""
-        slot, geometry, n, c, o = problem
+        slot, geometry, n, c, o, _ = problem
         if slot != Slot.KERNEL:
             return None
         strip, row = strip_length(geometry), geometry.window[-1]
         rows = n * math.prod(geometry.output_size) // strip
         seen = math.prod(geometry.window[:-1]) * (strip + row - 1) * c
-        return Problem(slot, geometry.spatial(geometry.rank), rows, seen, strip * o)
+        without_axes = geometry.spatial(geometry.rank)
+        return problem._replace(geometry=without_axes, n=rows, c=seen, o=strip * o)
 
     def spreads(self, problem: Problem) -> bool:
         """It multiplies elements by the zeros of the band."""

@@ -152,7 +152,7 @@ class Taps(Algorithm):
 
     def cost(self, problem: Problem) -> float:
         """Multiplications at the rate of the caches, and the output passed from loop to loop."""
-        slot, geometry, n, c, o = problem
+        slot, geometry, n, c, o, _ = problem
         operations = problem.operations
         if slot == Slot.KERNEL:
             return LAUNCH + (_KERNEL_VJP if geometry.rank > 1 else _KERNEL_VJP_SIGNAL) * operations
@@ -188,7 +188,7 @@ class Taps(Algorithm):
 
 def _terms(problem: Problem) -> int:
     """How many products are unrolled: the taps, times the channels that are summed over."""
-    slot, geometry, _, c, o = problem
+    slot, geometry, _, c, o, _ = problem
     channels = {Slot.OUTPUT: c, Slot.INPUT: o, Slot.KERNEL: geometry.groups}[slot]
     return math.prod(geometry.window) * channels // geometry.groups
 

@@ -20,6 +20,6 @@ class CpuTiles(Tiles):
 
     def cost(self, problem: Problem) -> float:
         """The copy into tiles. A stride of 1 needs none."""
-        _, geometry, n, c, _ = problem
+        _, geometry, n, c, *_ = problem
         seen = math.prod(geometry.output_size) * math.prod(geometry.window)
         return LAUNCH + (0.0 if set(geometry.strides) <= {1} else _TILED * n * c * seen)

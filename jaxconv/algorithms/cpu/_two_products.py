@@ -53,7 +53,7 @@ class TwoProducts(Algorithm):
 
     def cost(self, problem: Problem) -> float:
         """The products, the narrower matrix first."""
-        *_, n, c, o = problem
+        *_, n, c, o, _ = problem
         slow = thin(min(c, o), 32) * thin(max(c, o)) * thin(n, 128)
         slow *= _BEYOND_CACHE if c * o > CACHED_KERNEL else 1.0
         return LAUNCH + slow * problem.operations

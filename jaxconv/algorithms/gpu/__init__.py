@@ -1,27 +1,49 @@
 """The algorithms for GPUs, of NVIDIA and AMD, and the choice between them.
 
-Sizes alone decide, because nothing has been measured on a GPU:
+    cudnn       each contraction in the form that XLA turns into the cuDNN routine made for it
+    tiles       windows that do not overlap: a matrix product over patches
+    shifts      a sum over taps of shifted maps, which XLA fuses into one loop
+    depthwise   the kernel gradient of a depthwise layer, in one kernel
+    depth, depth_of_output
+                volumes of few channels: a convolution in 2-D, with the depth's taps as channels
+    direct      a matrix product where there is no spatial axis
 
-- a matrix product where there is no spatial axis (`direct`), or where windows do not overlap
-  (`tiles`);
-- `shifts` for depthwise layers, where there is no sum over channels;
-- `cudnn` otherwise, which writes each contraction in the form that XLA turns into the cuDNN routine
-  made for it; and `shifts` where cuDNN has no routine, for more than three spatial axes.
+The kind of convolution and the contraction decide, as estimated from programs that XLA compiled for
+an H100. A library's routine reads each map once, and a transposed copy of a map costs two passes.
+
+- `tiles` for 1×1 convolutions, whose map is the matrix as it is; for volumes, whose maps XLA
+  transposes for cuDNN; and for input gradients that cuDNN's pattern misses.
+- `shifts` for depthwise layers, where they sum over few channels. Their kernel gradient would be
+  one reduction a tap, each over both maps: `depthwise` has a kernel for it.
+- `cudnn` for all else, but `shifts` in more than three dimensions.
 """
 
-from ..._spec import ConvSpec
+import math
+from collections.abc import Iterator
+
+from ..._spec import ConvSpec, Slot
 from .._catalogue import Catalogue, Choice
 from .._problem import Problem
 from ..shared._direct import Direct
 from ..shared._tiles import Tiles
 from ._cudnn import Cudnn
-from ._shifts import Shifts
+from ._depth import Depth, DepthOfOutput
+from ._depthwise import Depthwise
+from ._even_padding import is_trivial
+from ._pools import max_and_argmax as max_and_argmax
+from ._pools import max_and_argmax_in_loop as max_and_argmax_in_loop
+from ._pools import max_of_windows as max_of_windows
+from ._pools import spread_windows as spread_windows
+from ._pools import sum_windows as sum_windows
+from ._shifts import MAX_UNROLLED, Shifts
 
-CATALOGUE = Catalogue([Direct(), Tiles(), Cudnn(), Shifts()])
+# Of those that apply, an algorithm leaves its remainder to the first.
+_DEPTHS = (Depth(), DepthOfOutput())
+CATALOGUE = Catalogue([Cudnn(), Direct(), Tiles(), Shifts(), Depthwise(), *_DEPTHS])
 
 
 def choose(problem: Problem, spec: ConvSpec) -> Choice:
-    """The algorithm for a contraction's sizes; `direct` where it must not run unasked."""
+    """The algorithm for a contraction, which never has to be asked for."""
     name = algorithm_for(problem)
     if CATALOGUE.algorithms[name].default_refusal(problem, spec.forward):
         name = "direct"
@@ -29,19 +51,51 @@ def choose(problem: Problem, spec: ConvSpec) -> Choice:
 
 
 def algorithm_for(problem: Problem) -> str:
-    """The name of the algorithm for a problem's sizes, the same for all of its contractions."""
-    algorithms = CATALOGUE.algorithms
-    if not problem.geometry.rank and problem.geometry.groups == 1:
-        return "direct"
-    if not algorithms["tiles"].refusal(problem):
-        return "tiles"
-    if _is_depthwise(problem) and not algorithms["shifts"].refusal(problem):
-        return "shifts"
-    return "shifts" if algorithms["cudnn"].refusal(problem) else "cudnn"
+    """The name of the algorithm for a contraction: the first that applies, in order of speed."""
+    names = _by_speed(problem)
+    return next(name for name in names if not CATALOGUE.algorithms[name].refusal(problem))
+
+
+def _by_speed(problem: Problem) -> Iterator[str]:
+    """The names of the algorithms that may suit a contraction, the fastest first."""
+    geometry = problem.geometry
+    if not geometry.rank and geometry.groups == 1:
+        yield "direct"
+    if problem.slot == Slot.KERNEL:
+        yield "depthwise"
+    if _is_depthwise(problem):
+        yield "shifts"
+    if _is_product(problem):
+        yield "tiles"
+    for depth in _DEPTHS if problem.c <= problem.o else reversed(_DEPTHS):
+        if not depth.why_not(problem) and depth.is_worth_it(problem):
+            yield depth.name
+    yield from ("cudnn", "shifts")
+
+
+def _is_product(problem: Problem) -> bool:
+    """Whether a convolution whose windows do not overlap is fastest as a matrix product."""
+    slot, geometry, n, c, o, _ = problem
+    positions = math.prod(geometry.output_size)
+    if is_trivial(geometry):
+        # A small result of long sums would be added up in parts, by a second kernel.
+        columns = c if slot == Slot.INPUT else o
+        return slot != Slot.KERNEL and n * positions * columns >= _MANY_ELEMENTS
+    if geometry.rank > 2:
+        return not is_trivial(geometry.spatial(0, 1))
+    # A kernel larger than the map that it slides over is exchanged with the map by the compiler.
+    return slot == Slot.INPUT and math.prod(geometry.window) > positions
+
+
+# The elements of a result whose tiles, of 64×64, keep a GPU busy: about a hundred.
+_MANY_ELEMENTS = 100 * 64 * 64
 
 
 def _is_depthwise(problem: Problem) -> bool:
-    """Whether feature groups have one input channel each, and the input is not dilated."""
-    geometry = problem.geometry
-    dilated = any(e > 1 for e in geometry.input_dilation)
-    return geometry.groups > 1 and problem.c == geometry.groups and not dilated
+    """Whether a contraction sums over few channels, and over no positions but those of a window."""
+    slot, geometry, _, c, o, _ = problem
+    if geometry.groups == 1 or any(e > 1 for e in geometry.input_dilation):
+        return False
+    if slot == Slot.INPUT:
+        return o == geometry.groups or (c == geometry.groups and o <= MAX_UNROLLED * c)
+    return slot == Slot.OUTPUT and c == geometry.groups

@@ -25,18 +25,21 @@ it. By (G),
   - a transposed convolution, e > 1 and s = 1, is the *mirror image* of a strided one. Exchange x
     and y, rotate the kernel, and (G') of `Geometry.transposed` is (G) with e and s exchanged. Its
     filter gradient then dilates the window by e, not the input, so no zero is multiplied;
-  - a kernel gradient with d > 1 and s = 1 is undilated: its phases become examples;
+  - a kernel gradient with d > 1 and s = 1 is undilated: its phases become examples
+    (`_undilated.py`), or on a line a second axis (`_reshaped.py`);
   - a kernel gradient whose window, the output's small map, would be taken for that of a forward
     pass is unstrided: its phases become channels. The kernel shrinks by s, the map does not;
-  - an input gradient with feature groups and s > 1 has no pattern. It goes by phases, too.
+  - an input gradient with s > 1 has no pattern if there are feature groups, or if the kernel is
+    larger than the output's map. It goes by phases, too;
+  - padding is made even (`_even_padding.py`).
 
 Before it looks for patterns, the compiler simplifies (`algebraic_simplifier.cc`). It folds a pad
 with zeros back into the convolution that follows, removes two reversals in a row, and exchanges the
 operands where the window is larger than the input. Where that would undo what is done here, an
 optimization barrier stands between. These are the only barriers in the programs for GPUs.
 
-Padding that differs from side to side costs a copy, which XLA inserts. Operands in half precision
-give a result in half precision at once: cuDNN accumulates in float32 and rounds where it writes.
+Operands in half precision give a result in half precision at once: cuDNN accumulates in float32 and
+rounds where it writes.
 """
 
 import math
@@ -46,12 +49,14 @@ from jax import lax
 from ..._geometry import Geometry
 from ..._spec import ConvSpec, Slot
 from ..._typing import Array, Input, Kernel, Output
-from .._algorithm import Algorithm, Solve
-from .._problem import Problem
+from .._algorithm import Algorithm, Remainder, Solve
+from .._problem import Problem, problem_of
 from ..shared._arrays import rotate_kernel
 from ..shared._dtypes import common_dtype
 from ..shared._padding import apply_dilation, pad_and_dilate, undo_pad_and_dilate
 from ..shared._phases import fills_up, solve_by_phases
+from ._even_padding import even_padding
+from ._reshaped import reshaped
 from ._undilated import undilated
 
 # cuDNN convolves in one, two or three dimensions.
@@ -62,27 +67,40 @@ class Cudnn(Algorithm):
     """The forms that XLA recognises."""
 
     name = "cudnn"
+    finishes = frozenset({Remainder.FOLDED})
+
+    def run(self, slot: Slot, spec: ConvSpec, first: Array, second: Array, solve: Solve) -> Array:
+        """The contraction, in another shape of the arrays where that is faster."""
+        form = reshaped(slot, spec.geometry)
+        if form is None:
+            return super().run(slot, spec, first, second, solve)
+        a, b = (form.to_inner(s, x) for s, x in zip(slot.others, (first, second), strict=True))
+        return form.from_inner(slot, self.run(slot, spec.replace(geometry=form.inner), a, b, solve))
 
     def forward(self, spec: ConvSpec, x: Input, kernel: Kernel, solve: Solve) -> Output:
         """∂T/∂y: the convolution itself."""
         geometry = spec.geometry
         if is_transposed(geometry):
             # The gradient reverses the kernel again. The compiler would remove two reversals in a
-            # row, and with them the pattern. It does not look behind a barrier.
-            rotated = lax.optimization_barrier(rotate_kernel(kernel, geometry.groups))
+            # row, and with them the pattern, but `rotate_kernel` reverses the taps as one axis.
+            rotated = rotate_kernel(kernel, geometry.groups)
             return self.input_vjp(spec.transposed(), rotated, x, solve)
         sides, geometry = apply_dilation(geometry)
-        return _convolve(
-            pad_and_dilate(x, sides),
+        x = pad_and_dilate(x, sides)
+        spec = spec.replace(geometry=geometry)
+        even = even_padding(problem_of(Slot.OUTPUT, (x.shape, kernel.shape), spec), is_forward=True)
+        y = _convolve(
+            x,
             kernel,
             ("N{}C", "{}IO", "N{}C"),
             spec.dtypes.y,
             spec.precision,
             window_strides=geometry.strides,
-            padding=geometry.padding,
+            padding=even.geometry.padding,
             rhs_dilation=geometry.kernel_dilation,
             feature_group_count=geometry.groups,
         )
+        return even.without_positions(y)
 
     def input_vjp(self, spec: ConvSpec, kernel: Kernel, y: Output, solve: Solve) -> Input:
         """∂T/∂x: the full convolution, the kernel reversed in place and its channels renamed."""
@@ -91,10 +109,14 @@ class Cudnn(Algorithm):
             return self.forward(spec.transposed(), y, rotated, solve)
         sides, geometry = apply_dilation(spec.geometry)
         spec = spec.replace(geometry=geometry)
-        if _is_strided(geometry) and geometry.groups > 1:
+        problem = problem_of(Slot.INPUT, (kernel.shape, y.shape), spec)
+        is_forward = spec.forward == Slot.INPUT
+        if _has_no_pattern(geometry) and not (is_forward and fills_up(problem)):
             x = solve_by_phases(Slot.INPUT, spec, kernel, y, _full_convolution, self.hints)
         else:
-            x = _full_convolution(Slot.INPUT, spec, kernel, y)
+            even = even_padding(problem, is_forward=is_forward)
+            kernel, y = even.with_taps(kernel), even.with_positions(y)
+            x = _full_convolution(Slot.INPUT, spec.replace(geometry=even.geometry), kernel, y)
         return undo_pad_and_dilate(x, sides)
 
     def kernel_vjp(self, spec: ConvSpec, x: Input, y: Output, solve: Solve) -> Kernel:
@@ -112,19 +134,15 @@ class Cudnn(Algorithm):
         spec = spec.replace(geometry=geometry)
         if _looks_forward(geometry):
             return solve_by_phases(Slot.KERNEL, spec, x, y, _correlate, self.hints)
-        return _correlate(Slot.KERNEL, spec, x, y)
+        even = even_padding(problem_of(Slot.KERNEL, (x.shape, y.shape), spec), is_forward=False)
+        spec = spec.replace(geometry=even.geometry)
+        return even.without_taps(_correlate(Slot.KERNEL, spec, x, even.with_positions(y)))
 
     def why_not(self, problem: Problem) -> str:
         """Why cuDNN can't compute it; empty if it can."""
         if 1 <= problem.geometry.rank <= MAX_RANK:
             return ""
         return f"cuDNN convolves in 1 to {MAX_RANK} dimensions"
-
-    def spreads(self, problem: Problem) -> bool:
-        """Whether it goes by phases that zero taps fill up."""
-        geometry = problem.geometry
-        by_phases = problem.slot == Slot.INPUT and _is_strided(geometry) and geometry.groups > 1
-        return by_phases and not is_transposed(geometry) and fills_up(problem)
 
 
 def is_transposed(geometry: Geometry) -> bool:
@@ -150,6 +168,16 @@ def _is_dilated(geometry: Geometry) -> bool:
     """Whether phases as examples would undo a kernel dilation."""
     dilated = [axis for axis in geometry.axes() if axis.d > 1]
     return bool(dilated) and all(axis.s == 1 for axis in dilated)
+
+
+def _has_no_pattern(geometry: Geometry) -> bool:
+    """Whether a strided input gradient has to be unstrided to be a pattern of the compiler's.
+
+    It has none for feature groups. Where the kernel is larger than the map of the output, the
+    compiler exchanges the two, and the input gradient becomes a forward pass over zeros.
+    """
+    exchanged = math.prod(geometry.window) > math.prod(geometry.output_size)
+    return _is_strided(geometry) and (geometry.groups > 1 or exchanged)
 
 
 def _looks_forward(geometry: Geometry) -> bool:

@@ -30,6 +30,8 @@ from ..shared._dtypes import to_accumulator
 from ..shared._padding import Sides, apply_dilation, pad_and_dilate, undo_pad_and_dilate
 from ..shared._taps import MAX_TAPS
 
+MAX_UNROLLED = 8  # outputs of a channel
+
 
 class Shifts(Algorithm):
     """(1) and (2), with all taps unrolled."""
@@ -89,7 +91,10 @@ def _forward(x: Array, k: Array, precision: lax.PrecisionLike) -> Array:
 
 def _input_vjp(y: Array, k: Array, precision: lax.PrecisionLike) -> Array:
     if len(k) == 1:
-        return jnp.sum(y * k[0], axis=-1)
+        if y.shape[-1] > MAX_UNROLLED:
+            return jnp.sum(y * k[0], axis=-1)
+        # XLA would make a reduction a kernel of its own, and fuses these terms.
+        return add_up(y[..., j] * k[0, :, j] for j in range(y.shape[-1]))
     return jnp.einsum("...go,cgo->...gc", y, k, precision=precision)
 
 

@@ -55,6 +55,26 @@ def first_maxima(x: Input, dtype, *, geometry: Geometry, hints: Hints) -> tuple[
     return best, jnp.where(is_best, _tap_numbers(geometry, dtype), last).min(_inside(geometry))
 
 
+def first_maxima_in_one_pass(
+    x: Input, dtype, *, lowest: int | float, geometry: Geometry
+) -> tuple[Pooled, Taps]:
+    """As `first_maxima`, by a reduction of pairs, for backends that reduce these fast."""
+    parts = _split_windows(x, geometry)
+    numbers = jnp.broadcast_to(_tap_numbers(geometry, dtype), parts.shape)
+
+    def larger(a, b):
+        (value, tap), (other, other_tap) = a, b
+        a_is_nan, b_is_nan = value != value, other != other
+        a_wins = (value > other) | (a_is_nan & ~b_is_nan)
+        equal = (value == other) | (a_is_nan & b_is_nan)
+        first = a_wins | (equal & (tap < other_tap))
+        return jnp.where(first, value, other), jnp.where(first, tap, other_tap)
+
+    last = jnp.asarray(math.prod(geometry.window) - 1, dtype)
+    start = (jnp.asarray(lowest, x.dtype), last)
+    return lax.reduce((parts, numbers), start, larger, _inside(geometry))
+
+
 def gather(x: Input, index: Taps, *, geometry: Geometry) -> Pooled:
     """The element of each window that its index names; zero where the index is -1."""
     chosen = _tap_numbers(geometry, index.dtype) == _over_window(index, geometry)

@@ -80,9 +80,29 @@ def with_zeros_multiplied(slot: Slot, result: Array, kernel: Kernel, groups: int
     """
     if not jnp.issubdtype(result.dtype, jnp.inexact):
         return result
-    products = taps_by_group(kernel.astype(result.dtype) * 0, groups).sum(axis=0)  # (c_g, g, o_g)
-    summed = products.sum(axis=0) if slot == Slot.OUTPUT else products.sum(axis=2).T
-    return result + summed.reshape(-1)
+    products = _products_with_zeros(slot, kernel.astype(result.dtype), groups)
+    return result + (products if slot == Slot.OUTPUT else products.T).reshape(-1)
+
+
+def kernel_with_zeros_multiplied(slot: Slot, kernel: Kernel, groups: int) -> Kernel:
+    """The kernel, NaN in all taps of the result's channels whose products with zeros are NaN.
+
+    Where every element of the result has a term, a convolution with this kernel equals
+    `with_zeros_multiplied`.
+    """
+    if not jnp.issubdtype(kernel.dtype, jnp.inexact):
+        return kernel
+    *window, c, o = kernel.shape
+    products = _products_with_zeros(slot, kernel, groups)
+    by_group = kernel.reshape(*window, c, groups, o // groups)
+    spoiled = by_group + (products if slot == Slot.OUTPUT else products[..., None])
+    return spoiled.reshape(kernel.shape)
+
+
+def _products_with_zeros(slot: Slot, kernel: Kernel, groups: int) -> Array:
+    """0 or NaN for each channel of the result: `(g, o/g)` for a convolution, else `(c/g, g)`."""
+    zeros = taps_by_group(kernel * 0, groups)
+    return zeros.sum(axis=(0, 1) if slot == Slot.OUTPUT else (0, 3))
 
 
 def sum_in_loop(term: Callable[[Array], Terms], count: int) -> Terms:

@@ -10,6 +10,7 @@ Takes 2·n·|P|·|R|·c·o/g operations for P output positions and R taps, in ev
 
 import math
 
+import jax.numpy as jnp
 from jax import lax
 
 from ..._geometry import Geometry
@@ -31,7 +32,7 @@ class Direct(Algorithm):
         """∂T/∂y: the convolution itself."""
         if _is_product(spec.geometry):
             return _product(x, kernel, (1, 0), spec.dtypes.y, spec.precision)
-        return _convolve(x, kernel, spec.geometry, spec.precision, spec.dtypes.y)
+        return convolve(x, kernel, spec.geometry, spec.precision, spec.dtypes.y)
 
     def input_vjp(self, spec: ConvSpec, kernel: Kernel, y: Output, solve) -> Input:
         """∂T/∂x: the full convolution with the rotated kernel."""
@@ -39,7 +40,7 @@ class Direct(Algorithm):
         if _is_product(geometry):
             return _product(y, kernel, (1, 1), spec.dtypes.x, spec.precision)
         rotated = rotate_kernel(kernel, geometry.groups, hints=self.hints)
-        return _convolve(y, rotated, geometry.transposed(), spec.precision, spec.dtypes.x)
+        return convolve(y, rotated, geometry.transposed(), spec.precision, spec.dtypes.x)
 
     def kernel_vjp(self, spec: ConvSpec, x: Input, y: Output, solve) -> Kernel:
         """∂T/∂k: the input, examples as channels, convolved with y as the kernel."""
@@ -48,7 +49,7 @@ class Direct(Algorithm):
             return _product(x, y, (0, 0), spec.dtypes.k, spec.precision)
         taps = examples_as_channels(x, geometry.groups)  # (c/g, *input, g·n)
         window = y.transpose(*range(1, y.ndim - 1), 0, y.ndim - 1)  # (*output, n, o)
-        k = _convolve(taps, window, geometry.correlated(), spec.precision, spec.dtypes.k)
+        k = convolve(taps, window, geometry.correlated(), spec.precision, spec.dtypes.k)
         return k.transpose(*range(1, k.ndim - 1), 0, k.ndim - 1)
 
 
@@ -77,12 +78,40 @@ def _product(a: Array, b: Array, axes: tuple[int, int], dtype, precision) -> Arr
     return product.astype(dtype)
 
 
-def _convolve(x: Array, kernel: Array, geometry: Geometry, precision, dtype) -> Array:
+def convolve(
+    x: Array,
+    kernel: Array,
+    geometry: Geometry,
+    precision,
+    dtype,
+    *,
+    axes: tuple[str, str, str] = ("N{}C", "{}IO", "N{}C"),
+    by_examples: bool = False,
+    rounds_once: bool = False,
+) -> Array:
+    """The convolution of two arrays, in any layout.
+
+    Args:
+      x: The input.
+      kernel: The kernel.
+      geometry: Sizes and spacings; `groups` are feature groups unless `by_examples`.
+      precision: As lax takes it.
+      dtype: Dtype of the result.
+      axes: Layouts of input, kernel and result, with `{}` for the spatial axes.
+      by_examples: Whether the examples are divided into the groups, not the channels.
+      rounds_once: Whether the backend adds up 16 bits in float32 even if the result has 16 bits.
+
+    Returns:
+      The convolution, in the layout of `axes`.
+    """
     x, kernel = map(in_whole_bytes, to_common_dtype(x, kernel))
-    sum_dtype = accumulator(common_dtype(x.dtype, dtype))
+    sum_dtype = common_dtype(x.dtype, dtype)
+    if not (rounds_once and sum_dtype in (jnp.bfloat16, jnp.float16)):
+        sum_dtype = accumulator(sum_dtype)
     if not geometry.rank:
         return _products(x, kernel, geometry.groups, precision, sum_dtype).astype(dtype)
     sides, geometry = apply_cropping(geometry)  # XLA of JAX 0.10 gets some negative padding wrong
+    of_x, of_kernel, of_y = axes
     letters = "".join(map(chr, range(ord("0"), ord("0") + geometry.rank)))
     padding = _padding_without_false_groups(geometry)
     y = lax.conv_general_dilated(
@@ -92,13 +121,16 @@ def _convolve(x: Array, kernel: Array, geometry: Geometry, precision, dtype) -> 
         padding=padding,
         lhs_dilation=geometry.input_dilation,
         rhs_dilation=geometry.kernel_dilation,
-        dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
-        feature_group_count=geometry.groups,
+        dimension_numbers=(of_x.format(letters), of_kernel.format(letters), of_y.format(letters)),
+        feature_group_count=1 if by_examples else geometry.groups,
+        batch_group_count=geometry.groups if by_examples else 1,
         precision=precision,
         preferred_element_type=sum_dtype,
     )
     if padding != geometry.padding:
-        y = lax.slice(y, (0,) * y.ndim, (y.shape[0], *geometry.output_size, y.shape[-1]))
+        first = of_y.index("{")  # where the spatial axes begin
+        for axis, size in enumerate(geometry.output_size, start=first):
+            y = lax.slice_in_dim(y, 0, size, axis=axis)
     return y.astype(dtype)
 
 

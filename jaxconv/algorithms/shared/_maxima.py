@@ -16,11 +16,12 @@ import numpy as np
 from ..._geometry import Geometry
 from ..._typing import Array, Input, Pooled, Taps
 from . import _adjacent
+from ._arrays import add_up
 from ._dtypes import accumulator, of_whole_bytes
 from ._hints import NONE, Hints
 from ._over_taps import place_over_taps, sum_over_taps
 from ._scatter import scatter_by_shifts
-from ._taps import MAX_TAPS, all_taps, taps_filled
+from ._taps import MAX_TAPS, all_taps, pad_or_crop_to_taps, taps_filled
 
 
 def max_of_windows(x: Input, *, geometry: Geometry, hints: Hints = NONE) -> Pooled:
@@ -29,7 +30,7 @@ def max_of_windows(x: Input, *, geometry: Geometry, hints: Hints = NONE) -> Pool
     if _is_large_and_adjacent(geometry):
         return _adjacent.maxima(best, geometry=geometry, hints=hints).astype(x.dtype)
     for axis in range(geometry.rank):
-        best = _largest(taps_filled(best, axis, geometry, fill=_lowest(x.dtype), hints=hints))
+        best = _largest(taps_filled(best, axis, geometry, fill=lowest_of(x.dtype), hints=hints))
     return best.astype(x.dtype)
 
 
@@ -39,7 +40,7 @@ def max_and_argmax(x: Input, *, geometry: Geometry, hints: Hints = NONE) -> tupl
     NaN counts as the largest. Padding is never chosen. A window of padding alone has tap -1.
     """
     seen = x.astype(of_whole_bytes(x.dtype))
-    best, index = _choose(seen, geometry, _lowest(x.dtype), hints)
+    best, index = _choose(seen, geometry, lowest_of(x.dtype), hints)
     best, index = hints.remember(best, index, math.prod(geometry.window))
     return best.astype(x.dtype), index
 
@@ -98,6 +99,49 @@ def spread_where_equal(
 def index_dtype(geometry: Geometry) -> np.dtype:
     """The smallest signed integer that can number the taps of a window."""
     return np.min_scalar_type(-math.prod(geometry.window))
+
+
+def lowest_of(dtype: np.dtype) -> int | float:
+    """A value that no element of the dtype is below."""
+    if jnp.issubdtype(dtype, jnp.floating):
+        has_infinity = np.isinf(np.array(-np.inf).astype(dtype))
+        return -np.inf if has_infinity else float(jnp.finfo(dtype).min)
+    return int(jnp.iinfo(dtype).min)
+
+
+def compare_all_taps(x: Array, geometry: Geometry, fill: int | float) -> tuple[Array, Array]:
+    """The choice of `max_and_argmax` in one loop over the windows, which reads every tap."""
+    dtype, outside = index_dtype(geometry), math.prod(geometry.window)
+    padded, whole = pad_or_crop_to_taps(x, geometry, fill)
+    values = all_taps(padded, whole)
+    if not _has_padding(geometry):
+        return _first_largest(
+            values, [jnp.full_like(values[0], tap, dtype) for tap in range(outside)]
+        )
+    # Padding has a number above all taps. So it loses against a tap of equal value.
+    numbers = _numbers_of_taps(geometry, outside)
+    indices = [
+        add_up(numbers[a][r] for a, r in enumerate(tap)) for tap in np.ndindex(*geometry.window)
+    ]
+    best, index = _first_largest(values, indices, ties=True)
+    return best, jnp.where(index < outside, index, -1).astype(dtype)
+
+
+def _numbers_of_taps(geometry: Geometry, outside: int) -> list[list[Array]]:
+    """For each axis and its taps a number at each position, to broadcast against the output.
+
+    The sum over the axes is the tap's row-major number, or at least `outside` where it is padding.
+    """
+    dtype = np.min_scalar_type(-(geometry.rank + 1) * outside)
+    numbers, taps_inside = [], outside
+    for number, axis in enumerate(geometry.axes()):
+        taps_inside //= axis.r
+        places = axis.s * np.arange(axis.p) + axis.d * np.arange(axis.r)[:, None] - axis.lo
+        is_inside = (places >= 0) & (places < axis.i)
+        of_taps = np.where(is_inside, taps_inside * np.arange(axis.r)[:, None], outside)
+        shape = [-1 if a == number + 1 else 1 for a in range(geometry.rank + 2)]
+        numbers.append([jnp.asarray(of_tap, dtype).reshape(shape) for of_tap in of_taps])
+    return numbers
 
 
 def _choose(x: Array, geometry: Geometry, lowest: int | float, hints: Hints) -> tuple[Array, Array]:
@@ -167,14 +211,6 @@ def _is_large_and_adjacent(geometry: Geometry) -> bool:
 
 def _same(a: Array, b: Array) -> Array:
     return (a == b) | (_is_nan(a) & _is_nan(b))
-
-
-def _lowest(dtype: np.dtype) -> int | float:
-    """A value that no element of the dtype is below."""
-    if jnp.issubdtype(dtype, jnp.floating):
-        has_infinity = np.isinf(np.array(-np.inf).astype(dtype))
-        return -np.inf if has_infinity else float(jnp.finfo(dtype).min)
-    return int(jnp.iinfo(dtype).min)
 
 
 def _is_nan(x: Array) -> Array:

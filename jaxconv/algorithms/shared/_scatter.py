@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..._geometry import Geometry
+from ..._geometry import Axis, Geometry
 from ..._typing import Array
 from ._arrays import add_up
 from ._hints import Hints
@@ -36,10 +36,7 @@ def scatter_by_shifts(y: Array, index: Array, geometry: Geometry, hints: Hints) 
     y, index = hints.in_vectors(y), hints.in_vectors(index)
     shifts_of_axes, steps = [], []
     for axis, a in enumerate(geometry.axes()):
-        shifts: Shifts = {}
-        for tap in range(a.r):
-            shift, phase = divmod(a.d * tap - a.lo, a.s)
-            shifts.setdefault(shift, np.full(a.s, -1))[phase] = tap
+        shifts = shifts_of(a)
         shifts_of_axes.append(shifts)
         steps.append(-(-a.i // a.s))
         # Every shift sees a part of these, and nothing beyond.
@@ -71,6 +68,15 @@ def scatter_by_shifts(y: Array, index: Array, geometry: Geometry, hints: Hints) 
     # No hint here: the slice must be fused with the loop before it. A separate slice would copy the
     # whole array.
     return lax.slice(x.reshape(n, *whole, c), (0,) * (len(whole) + 2), (n, *geometry.input_size, c))
+
+
+def shifts_of(axis: Axis) -> Shifts:
+    """The shifts u of (1) along one axis."""
+    shifts: Shifts = {}
+    for tap in range(axis.r):
+        shift, phase = divmod(axis.d * tap - axis.lo, axis.s)
+        shifts.setdefault(shift, np.full(axis.s, -1))[phase] = tap
+    return shifts
 
 
 def _tap_numbers(of_phases: Sequence[np.ndarray], geometry: Geometry) -> np.ndarray:

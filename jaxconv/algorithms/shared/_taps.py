@@ -83,10 +83,12 @@ def place_all_taps(term: Callable[[int], Array], geometry: Geometry) -> Array:
     return place(0, 0)
 
 
-def pad_or_crop_to_taps(x: Array, geometry: Geometry) -> tuple[Array, Geometry]:
+def pad_or_crop_to_taps(
+    x: Array, geometry: Geometry, fill: int | float = 0
+) -> tuple[Array, Geometry]:
     """Pad or crop all spatial axes to what the taps see; also the geometry without padding."""
     for axis in range(geometry.rank):
-        x = pad_spatial(x, axis, *sides_seen(axis, geometry, x.shape[axis + 1]))
+        x = pad_spatial(x, axis, *sides_seen(axis, geometry, x.shape[axis + 1]), fill)
     none = ((0, 0),) * geometry.rank
     return x, replace(geometry, input_size=x.shape[1 : 1 + geometry.rank], padding=none)
 

@@ -72,9 +72,9 @@ class Tiles(Algorithm):
 
     def leaves(self, problem: Problem) -> Problem:
         """The matrix product of (1)."""
-        slot, geometry, n, c, o = problem
+        _, geometry, n, c, *_ = problem
         rows, columns = n * math.prod(geometry.output_size), c * math.prod(geometry.window)
-        return Problem(slot, _without_axes(geometry), rows, columns, o)
+        return problem._replace(geometry=_without_axes(geometry), n=rows, c=columns)
 
     def _patches(self, x: Array, geometry: Geometry) -> Array:
         """P of (1), `(n·|P|, |R|·c)`."""

@@ -53,9 +53,9 @@ class Convolution:
         return plain and enough and all(lo >= 0 for lo, _ in self.padding)
 
 
-def lowered(f, *args) -> str:
-    """The program that `f` becomes on an NVIDIA GPU, as text; no GPU is needed."""
-    return jax.jit(f).trace(*args).lower(lowering_platforms=("cuda",)).as_text()
+def lowered(f, *args, platform="cuda") -> str:
+    """The program that `f` becomes on a GPU, as text; no GPU is needed."""
+    return jax.jit(f).trace(*args).lower(lowering_platforms=(platform,)).as_text()
 
 
 def convolutions(text: str) -> list[Convolution]:

@@ -44,6 +44,17 @@ GEOMETRIES = [
     ((8, 9), (1, 1), 1, ((1, 0), (0, 2)), 1, 1, 1),
     ((5, 4, 6), (2, 2, 3), (2, 1, 1), "VALID", 1, (1, 2, 1), 2),
     ((3, 4, 2), (2, 2, 3), 1, "FULL", 2, 1, 1),
+    ((12,), (3,), 1, ((8, 4),), 1, 4, 1),  # a dilated line whose phases are complete
+    ((11,), (3,), 1, ((5, 2),), 1, 4, 2),  # and some whose phases are not
+    ((13,), (2,), 1, ((1, 0),), 1, 4, 1),
+    ((8, 8), (3, 3), 2, ((0, 1), (0, 1)), 1, 1, 1),  # sides that differ: evened by zero taps, …
+    ((8, 9), (2, 2), 3, ((2, 0), (1, 3)), 1, 1, 2),  # by more positions, or on one axis only
+    ((9, 8), (4, 2), (2, 1), ((3, 0), (0, 1)), 1, (1, 3), 4),
+    ((16, 15), (8, 6), 2, "VALID", 1, 1, 1),  # a kernel larger than the output's map, …
+    ((13, 12), (7, 5), (2, 3), ((0, 2), (1, 0)), 1, 1, 1),  # of phases that are filled up
+    ((12, 12, 5), (3, 1, 2), 1, ((1, 0), (0, 0), (1, 1)), 1, 1, 1),
+    ((3, 4, 5), (1, 3, 2), 1, "SAME", 1, 1, 1),  # a volume that falls into slices, …
+    ((7, 3, 4), (3, 1, 1), (2, 1, 1), ((2, 1), (0, 0), (0, 0)), 1, (2, 1, 1), 2),  # … or lines
 ]
 
 
@@ -65,6 +76,7 @@ def assert_equal_direct(names, problem, normal):
 
 # They are the same
 
+CONVOLVE = ("cudnn", "tiles", "depth", "depth_of_output")
 FEW = [GEOMETRIES[index] for index in (3, 7, 9, 12)]
 EACH = cases(
     [(options, slot) for options in FEW for slot in Slot],
@@ -76,9 +88,8 @@ EACH = cases(
 @pytest.mark.usefixtures("float64")
 def test_equal_direct(options, slot, normal):
     problem = problem_of(geometry_of(*options), slot)
-    apart = not algorithms.why_not("tiles", problem)
-    assert (algorithm_for(problem) == "tiles") == apart
-    names = ["cudnn"] + ["tiles"] * apart
+    names = [name for name in CONVOLVE if not algorithms.why_not(name, problem)]
+    assert algorithm_for(problem) in (*names, "depthwise", "shifts")
     if math.prod(problem.geometry.window) <= 6:  # unrolled: more are slow to compile
         names.append("shifts")
     assert_equal_direct(names, problem, normal)
@@ -90,8 +101,8 @@ def test_equal_direct(options, slot, normal):
 def test_shifts_depthwise(multiplier, slot, normal):
     geometry = geometry_of((8, 9), (3, 2), (2, 1), ((1, -1), (0, 2)), 1, (1, 2), C)
     problem = problem_of(geometry, slot, o=C * multiplier)
-    assert algorithm_for(problem) == "shifts"
-    assert_equal_direct(["shifts"], problem, normal)
+    assert algorithm_for(problem) == ("depthwise" if slot is Slot.KERNEL else "shifts")
+    assert_equal_direct(["shifts", "depthwise"], problem, normal)
 
 
 @pytest.mark.parametrize("slot", Slot)
@@ -103,6 +114,22 @@ def test_no_spatial_axis_and_four(size, window, groups, slot, normal):
     name = algorithm_for(problem)
     assert name == ("shifts" if size or groups > 1 else "direct")
     assert_equal_direct([name], problem, normal)
+
+
+# A large volume whose input or output has few channels, and the algorithm for it.
+VOLUMES = [(1, 16, "depth"), (3, 16, "depth"), (16, 1, "depth_of_output"), (16, 16, "cudnn")]
+
+
+@pytest.mark.parametrize("slot", Slot)
+def test_volumes_of_few_channels_are_convolved_in_2d(slot):
+    for c, o, name in VOLUMES:
+        problem = problem_of(geometry_of((32, 32, 32), (3, 3, 3), 1, "SAME"), slot, c, o)
+        assert algorithm_for(problem) == name
+        # In half precision, not where the taps' sums would be added up in memory.
+        collected = {"depth": Slot.OUTPUT, "depth_of_output": Slot.INPUT}.get(name)
+        in_half = name if slot == collected else "cudnn"
+        half = problem._replace(dtype=np.dtype("float16"))
+        assert algorithm_for(half) == in_half
 
 
 HALF = [(d, n) for n in ("cudnn", "shifts", "tiles") for d in ("bfloat16", "float16")]
@@ -185,6 +212,32 @@ def test_each_contraction_has_the_form_of_its_routine(name):
         assert not only.runs_over_zeros(), (slot, only)
 
 
+# Convolutions whose padding differs from side to side, and the contractions that are made even.
+UNEVEN = {
+    "strided": (((8, 56, 56, 4), (3, 3, 4, 8)), {"strides": 2, "padding": "SAME"}, "yxk"),
+    "causal": (((8, 900, 8), (2, 8, 16)), {"padding": "CAUSAL"}, "xk"),
+    "causal, dilated": (
+        ((8, 900, 8), (3, 8, 16)),
+        {"padding": "CAUSAL", "kernel_dilation": 4},
+        "xk",
+    ),
+    "an even window": (((4, 20, 21, 8), (4, 4, 8, 8)), {"padding": "SAME"}, "xk"),
+}
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_padding_is_even(name):
+    """cuDNN pads both sides of an axis alike. Elements behind the last window do not count."""
+    shapes, options, evened = UNEVEN[name]
+    found = contractions(lambda x, k: conv(x, k, **options), *shapes)
+    stride = options.get("strides", 1)
+    for slot in evened:
+        (only,) = found[slot]
+        assert only.routine() == LETTERS["FDW"["yxk".index(slot)]]
+        rests = [lo - hi if slot == "k" else hi - lo for lo, hi in only.padding]
+        assert all(0 <= rest < stride for rest in rests), (slot, only)
+
+
 # Cases where the gradients that autodiff writes are no routine's.
 MISSED = {
     "transposed": ((4, 4, 8, 16), (8, 14, 14, 8), 1, [(2, 2)] * 2, 2, 1),
@@ -200,41 +253,49 @@ def test_the_check_sees_what_autodiff_misses(name):
     assert found["k"][0].routine() == "forward"
 
 
-@pytest.mark.parametrize(
-    ("shapes", "strides"),
-    [
-        (((8, 64, 64, 3), (16, 16, 3, 64)), 16),
-        (((8, 14, 14, 16), (1, 1, 16, 64)), 1),
-        (((8, 14, 14, 16), (1, 1, 16, 64)), 2),
-    ],
-    ids=["patches", "1×1", "1×1 strided"],
-)
-def test_windows_that_do_not_overlap_are_matrix_products(shapes, strides):
-    x, k = (jax.ShapeDtypeStruct(shape, "float32") for shape in shapes)
-    text = lowered(jax.grad(lambda x, k: jnp.sum(conv(x, k, strides) ** 2), (0, 1)), x, k)
-    assert text.count("stablehlo.dot_general") == 3
-    assert not convolutions(text)
+# Windows that do not overlap: shapes, strides, padding, and the contractions that are a matrix
+# product. cuDNN reads a map as it is, where a product needs a transposed copy of it.
+APART = {
+    "1×1": (((16, 28, 28, 64), (1, 1, 64, 64)), 1, "VALID", "yx"),
+    "1×1, few positions": (((1, 7, 7, 64), (1, 1, 64, 64)), 1, "VALID", ""),
+    "1×1, strided": (((16, 28, 28, 64), (1, 1, 64, 64)), 2, "VALID", ""),
+    "1×1, padded": (((16, 28, 28, 64), (1, 1, 64, 64)), 1, 1, ""),
+    "few large patches": (((8, 64, 64, 3), (16, 16, 3, 64)), 16, "VALID", "x"),
+    "many small patches": (((8, 64, 64, 3), (4, 4, 3, 64)), 4, "VALID", ""),
+    "a volume": (((2, 16, 16, 16, 8), (2, 2, 2, 8, 16)), 2, "VALID", "yxk"),
+}
 
 
-@pytest.mark.parametrize("shapes", [((32, 64), (64, 16)), ((8, 16, 16, 4), (4, 4, 4, 16))])
+@pytest.mark.parametrize("name", APART)
+def test_windows_that_do_not_overlap(name):
+    (x_shape, k_shape), strides, padding, products = APART[name]
+    found = contractions(lambda x, k: conv(x, k, strides, padding), x_shape, k_shape)
+    assert "".join(slot for slot in "yxk" if not found[slot]) == products
+    for slot in set("yxk") - set(products):
+        (only,) = found[slot]
+        assert only.routine() == LETTERS["FDW"["yxk".index(slot)]]
+
+
+@pytest.mark.parametrize("shapes", [((32, 64), (64, 16)), ((8, 32, 32, 64), (1, 1, 64, 64))])
 def test_products_in_half_precision_are_written_in_it(shapes):
     """A wider result, rounded afterwards, would be one more pass over memory."""
     x, k = (jax.ShapeDtypeStruct(shape, "bfloat16") for shape in shapes)
-    text = lowered(jax.grad(lambda x, k: jnp.sum(conv(x, k, 4)), (0, 1)), x, k)
+    text = lowered(jax.grad(lambda x, k: jnp.sum(conv(x, k)), (0, 1)), x, k)
     products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
     assert products
     assert all("f32" not in line for line in products)
 
 
-def test_depthwise_is_products_of_numbers():
-    x, k = jax.ShapeDtypeStruct((2, 8, 8, 16), "float32"), jax.ShapeDtypeStruct((3, 3, 1, 16), "f4")
+def test_depthwise_is_no_convolution():
+    def depthwise(x, k):
+        return conv(x, k, padding="SAME", feature_group_count=16)
 
-    def loss(x, k):
-        return jnp.sum(conv(x, k, padding="SAME", feature_group_count=16) ** 2)
-
-    text = lowered(jax.grad(loss, (0, 1)), x, k)
-    assert not convolutions(text)
-    assert "dot_general" not in text
+    found = contractions(depthwise, (2, 8, 8, 16), (3, 3, 1, 16))
+    assert {slot: [c.routine() for c in some] for slot, some in found.items()} == {
+        "y": [],
+        "x": [],
+        "k": [],
+    }
 
 
 def test_no_algorithm_of_a_cpu_on_a_gpu():

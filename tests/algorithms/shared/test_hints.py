@@ -11,6 +11,7 @@ import jaxconv
 from jaxconv import algorithms
 from jaxconv._arguments import convolution_geometry
 from jaxconv.algorithms import cpu
+from tests.oracles import together
 
 # Size, window, strides, padding, dilation: one for each way in which pools are computed.
 POOLS = [
@@ -43,12 +44,27 @@ def awkward(normal):
     return draw
 
 
-@pytest.mark.parametrize("pool", POOLS, ids=str)
-def test_choices_ties_and_nan_are_the_same(pool, awkward):
-    geometry = geometry_of(*pool)
-    x = awkward((2, *geometry.input_size, 8))
+GEOMETRIES = [geometry_of(*pool) for pool in POOLS]
 
-    def results(form, x):
+
+def plain_and_hinted(results, operands):
+    """For each pool, what `results(form, geometry, *operands)` gives for either form."""
+    return zip(
+        *(
+            together(
+                [
+                    (partial(results, form, geometry), *given)
+                    for geometry, given in zip(GEOMETRIES, operands, strict=True)
+                ]
+            )
+            for form in (algorithms, cpu)
+        ),
+        strict=True,
+    )
+
+
+def test_choices_ties_and_nan_are_the_same(awkward):
+    def results(form, geometry, x):
         y, index = form.max_and_argmax(x, geometry=geometry)
         moved = jnp.nan_to_num(x)
         return {
@@ -58,18 +74,15 @@ def test_choices_ties_and_nan_are_the_same(pool, awkward):
             "gathered": form.gather_windows(moved, index, geometry=geometry),
         }
 
-    plain, hinted = (jax.jit(partial(results, form))(x) for form in (algorithms, cpu))
-    for name, value in plain.items():
-        np.testing.assert_array_equal(value, hinted[name], err_msg=name)
+    operands = [(awkward((2, *geometry.input_size, 8)),) for geometry in GEOMETRIES]
+    for pool, (plain, hinted) in zip(POOLS, plain_and_hinted(results, operands), strict=True):
+        for name, value in plain.items():
+            np.testing.assert_array_equal(value, hinted[name], err_msg=f"{pool}: {name}")
 
 
-@pytest.mark.parametrize("pool", POOLS, ids=str)
 @pytest.mark.usefixtures("float64")
-def test_sums_are_the_same_to_rounding(pool, normal):
-    geometry = geometry_of(*pool)
-    x, y = normal((2, *geometry.input_size, 8)), normal((2, *geometry.output_size, 8))
-
-    def results(form, x, y):
+def test_sums_are_the_same_to_rounding(normal):
+    def results(form, geometry, x, y):
         best, index = form.max_and_argmax(x, geometry=geometry)
         return [
             form.sum_windows(x, geometry=geometry),
@@ -79,12 +92,17 @@ def test_sums_are_the_same_to_rounding(pool, normal):
             form.spread_where_equal(y, x, best, geometry=geometry),
         ]
 
-    plain, hinted = (jax.jit(partial(results, form))(x, y) for form in (algorithms, cpu))
-    # Both add at most one term for each tap, and no sum is larger than that of the magnitudes.
-    terms = np.prod(geometry.window)
-    bound = 2 * terms * np.finfo(float).eps * terms * max(np.abs(x).max(), np.abs(y).max())
-    for actual, expected in zip(hinted, plain, strict=True):
-        np.testing.assert_allclose(actual, expected, rtol=0, atol=bound)
+    operands = [
+        (normal((2, *geometry.input_size, 8)), normal((2, *geometry.output_size, 8)))
+        for geometry in GEOMETRIES
+    ]
+    both = plain_and_hinted(results, operands)
+    for geometry, arrays, (plain, hinted) in zip(GEOMETRIES, operands, both, strict=True):
+        # Both add at most one term for each tap, and no sum is larger than that of the magnitudes.
+        terms, largest = np.prod(geometry.window), max(float(abs(a).max()) for a in arrays)
+        bound = 2 * terms * np.finfo(float).eps * terms * largest
+        for actual, expected in zip(hinted, plain, strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=0, atol=bound, err_msg=str(geometry))
 
 
 @pytest.mark.usefixtures("optimised")
@@ -123,18 +141,26 @@ GRADIENTS = {
     "signals": lambda x: jaxconv.conv(x[:, 0], jnp.ones((5, 8, 4)), kernel_dilation=2),
 }
 
-# The programs of these hold a barrier on NVIDIA's and AMD's GPUs: without it XLA would undo the
-# form by which it recognises the routine of cuDNN (`gpu/_cudnn.py`).
-WITH_A_BARRIER = {("input dilation", "cuda"), ("input dilation", "rocm")}
+# The programs of these hold a barrier on NVIDIA's and AMD's GPUs: without it XLA would search the
+# maxima again in the reverse pass, and keep the whole map for that (`gpu/_pools.py`).
+WITH_A_BARRIER = {
+    (name, platform)
+    for name in (
+        "max pool",
+        *(f"max pool, {more}" for more in ("overlapping", "many taps", "global")),
+    )
+    for platform in algorithms.GPU_PLATFORMS
+} | {("unpooling", platform) for platform in algorithms.GPU_PLATFORMS}
 
 
-@pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
 @pytest.mark.parametrize("name", GRADIENTS)
-def test_no_other_platform_gets_a_hint(name, platform):
+def test_no_other_platform_gets_a_hint(name):
     f = jax.value_and_grad(lambda x: jnp.sum(GRADIENTS[name](x) ** 2))
-    text = jax.jit(f).trace(X).lower(lowering_platforms=(platform,)).as_text()
-    assert "LayoutConstraint" not in text
-    assert ("optimization_barrier" in text) == ((name, platform) in WITH_A_BARRIER)
+    traced = jax.jit(f).trace(X)
+    for platform in ("cuda", "rocm", "tpu"):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert "LayoutConstraint" not in text
+        assert ("optimization_barrier" in text) == ((name, platform) in WITH_A_BARRIER)
 
 
 def test_a_cpu_gets_them():

@@ -1,0 +1,155 @@
+"""The kernels of depthwise layers for TPUs, interpreted, are the definition; so are plain forms."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxconv import algorithms, reference
+from jaxconv._spec import Slot
+from jaxconv.algorithms import Problem, tpu
+from jaxconv.algorithms.tpu import _depthwise
+from tests.algorithms.problems import cases, geometry_of, operands_of, spec_of
+from tests.oracles import assert_within_rounding
+
+# Input, window, strides, padding, input dilation, kernel dilation; channels.
+GEOMETRIES = [
+    ((9, 8), (4, 3), (2, 3), ((1, 2), (-1, 1)), 1, (1, 2), 5),
+    ((40,), (5,), 2, ((-3, 4),), 1, 3, 140),  # a signal; channels in two blocks
+    ((5, 7), (4, 3), (1, 2), ((-1, 8), (3, 3)), (2, 3), (2, 1), 3),
+    ((8, 9), (3, 4), 1, "FULL", 1, 1, 4),
+    ((12, 70), (5, 3), 1, "SAME", 1, 1, 3),  # rows longer than a tile, in an incomplete tile
+    ((5, 130), (2, 2), 1, ((3, 0), (0, 3)), 1, 1, 2),
+]
+EACH = cases([(case,) for case in GEOMETRIES[:3]], [(case,) for case in GEOMETRIES[3:]])
+EXAMPLES = 3
+
+
+def problem_of(case, slot=Slot.OUTPUT, n=EXAMPLES):
+    *spacing, c = case
+    return Problem(slot, geometry_of(*spacing, c), n, c, c)
+
+
+def both(slot, spec, operands):
+    """A contraction by its kernel and by its plain form."""
+    kernel = jax.jit(partial(_depthwise.KERNELS[slot], spec=spec, interpret=True))
+    return kernel(*operands), jax.jit(partial(_depthwise.PLAIN[slot], spec=spec))(*operands)
+
+
+def definition(problem, first, second):
+    geometry, spacing = problem.geometry, (problem.geometry.strides, problem.geometry.padding)
+    first, second = (np.asarray(a, np.float64) for a in (first, second))
+    options = {
+        "input_dilation": geometry.input_dilation,
+        "kernel_dilation": geometry.kernel_dilation,
+        "feature_group_count": geometry.groups,
+    }
+    if problem.slot == Slot.OUTPUT:
+        return reference.conv(first, second, *spacing, **options)
+    if problem.slot == Slot.INPUT:
+        size = {"output_shape": geometry.input_size}
+        return reference.conv_transpose(second, first, *spacing, **size, **options)
+    shape = (*geometry.window, 1, problem.c)
+    return reference.conv_kernel_vjp(first, second, shape, *spacing, **options)
+
+
+@pytest.mark.parametrize("case", EACH)
+@pytest.mark.parametrize("slot", Slot)
+def test_is_the_definition(case, slot, normal):
+    problem = problem_of(case, slot)
+    assert not tpu.CATALOGUE.algorithms["depthwise"].refusal(problem)
+    operands = operands_of(problem, normal, "float32")
+    exact, magnitude = definition(problem, *operands), definition(problem, *map(np.abs, operands))
+    bound = magnitude * np.finfo(np.float32).eps / np.finfo(np.float64).eps
+    results = both(slot, spec_of(problem.geometry, "float32"), operands)
+    for name, actual in zip(("kernel", "plain"), results, strict=True):
+        assert actual.dtype == np.float32
+        terms = max(operand.size for operand in operands)
+        assert_within_rounding(np.asarray(actual, np.float64), exact, bound, terms, name)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("slot", Slot)
+def test_half_precision_is_added_up_in_single(slot, dtype, normal):
+    problem = problem_of(GEOMETRIES[0], slot)
+    operands = operands_of(problem, normal, dtype)
+    exact, magnitude = definition(problem, *operands), definition(problem, *map(np.abs, operands))
+    bound = jnp.finfo(dtype).eps / 2 * np.abs(exact) + 4 * np.finfo(np.float32).eps * magnitude
+    actual, _ = both(slot, spec_of(problem.geometry, jnp.dtype(dtype)), operands)
+    assert actual.dtype == dtype
+    assert np.all(np.abs(np.asarray(actual, np.float64) - exact) <= bound)
+
+
+@pytest.mark.parametrize("slot", Slot)
+def test_blocks_of_several_examples(slot, normal, monkeypatch):
+    """Five examples in blocks of two: the last block has one, and the memory behind is not read."""
+    monkeypatch.setattr(_depthwise, "BLOCK", 2 * 9 * 8 * _depthwise.LANES * 4)
+    problem = problem_of(GEOMETRIES[0], slot, n=5)
+    assert _depthwise._grid(problem)[1][0] == 2
+    operands = operands_of(problem, normal, "float32")
+    kernel, plain = both(slot, spec_of(problem.geometry, "float32"), operands)
+    np.testing.assert_allclose(kernel, plain, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("slot", Slot)
+def test_an_infinity_reaches_its_own_channel_only(slot, normal):
+    problem = problem_of(GEOMETRIES[1], slot)
+    first, second = operands_of(problem, normal, "float32")
+    second = second.at[..., 3].set(jnp.inf)
+    kernel, _ = both(slot, spec_of(problem.geometry, "float32"), (first, second))
+    assert np.isfinite(np.delete(kernel, 3, axis=-1)).all()
+    assert not np.isfinite(kernel[..., 3]).all()
+
+
+def test_an_infinity_reaches_the_outputs_of_its_windows_only(normal):
+    problem = problem_of(GEOMETRIES[3])
+    x, k = operands_of(problem, normal, "float32")
+    x = x.at[1, 3, 4, 2].set(jnp.inf)
+    kernel, _ = both(Slot.OUTPUT, spec_of(problem.geometry, "float32"), (x, k))
+    exact = definition(problem, x, k)
+    assert (np.isfinite(kernel) == np.isfinite(exact)).all()
+
+
+WRONG = {
+    "spatial axes": ((5, 5, 5), (3, 3, 3), 1, "VALID", 1, 1, 64, 64, 64),
+    "more than one channel": ((9, 9), (3, 3), 1, "VALID", 1, 1, 64, 64, 128),
+    "taps to unroll": ((30, 30), (12, 12), 1, "VALID", 1, 1, 64, 64, 64),
+    "MiB": ((224, 224), (3, 3), 1, "SAME", 1, 1, 64, 64, 64),
+}
+
+
+@pytest.mark.parametrize("reason", WRONG)
+def test_what_they_are_not_for(reason):
+    *spacing, c, o = WRONG[reason]
+    problem = Problem(Slot.OUTPUT, geometry_of(*spacing), EXAMPLES, c, o)
+    assert reason in tpu.CATALOGUE.algorithms["depthwise"].refusal(problem)
+    assert tpu.choose(problem, "tpu").plan.name == "direct"
+
+
+def test_are_chosen_on_tpus_where_channels_and_columns_fill_registers():
+    chosen = {(3, 14, 64), (3, 16, 96), (16, 16, 256)}
+    others = {(3, 14, 32), (16, 14, 64)}  # few channels; examples fill registers better
+    for n, side, c in chosen | others:
+        problem = problem_of(((side, side), (3, 3), 1, "SAME", 1, 1, c), n=n)
+        expected = "depthwise" if (n, side, c) in chosen else "direct"
+        assert tpu.choose(problem, "tpu").plan.name == expected
+        assert tpu.choose(problem, "another").plan.name == "direct"
+
+
+def test_impl_asks_for_them_and_avoids_them():
+    problem = problem_of(((14, 14), (3, 3), 1, "SAME", 1, 1, 64))
+    for name in ("depthwise", "direct"):
+        spec = spec_of(problem.geometry, "float32", impl=name)
+        assert algorithms.choose(problem, "tpu", spec).plan.name == name
+
+
+def test_impl_falls_back_to_the_plain_form(normal):
+    """The algorithm of this name for GPUs has channel multipliers; the kernels have none."""
+    problem = problem_of(GEOMETRIES[0])._replace(o=10)
+    assert not algorithms.why_not("depthwise", problem)
+    operands = operands_of(problem, normal, "float32")
+    spec = spec_of(problem.geometry, "float32", impl="depthwise")
+    asked = algorithms.run(Slot.OUTPUT, "tpu", spec, *operands)
+    np.testing.assert_allclose(asked, _depthwise.PLAIN[Slot.OUTPUT](*operands, spec=spec))

@@ -1,0 +1,134 @@
+"""Pools on TPUs are the pools of all platforms, on any platform."""
+
+import itertools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxconv import algorithms
+from jaxconv.algorithms import tpu
+from tests.algorithms.problems import cases
+from tests.algorithms.shared.test_hints import GRADIENTS, POOLS, X, geometry_of
+
+MORE = [
+    ((9, 7), (3, 3), 2, ((1, 1), (1, 1)), 1),  # four shifts
+    ((8, 6), (2, 3), (2, 3), ((1, 0), (0, 2)), 1),  # windows side by side, some on padding
+    ((11, 5), (2, 2), 3, "VALID", 2),  # gaps between windows
+    ((4, 5), (2, 1), 2, ((4, 3), (0, 0)), 1),  # windows of padding alone
+    ((2, 1), (1, 2), (4, 1), ((3, 0), (1, 0)), 1),  # all of one axis
+    ((5, 4, 6), (2, 3, 2), (2, 1, 2), "SAME", 1),
+    ((9, 9, 9, 9), (2, 1, 2, 2), 2, "VALID", 1),  # more places than a key has room for
+]
+ALL = [*POOLS, *MORE]
+HALVES = ["bfloat16", "float16"]
+DTYPES = ["bfloat16", "float32", "int8", "float16", "uint16", "float8_e4m3fn"]
+# By default each pool in one dtype, and each dtype in some pools.
+EACH = [(pool, DTYPES[number % len(DTYPES)]) for number, pool in enumerate(ALL)]
+EACH = cases(EACH, [pair for pair in itertools.product(ALL, DTYPES) if pair not in EACH])
+
+
+def awkward(geometry, dtype):
+    """Maps with equal elements, and of floats with infinities, NaN and both zeros among them."""
+    rng = np.random.default_rng(0)
+    x = np.round(rng.normal(size=(2, *geometry.input_size, 3)) * 2) / 2
+    if not jnp.issubdtype(dtype, jnp.floating):
+        return (x * 2 + 10 * (np.dtype(dtype).kind == "u")).astype(dtype)
+    flat = x.reshape(-1)
+    flat[:: 1 + flat.size // 7] = np.nan
+    flat[1 :: 1 + flat.size // 9] = -np.nan
+    flat[3 :: 1 + flat.size // 5] = np.inf
+    flat[5 :: 1 + flat.size // 5] = -np.inf
+    flat[rng.random(flat.size) < 0.3] = -0.0
+    return x.astype(jnp.dtype(dtype))
+
+
+@pytest.mark.parametrize(("pool", "dtype"), EACH)
+def test_choices_ties_and_nan_are_the_same(pool, dtype):
+    geometry = geometry_of(*pool)
+    x = awkward(geometry, dtype)
+
+    def results(form, x):
+        best, index = form.max_and_argmax(x, geometry=geometry)
+        y = jnp.arange(best.size).reshape(best.shape) % 7  # exact sums in every dtype
+        return {
+            "maximum": form.max_of_windows(x, geometry=geometry),
+            "maximum with its tap": best,
+            "tap": index,
+            "scattered": form.scatter_windows(y.astype(x.dtype), index, geometry=geometry),
+        }
+
+    plain, ours = (jax.jit(partial(results, form))(x) for form in (algorithms, tpu))
+    for name, value in plain.items():
+        assert value.dtype == ours[name].dtype
+        expected, actual = (np.asarray(a).astype(np.float64) for a in (value, ours[name]))
+        np.testing.assert_array_equal(actual, expected, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_a_maximum_keeps_the_sign_of_a_zero(dtype):
+    x = np.full((1, 2, 2, 1), -1.0).astype(jnp.dtype(dtype))
+    x[0, 1, 0, 0], x[0, 1, 1, 0] = -0.0, 0.0
+    y, index = tpu.max_and_argmax(
+        jnp.asarray(x), geometry=geometry_of((2, 2), (2, 2), 1, "VALID", 1)
+    )
+    assert y == 0
+    assert np.signbit(np.asarray(y, "float32"))
+    assert index == 2
+
+
+@pytest.mark.parametrize(
+    "pool", cases([(pool,) for pool in ALL[::3]], [(pool,) for pool in ALL if pool not in ALL[::3]])
+)
+@pytest.mark.usefixtures("float64")
+def test_sums_are_the_same_to_rounding(pool, normal):
+    geometry = geometry_of(*pool)
+    x, y = normal((2, *geometry.input_size, 3)), normal((2, *geometry.output_size, 3))
+
+    def results(form, x, y):
+        _, index = form.max_and_argmax(x, geometry=geometry)
+        return [
+            form.sum_windows(x, geometry=geometry),
+            form.spread_windows(y, geometry=geometry),
+            form.scatter_windows(y, index, geometry=geometry),
+        ]
+
+    plain, ours = (jax.jit(partial(results, form))(x, y) for form in (algorithms, tpu))
+    terms = np.prod(geometry.window)
+    bound = 2 * terms * np.finfo(float).eps * terms * max(np.abs(x).max(), np.abs(y).max())
+    for actual, expected in zip(ours, plain, strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_narrow_elements_are_summed_in_wide_ones(dtype):
+    """In bfloat16 a sum of ones would stop at 256."""
+    geometry = geometry_of((300,), (300,), 1, "VALID", 1)
+    ones = jnp.ones((1, 300, 1), dtype)
+    assert tpu.sum_windows(ones, geometry=geometry) == jnp.asarray(300).astype(dtype)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan, 1e30])
+@pytest.mark.parametrize("pool", [POOLS[1], POOLS[2], MORE[0]], ids=str)
+def test_an_element_reaches_its_own_windows_only(pool, value):
+    geometry = geometry_of(*pool)
+    x = np.random.default_rng(0).normal(size=(2, *geometry.input_size, 3)).astype("float32")
+    run = jax.jit(partial(tpu.sum_windows, geometry=geometry))
+    spot = np.zeros_like(x)
+    spot[1, 2, 3, 1] = 1
+    sees = np.asarray(algorithms.sum_windows(jnp.asarray(spot), geometry=geometry)) > 0
+    assert sees.any()
+    before, after = run(x), run(np.where(spot > 0, np.float32(value), x))
+    np.testing.assert_array_equal(before[~sees], after[~sees])
+
+
+@pytest.mark.parametrize("name", ["max pool", "average pool", "upscaling", "unpooling"])
+def test_only_tpus_get_them(name):
+    def program(platform):
+        f = jax.value_and_grad(lambda x: jnp.sum(GRADIENTS[name](x) ** 2))
+        return jax.jit(f).trace(X).lower(lowering_platforms=(platform,)).as_text()
+
+    assert "stablehlo.reduce_window" in program("tpu")
+    assert "stablehlo.reduce_window" not in program("cpu")
