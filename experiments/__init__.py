@@ -7,7 +7,7 @@
     python -m experiments.benchmark      measure speed beside autodiff and PyTorch
     python -m experiments.coverage       try which options each library can differentiate
     python -m experiments.verifier       try verifiers on right and wrong gradients
-    python -m experiments.gpu            check and time every contraction on a GPU
+    python -m experiments.accelerators   compile for GPUs and TPUs, and measure on one
 
 The packages hold what the programs share:
 

@@ -1,7 +1,5 @@
-"""The contractions of a case with jaxconv and with lax's autodiff on a device."""
+"""Contractions and training steps with jaxconv and with lax's autodiff, compiled for the device."""
 
-import re
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,28 +8,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmark import peers
-from experiments.benchmark.cases import Case, Conv, Pool
-from experiments.benchmark.peers import CONTRACTIONS, Operands
-
+from ...benchmark import peers
+from ...benchmark.cases import Case, Conv, Pool
+from ...benchmark.peers import CONTRACTIONS, Operands
+from .. import steps
 from .device import Mode
-
-_LIBRARY_CALL = re.compile(r'"(__(?:cudnn|cublas|triton|miopen)[\w$]*)"')
 
 
 class Program(NamedTuple):
-    """A compiled contraction."""
+    """A compiled contraction or step."""
 
     call: Callable[[], Any]
     wait: Callable[[Any], Any]
     arrays: Callable[[Any], list[np.ndarray]]  # float64, channels last
     iterations: int = 1  # the number of computations in a call
-    libraries: str = ""  # the library calls in it, such as "2 __cudnn$convForward"
+    compiled: Any = None  # by JAX, for an estimate
 
 
 def contractions_of(case: Case) -> tuple[str, ...]:
     """The contractions, by the names of the benchmark. A pool has no kernel."""
-    return ("F", "DX") if isinstance(case, Pool) else ("F", "DX", "DW")
+    return ("F", "DX") if isinstance(case, Pool) else ("F", "DX", "DW", "DX+DW")
 
 
 def jax_program(
@@ -48,7 +44,7 @@ def jax_program(
         wait=jax.block_until_ready,
         arrays=lambda result: [np.asarray(array, np.float64) for array in result],
         iterations=peers.ITERATIONS if scan else 1,
-        libraries=library_calls(executable.as_text() or ""),
+        compiled=executable,
     )
 
 
@@ -64,7 +60,31 @@ def _function(peer: str, case: Case, contraction: str, x, k, y) -> tuple[Callabl
     return lambda pull_back, y: pull_back(y), (pull_back, y)
 
 
-def library_calls(compiled: str) -> str:
-    """The calls of cuDNN, cuBLAS, MIOpen and Triton's products in a compiled program's text."""
-    counted = Counter(_LIBRARY_CALL.findall(compiled))
-    return ", ".join(f"{n} {name}" if n > 1 else name for name, n in sorted(counted.items()))
+def step_program(peer: str, name: str, mode: Mode, batch: int) -> Program:
+    """Training steps of a network on random images, each from the state that the last one left.
+
+    The result of a call is the loss.
+    """
+    function, state = steps.step(name, peer, mode.dtype)
+    rng = np.random.default_rng(0)
+    images, labels = steps.batch(batch)
+    given = (
+        jnp.asarray(rng.integers(0, 256, images.shape, np.uint8)),
+        jnp.asarray(rng.integers(0, 10, labels.shape, np.int32)),
+    )
+    state = jax.tree.map(jnp.copy, state)  # donated below, and others start from it, too
+    with mode.precisely():
+        lowered = jax.jit(function, donate_argnums=(0, 1, 2)).lower(*state, *given)
+    executable = lowered.compile()
+
+    def call():
+        nonlocal state
+        *state, loss = executable(*state, *given)
+        return loss
+
+    return Program(
+        call=call,
+        wait=jax.block_until_ready,
+        arrays=lambda loss: [np.asarray(loss, np.float64)],
+        compiled=executable,
+    )

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..roofline import LAUNCH, Rates
+
 
 class Mode(NamedTuple):
     """The dtype of the arrays, and the precision of multiplications."""
@@ -36,12 +38,13 @@ class Size(NamedTuple):
     megabytes: int  # of the array that measures the memory rate
     seconds: float  # the least duration of a run, which repeats calls accordingly
     repeats: int  # the number of runs; the median counts
+    batch: int  # images of a training step
 
 
 _MOST_CALLS = 2**12  # in one run
 
-FULL = Size(matrix=8192, megabytes=1024, seconds=0.02, repeats=9)
-TINY = Size(matrix=64, megabytes=1, seconds=0.0, repeats=1)
+FULL = Size(matrix=8192, megabytes=1024, seconds=0.02, repeats=9, batch=500)
+TINY = Size(matrix=64, megabytes=1, seconds=0.0, repeats=1, batch=4)
 
 
 def seconds_of(call: Callable[[], Any], wait: Callable[[Any], Any], size: Size) -> float:
@@ -61,24 +64,19 @@ def _run(call, wait, count) -> float:
     return time.perf_counter() - start
 
 
-class Roofline(NamedTuple):
-    """The rates that no program can exceed: operations per second by mode, bytes per second."""
-
-    operations: dict[str, float]
-    bytes: float
-
-    def seconds(self, mode: str, operations: float, moved: float) -> float:
-        """The least time for these numbers of operations and bytes."""
-        return max(operations / self.operations[mode], moved / self.bytes)
-
-
-def measured_roofline(size: Size, modes: list[str]) -> Roofline:
-    """The rates of a large matrix product, and of a pass over a large array."""
-    rates = {mode: 2 * size.matrix**3 / _product_seconds(MODES[mode], size) for mode in modes}
+def measured_rates(size: Size) -> Rates:
+    """The rates of large matrix products, and of a pass over a large array."""
+    products = {name: 2 * size.matrix**3 / _product_seconds(MODES[name], size) for name in MODES}
     array = jnp.zeros(size.megabytes * 2**18, jnp.float32)
     step = jax.jit(lambda x: x + 1).lower(array).compile()
     seconds = seconds_of(lambda: step(array), jax.block_until_ready, size)
-    return Roofline(rates, 2 * array.nbytes / seconds)
+    return Rates(
+        bytes=2 * array.nbytes / seconds,
+        products=products,
+        operations=products["float32"],
+        link=float("inf"),  # one device
+        launch=LAUNCH.get(jax.default_backend(), 0.0),
+    )
 
 
 def _product_seconds(mode: Mode, size: Size) -> float:

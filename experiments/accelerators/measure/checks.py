@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmark.cases import Case, Pool
-from experiments.benchmark.peers import Operands, operands
-
+from ...benchmark.cases import Case, Pool
+from ...benchmark.peers import Operands, operands
 from .device import MODES, Mode
 from .programs import Program, contractions_of, jax_program
 
@@ -72,7 +71,7 @@ def bound(case: Case, contraction: str, mode: Mode) -> float:
             "DX": taps * case.o // groups,
             "DW": case.n * prod(case.output),
         }
-        terms = of_contraction[contraction]
+        terms = max(of_contraction[part] for part in contraction.split("+"))
     return 3 * mode.eps + 2 * terms * MODES["float32"].eps
 
 

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark.cases import Case, Conv, Pool
-from experiments.benchmark.peers import Operands
-
+from ...benchmark.cases import Case, Conv, Pool
+from ...benchmark.peers import Operands
 from .device import Mode
 from .programs import Program
 

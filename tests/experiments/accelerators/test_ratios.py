@@ -1,0 +1,112 @@
+"""No operation is slower than autodiff's on a GPU or a TPU, by the estimate of its program.
+
+The default run compiles for an H100 and a TPU v5e what once was slower there. The exhaustive tests
+compile every case of the benchmark, and the training steps.
+"""
+
+import pytest
+
+from experiments.accelerators import rows
+from experiments.accelerators.kernels import in_words
+from experiments.accelerators.workloads import matching
+from experiments.benchmark.cases import CASES, NETWORKS
+
+# Case, corner and dtype. For each there is a reason why a form made for CPUs was the slower one.
+ON_A_GPU = [
+    # Depthwise kernel gradients: a reduction for each tap.
+    ("G", "gradients", "float32"),
+    ("mobilenet-dw", "gradients", "bfloat16"),
+    ("mobilenet-dw-s2", "gradients", "bfloat16"),
+    ("convnext-dw", "gradients", "float32"),
+    ("convnext-dw", "gradients", "bfloat16"),
+    # Windows side by side, and strided 1×1: a transposed copy of the map before the product.
+    ("P", "forward", "float32"),
+    ("P", "forward", "bfloat16"),
+    ("vit-stem", "forward", "float32"),
+    ("vit-stem", "forward", "bfloat16"),
+    ("unet-up", "forward", "float32"),
+    ("unet-up", "gradients", "float32"),
+    ("unet-up", "gradients", "bfloat16"),
+    ("resnet-1x1-s2", "forward", "float32"),
+    ("resnet-1x1-s2", "gradients", "bfloat16"),
+    # A product in float32, and then a reduction.
+    ("resnet-1x1", "gradients", "bfloat16"),
+    ("mobilenet-pw", "gradients", "float32"),
+    ("mobilenet-pw", "gradients", "bfloat16"),
+    # Narrow groups: one copy more.
+    ("resnext-28", "gradients", "float32"),
+    # Upsampling by an input dilation: a sum after the product.
+    ("upsampled-2d", "forward", "bfloat16"),
+    # Pools: barriers made for CPUs, and maps widened to float32 in memory.
+    ("m32", "forward", "float32"),
+    ("m31", "forward", "bfloat16"),
+    ("a31", "forward", "bfloat16"),
+    ("a31", "gradients", "bfloat16"),
+]
+ON_A_TPU = [("G", "gradients"), ("resnet-7", "gradients"), ("unet-up", "gradients")]
+ON_A_TPU_TOO = [
+    (name, "gradients")
+    for name in (
+        *("D", "P", "S", "resnet-28", "resnet-14", "mobilenet-dw", "mobilenet-dw-s2"),
+        *("convnext-dw", "resnext-28", "vit-stem", "medical-down", "medical-up", "dcgan-16"),
+    )
+]
+
+
+def compared(name, corner, dtype, target):
+    """The row of a workload, and the number of kernels of autodiff's program and of ours."""
+    (workload,) = (w for w in matching([name]) if w.corner == corner)
+    row = rows.row(workload, dtype, target)
+    assert row["errors"] == {}
+    counts = [sum(row["programs"][peer]["kernels"].values()) for peer in rows.PEERS]
+    return row, counts
+
+
+def told(row):
+    """What the two programs of a row do, a line for each."""
+    return "\n".join(
+        f"{peer}: {1e6 * found['seconds']:.1f} μs, {in_words(found['kernels'])}"
+        for peer, found in row["programs"].items()
+    )
+
+
+def id_of(parts):
+    return "-".join(parts)
+
+
+@pytest.mark.parametrize("what", ON_A_GPU, ids=id_of)
+def test_on_a_gpu(what, compiled_for):
+    """At least as fast, and with more kernels only where that is clearly faster."""
+    row, (theirs, ours) = compared(*what, compiled_for("h100"))
+    assert row["ratio"] >= rows.ENOUGH, told(row)
+    assert ours <= theirs or row["ratio"] > 1.1, told(row)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [*ON_A_TPU, *(pytest.param(what, marks=pytest.mark.exhaustive) for what in ON_A_TPU_TOO)],
+    ids=id_of,
+)
+def test_on_a_tpu(what, compiled_for):
+    row, _ = compared(*what, "bfloat16", compiled_for("v5e"))
+    assert row["ratio"] >= rows.ENOUGH, told(row)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("corner", ["forward", "gradients"])
+@pytest.mark.parametrize("name", [case.name for case in CASES])
+def test_every_case_on_a_gpu(name, corner, dtype, compiled_for):
+    row, _ = compared(name, corner, dtype, compiled_for("h100"))
+    assert row["ratio"] >= rows.ENOUGH, told(row)
+
+
+@pytest.mark.parametrize(
+    "name", ["standard", *(pytest.param(n, marks=pytest.mark.exhaustive) for n in NETWORKS[1:])]
+)
+def test_training_steps_on_a_gpu(name, compiled_for):
+    """Faster, and with less temporary memory."""
+    row, _ = compared(name, "step", "float32", compiled_for("h100"))
+    assert row["ratio"] > 1.2, told(row)
+    theirs, ours = (row["programs"][peer]["temporary"] for peer in rows.PEERS)
+    assert ours < theirs
