@@ -10,9 +10,10 @@ The network is that of G. Gwardys, "Convolutional Autoencoder for Dummies", 2016
 decoder's transposed convolutions are the adjoints of the encoder's convolutions; tied decoders
 share the encoder's kernels.
 
-The program prints errors on the test images, beside those of a classical method: principal
-component analysis (PCA) with a code of the same size, or the best of three noise filters. Figures
-show reconstructions, and for a variational autoencoder samples and codes.
+The program prints errors on the test images, beside those of the mean training image and of a
+classical method: principal component analysis (PCA) with a code of the same size, or the best of
+three noise filters. Figures show reconstructions, and for a variational autoencoder samples and
+codes.
 
 The table of the network and `autoencoder.json` are written first. If the classical method or a
 figure fails afterwards, a note says so.
@@ -38,30 +39,30 @@ from .training.options import TrainingOptions, as_json
 from .training.records import Entry
 from .training.steps import to_unit_interval
 
-_SHOWN = 20  # classes in a figure
+_SHOWN, _LEAST = 20, 8  # classes in a figure, and images, if there are fewer classes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(TrainingOptions):
-    """Train autoencoders and print their table.
-
-    --preset original, best, denoising or variational sets defaults.
-    """
+    """Train autoencoders and print their table."""
 
     experiment = "autoencoder"
+    needs_labels = False
 
     kind: Literal["plain", "denoising", "variational"] = "plain"  # reconstruct, clean or generate
     decoder: Literal["tied", "untied", "both"] = "tied"  # tied shares the encoder's kernels
     batch_size: int | None = None  # images of a step; default 100, or 1/48 of fewer images
     learning_rate: float = 0.001  # the loss is a sum over pixels; see also clip_norm
-    clip_norm: float | None = 30.0  # of the gradient, whose norm begins in the hundreds. An
-    # unclipped first step makes the last relu zero at every pixel, where its gradient vanishes
+    # of the gradient, whose norm begins in the hundreds; an unclipped first step makes the last
+    # relu zero at every pixel, where its gradient vanishes
+    clip_norm: float | None = 30.0
     code_size: int = 256  # width of the innermost dense layer
     hidden: int = 0  # width of one more dense layer on each side of the code; 0: none
     dropout: float = 0.5  # before the dense layers of encoder and decoder; 0: none
     noise: Literal["gaussian", "masking", "salt_and_pepper"] = "gaussian"  # for denoising
     noise_level: float = 0.5  # its standard deviation, or the fraction of pixels that it changes
     beta: float = 1.0  # weight of the divergence in the variational loss
+    output: Literal["relu", "sigmoid"] = "relu"  # last activation; a relu may die, a sigmoid cannot
     binarise: bool = False  # variational: draw black or white pixels in each step
     draws: int = 50  # of the importance-weighted bound after training
 
@@ -110,15 +111,14 @@ def main(config: Config) -> dict[str, Any]:
                 if processes.is_joined():  # what follows needs all images
                     dataset = runs.load(config)
                 compare(metrics, models, dataset, config, folder)
+            runs.print_place(folder, histories, dataset.image_shape[-1])
     return metrics
 
 
-def train(name, config, dataset: Dataset, folder=None) -> tuple[list[list[Entry]], Any]:
-    """Train from all seeds; for each seed an entry an epoch, and the first seed's model."""
-    images, options = dataset.train.images, as_json(config)
-    sums = processes.from_all((int(images.sum(dtype=np.int64)), images.size))
-    brightness = np.divide(*np.sum(sums, axis=0)).item() / 255
-    facts = {"shape": dataset.image_shape, "brightness": brightness}
+def train(name, config, dataset: Dataset, folder=None) -> tuple[list[list[Entry]], list[Any]]:
+    """Train from all seeds; for each seed an entry an epoch, and for each seed the model."""
+    options, (means, _) = as_json(config), processes.moments(dataset.train.images)
+    facts = {"shape": dataset.image_shape, "brightness": float(np.mean(means))}
     return runs.train(
         name,
         config,
@@ -135,7 +135,19 @@ def train(name, config, dataset: Dataset, folder=None) -> tuple[list[list[Entry]
 
 
 def compare(metrics, models, dataset: Dataset, config: Config, folder: Path) -> None:
-    """Add a classical method and a tighter bound to table and metrics, and draw figures."""
+    """Add other methods and a tighter bound to table and metrics, and draw figures."""
+    measure, _, _ = _measure(config.kind)
+    with attempt("measure the mean image"):
+        error = classical.mean_image(dataset, variational=config.kind == "variational")
+        add(metrics, {f"mean_image_{measure}": error}, [("mean image", "", error)], folder)
+        advice = "Another --learning-rate or --seed, or more --epochs may help."
+        for name, of_seeds in metrics["histories"].items():
+            for title, history, model in zip(
+                runs.titles(name, config), of_seeds, models[name], strict=True
+            ):
+                if not note_if_constant(title, model, dataset.test.images[:100]):
+                    runs.note_if_nothing_was_learned(title, history, measure, error, advice)
+    models = {name: of_seeds[0] for name, of_seeds in models.items()}
     shown = one_of_each_class(dataset.test)
     rival = classical.Rival(shown.images / 255)
     if config.kind != "variational":
@@ -153,6 +165,23 @@ def compare(metrics, models, dataset: Dataset, config: Config, folder: Path) -> 
                 row = f"{name}, IW-{config.draws}", str(config.code_size), nats
                 add(metrics, {"importance_weighted_nats": bounds}, [row], folder)
     save_figures(config.kind, models, shown, rival, dataset, folder)
+
+
+def note_if_constant(title: str, model, images: np.ndarray) -> bool:
+    """Warn if different images get the same reconstruction, in all channels or in some."""
+    differ = np.ptp(images, axis=0).max(axis=(0, 1)) > 0
+    answers = np.asarray(reconstruct(model, jnp.asarray(images / np.float32(255))))
+    same = differ & (np.ptp(answers, axis=0).max(axis=(0, 1)) < 1 / 510)  # by half a grey level
+    if not same.any():
+        return False
+    where = "" if same.all() else f" in channel {', '.join(map(str, np.flatnonzero(same)))}"
+    is_dead = not np.any(answers[..., same]) and not model.is_variational
+    note(
+        f"{title} reconstructs all images as the same one{where}. "
+        + ("Its last relu is dead, which --output sigmoid cannot be; a" if is_dead else "A")
+        + " lower --learning-rate or another --seed may help."
+    )
+    return True
 
 
 def add(metrics, more, rows, folder: Path) -> None:
@@ -190,9 +219,11 @@ def evaluate_bound(model, split: Split, config: Config) -> float:
 
 
 def one_of_each_class(split: Split) -> Split:
-    """The first image of each class, or of the first 20 classes."""
+    """The first images of each class: at least one of the first 20 classes, and 8 in all."""
     labels = np.asarray(split.labels)
-    rows = np.array([np.flatnonzero(labels == label)[0] for label in np.unique(labels)[:_SHOWN]])
+    classes = np.unique(labels)[:_SHOWN]
+    each = -(-_LEAST // len(classes))
+    rows = np.concatenate([np.flatnonzero(labels == label)[:each] for label in classes])
     return Split(split.images[rows], split.labels[rows])
 
 
@@ -214,11 +245,13 @@ def table(metrics) -> str:
 
 def _measure(kind) -> tuple[str, str, int]:
     """The metric of a kind, the heading of its column, and the number of decimals."""
-    return ("nats", "Nats per image", 2) if kind == "variational" else ("mse", "MSE per pixel", 5)
+    if kind == "variational":
+        return "nats", "Test nats per image", 2
+    return "mse", "Test MSE per pixel", 5
 
 
 def _row(method, code, epoch, error, seconds="") -> str:
-    return f"{method:<12} | {code:>4} | {epoch:>5} | {error:>18} | {seconds:>9}".rstrip()
+    return f"{method:<12} | {code:>4} | {epoch:>5} | {error:>19} | {seconds:>9}".rstrip()
 
 
 # ---- figures ---------------------------------------------------------------------------------

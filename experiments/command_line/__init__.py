@@ -1,6 +1,7 @@
 """What every program needs at the terminal.
 
 program     from the command line to `main(config)`, and from an error to one line
+options     the options of a program, from the fields of a dataclass
 errors      the errors that end a program with one line
 notes       lines on standard error about parts that failed while the program went on
 progress    a progress bar

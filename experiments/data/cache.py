@@ -23,11 +23,11 @@ def default_cache_dir() -> Path:
     return platformdirs.user_cache_path("jaxconv", appauthor=False)
 
 
-def read(file: Path, keys: Set[str]) -> dict[str, np.ndarray] | None:
-    """The cached arrays, or None if there are none or they are damaged."""
+def read(file: Path, keys: Set[str] | None = None) -> dict[str, np.ndarray] | None:
+    """The cached arrays, all or those of `keys`; None if there are none or they are damaged."""
     try:
         with file.open("rb") as opened, np.load(opened) as archive:  # zipfile checks the CRC
-            return {key: archive[key] for key in keys}
+            return {key: archive[key] for key in (archive.files if keys is None else keys)}
     except UNREADABLE:
         return None
 

@@ -10,6 +10,14 @@ from ..command_line import UserError
 
 PARTS = ("train", "validation", "test")
 DIGITS = tuple("0123456789")
+UNLABELLED = "unlabelled"  # the class of images without labels
+
+# The split that a name means, in folders, tables and archives.
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 _NAMED = 10  # classes named in a description, beside the last one
 _DARK = 64  # the brightest pixel of images with 14 of 16 bits, after conversion to 8 bits
@@ -61,8 +69,8 @@ class Dataset(NamedTuple):
     def identity(self) -> dict[str, Any]:
         """What must stay the same while a run is resumed, as JSON holds it.
 
-        The digest is that of all labels and of the first image of each split, which the first of
-        several processes has, however many they are.
+        Digest and background are those of the first image of each split, which the first of
+        several processes has, however many they are; the digest is that of all labels, too.
         """
         digest = 0
         for split in self.splits:
@@ -73,6 +81,9 @@ class Dataset(NamedTuple):
             "image shape": list(self.image_shape),
             "sizes": [split.size for split in self.splits],
             "digest": digest,
+            "background": [
+                level for split in self.splits for level in background(split.images[:1]).tolist()
+            ],
         }
 
     def describe(self) -> str:
@@ -81,14 +92,13 @@ class Dataset(NamedTuple):
         h, w, c = self.image_shape
         channels = "1 channel" if c == 1 else f"{c} channels"
         said = f"{', '.join(sizes)} images ({', '.join(PARTS)}) of {h}×{w} pixels, {channels}"
-        if c > 4:  # the user may have meant volumes
-            said += f" (the last axis of {h}×{w}×{c})"
         labels = np.concatenate([split.labels for split in self.splits])
         counts = np.bincount(labels, minlength=self.num_classes)
         named = [f"{name} {count:,}" for name, count in zip(self.class_names, counts, strict=True)]
         if len(named) > 2 * _NAMED:
             named[_NAMED:-1] = ["…"]
-        said += f"; {self.num_classes} classes: {', '.join(named)}"
+        plural = "class" if self.num_classes == 1 else "classes"
+        said += f"; {self.num_classes} {plural}: {', '.join(named)}"
         brightest = int(self.train.images.max(initial=0))
         if brightest < _DARK and len(self.train.images) == self.train.size:
             said += f"; no training pixel is above {brightest} of 255"
@@ -97,6 +107,12 @@ class Dataset(NamedTuple):
     def map_splits(self, function: Callable[[Split], Split]) -> "Dataset":
         """The dataset with `function` applied to each split."""
         return self._replace(**{part: function(getattr(self, part)) for part in PARTS})
+
+
+def background(images: np.ndarray) -> np.ndarray:
+    """The median of the outermost pixels of each image `(n, h, w, c)`, from 0 to 255."""
+    sides = images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]
+    return np.median(np.concatenate(sides, axis=1), axis=(1, 2))
 
 
 def stratified(

@@ -1,64 +1,59 @@
 """Image files in folders: `folder:PATH`.
 
-A folder for each class, which has the class's name, in one of two layouts:
+A folder for each class, which has the class's name, or a table, in one of these layouts:
 
     PATH/cat/1.png …  PATH/dog/a.jpg …       70 % train, 15 % validation, 15 % test of each class
 
-    PATH/train/cat/1.png …                   the given splits; without `validation` (or `val`), it
-    PATH/validation/cat/7.png …              is 15 % of each class of `train`
-    PATH/test/cat/9.png …
+    PATH/train/cat/1.png …                   the given splits; a missing `validation` or `test` is
+    PATH/validation/cat/7.png …              15 % of each class of `train`. The names may be those
+    PATH/test/cat/9.png …                    of `SPLITS`, in any case
 
-Classes are sorted by name. Every file in a class's folder must be an image, see `read_images`.
+    PATH/labels.csv  PATH/any/1.png …        see `labels`
+
+Where no labels are needed, any folders will do. Classes are sorted by name. All of this may lie in
+one more folder, as after unpacking an archive twice. Links are followed.
+
 These are ignored: hidden files and folders, what archives, cameras and file systems leave behind
 (`__MACOSX`, `@eaDir`, `lost+found`, `Thumbs.db`), and files beside the folders of the classes that
-are not images, such as a README. Files in a class's folder whose names are not those of images,
-such as notes.txt, and folders without others, are ignored with a note. Links are followed.
+are not images, such as a README. Files in a class's folder that are not images, such as notes.txt,
+folders without images, and folders beside those of the splits are ignored with a note.
 
 The folder readers of TensorFlow Datasets and torchvision need TensorFlow and PyTorch.
 """
 
 import hashlib
-import mimetypes
 import os
-import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from ..command_line import UserError, note, require
-from . import cache
+from . import cache, layout
 from .dataset import PARTS, Dataset, Split, stratified
-from .images import read_images
+from .images import BadFile, read_images, unreadable
+from .labels import Classes
 from .part import WHOLE, Part
+from .tree import SKIP, Bad, File
 
-FOLDERS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
-_EXPECTED = "expected PATH/CLASS/image files, or the same under PATH/train and PATH/test"
-# Names, in lower case, of files and folders that programs and file systems leave behind.
-_LEFT_BEHIND = frozenset(
-    {
-        *("__macosx", "icon\r"),  # macOS
-        *("desktop.ini", "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db"),  # Windows
-        *("$recycle.bin", "system volume information"),
-        *("@eadir", "#recycle", "#snapshot", "lost+found"),  # Synology, ext4
-    }
-)
-_VERSION = 2  # of `read_images`: another version invalidates the cached arrays
+_VERSION = 3  # of `read_images`: another version invalidates the cached arrays
 
 
-class File(NamedTuple):
-    """An image file. Size or time changes if the content does."""
-
-    path: Path
-    bytes: int
-    modified: int  # in nanoseconds
-
-
-Classes = dict[str, list[File]]
+class _Place(NamedTuple):
+    root: Path
+    cache_dir: Path
+    part: Part
 
 
 def load(
-    root: Path, *, cache_dir: Path, image_size: tuple[int, int] | None, part: Part = WHOLE
+    root: Path,
+    *,
+    cache_dir: Path,
+    image_size: tuple[int, int] | None,
+    part: Part = WHOLE,
+    needs_labels: bool = True,
+    skip_bad_files: bool = False,
 ) -> Dataset:
     """Read the images of a folder. The cache is used until a file changes.
 
@@ -67,16 +62,28 @@ def load(
       cache_dir: The folder for decoded arrays.
       image_size: `(height, width)`, or None for no resizing; see `read_images`.
       part: The images to read.
+      needs_labels: Whether images without classes, or of one class, are an error.
+      skip_bad_files: Leave out files that cannot be read, and list them in notes.
 
     Raises:
       UserError: The folder is missing or has another layout, a file is no image, or a class has too
         few images.
     """
-    listed = _list_splits(root)
+    bad: Bad | None = {} if skip_bad_files else None
+    listed = layout.find(root, needs_labels=needs_labels, bad=bad)
+    at = _Place(root, cache_dir, part)
+    if bad is not None:
+        listed = _without_bad(listed, bad, at)
     class_names = tuple(listed["train"])
+    if needs_labels:
+        only = f"{root} has one class only, {class_names[0]}: expected at least 2."
+        require(len(class_names) >= 2, only)
+    for split, classes in listed.items():
+        for name in sorted(classes.keys() - listed["train"].keys()):
+            raise UserError(f"{root}: class {name} is in {split}, but not in train.")
     dealt = _deal(listed, class_names, root)
     files = [dealt[split][0][part.rows(len(dealt[split][0]))] for split in PARTS]
-    images = _read_once([file for of in files for file in of], root, cache_dir, image_size, part)
+    images = _read([file for of in files for file in of], at, image_size)
     stops = np.cumsum([len(of) for of in files])[:-1]
     train, validation, test = (
         Split(of, dealt[split][1]) for split, of in zip(PARTS, np.split(images, stops), strict=True)
@@ -102,130 +109,58 @@ def _deal(listed: dict[str, Classes], class_names: tuple[str, ...], root: Path):
     return dealt
 
 
-def _read_once(
-    files: list[File], root: Path, cache_dir: Path, size: tuple[int, int] | None, part: Part
-):
-    place = f"{root.resolve()} {size}{part.suffix}".encode(errors="surrogateescape")
-    cached = cache_dir / f"folder-{hashlib.sha256(place).hexdigest()[:16]}.npz"
+def _read(files: list[File], at: _Place, size: tuple[int, int] | None) -> np.ndarray:
+    def read():
+        note(f"reading the {len(files):,} images of {at.root}; later runs use the cache")
+        try:
+            return {"images": read_images([file.path for file in files], size=size, part=at.part)}
+        except BadFile as error:
+            raise UserError(f"{error} {SKIP}") from error
+
+    return _once(str(size), files, at, read)["images"]
+
+
+def _once(
+    what: str, files: list[File], at: _Place, compute: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """The arrays that `compute` returns, or returned when it last saw these files."""
+    place = f"{at.root.resolve()} {what}{at.part.suffix}".encode(errors="surrogateescape")
+    cached = at.cache_dir / f"folder-{hashlib.sha256(place).hexdigest()[:16]}.npz"
     content = hashlib.sha256(str(_VERSION).encode())
     for file in files:
-        name = os.fsencode(file.path.relative_to(root))
+        name = os.fsencode(file.path.relative_to(at.root))
         content.update(b"%b\0%d %d\0" % (name, file.bytes, file.modified))
     fingerprint = np.frombuffer(content.digest(), np.uint8)
 
-    arrays = cache.read(cached, {"images", "fingerprint"})
-    is_cached = arrays is not None and np.array_equal(arrays["fingerprint"], fingerprint)
-    # Either no process reads files, or all do: they agree on one image size.
-    if part.all_agree(is_cached) and arrays is not None:
-        return arrays["images"]
-    note(f"reading the {len(files):,} images of {root}; later runs use the cache")
-    images = read_images([file.path for file in files], size=size, part=part)
-    cache.write(cached, {"images": images, "fingerprint": fingerprint})
-    return images
+    arrays = cache.read(cached)
+    is_cached = arrays is not None and np.array_equal(arrays.get("fingerprint"), fingerprint)
+    # Either no process computes, or all do: they exchange arrays.
+    if at.part.all_agree(is_cached) and arrays is not None:
+        return arrays
+    arrays = compute()
+    cache.write(cached, arrays | {"fingerprint": fingerprint})
+    return arrays
 
 
-# ---- the folders -----------------------------------------------------------------------------
+def _without_bad(listed: dict[str, Classes], bad: Bad, at: _Place) -> dict[str, Classes]:
+    """The files that can be read. The others are listed in notes, those of `bad` with them."""
+    files = [file for classes in listed.values() for of in classes.values() for file in of]
+    share = files[at.part.rows(len(files))]
 
+    def check():
+        note(f"checking the {len(files):,} images of {at.root}")
+        found = unreadable([file.path for file in share])
+        reasons = np.array([found.get(file.path, "") for file in share], np.str_)
+        return {"reasons": reasons, "is_bad": at.part.gather(reasons != "")}
 
-def _list_splits(root: Path) -> dict[str, Classes]:
-    """The classes and files of each split in the folder; if there are no splits, of "train"."""
-    found = "does not exist" if not root.exists() else "is a file"
-    require(
-        root.is_dir(), f"dataset folder:{root}: this path {found}, expected a folder of images."
-    )
-    names = {folder.name for folder in _folders(root)}
-    if {"train", "test"} <= names or (names and names <= FOLDERS.keys()):
-        wrong = _what_is_wrong(names)
-        require(
-            wrong is None,
-            f"{root} {wrong}: expected a folder for each class, or train, test and perhaps "
-            "validation (or val) with such folders inside.",
-        )
-        listed = {FOLDERS[name]: _list_classes(root / name) for name in sorted(names)}
-    else:
-        listed = {"train": _list_classes(root)}
-    only = f"{root} has one class only, {min(listed['train'])}: expected at least 2."
-    require(len(listed["train"]) >= 2, only)
+    checked = _once("check", files, at, check)
+    for reason in (*bad.values(), *filter(None, checked["reasons"].tolist())):
+        note(f"left out: {reason}")
+    is_bad = {files[row] for row in np.flatnonzero(checked["is_bad"])}
+    kept: dict[str, Classes] = {}
     for split, classes in listed.items():
-        for name in sorted(classes.keys() - listed["train"].keys()):
-            raise UserError(f"{root}: class {name} is in {split}, but not in train.")
-    return listed
-
-
-def _what_is_wrong(names: set[str]) -> str | None:
-    """What is wrong with folders that should be splits."""
-    if lacking := {"train", "test"} - names:
-        return f"has {' and '.join(sorted(names))}, but no {max(lacking)}"
-    if {"val", "validation"} <= names:
-        return "has both val and validation"
-    if others := names - FOLDERS.keys():
-        return f"has train and test, and beside them {min(others)}"
-    return None
-
-
-def _list_classes(folder: Path) -> Classes:
-    listed = {inner: _list_files(inner) for inner in _folders(folder)}
-    require(bool(listed), f"{folder} holds no folders: {_EXPECTED}.")
-    if ignored := [path for _, others in listed.values() for path in others]:
-        note(
-            f"ignored in {folder}: {len(ignored):,} file{'s' * (len(ignored) != 1)} "
-            f"whose names are not those of images, such as {ignored[0].relative_to(folder)}"
-        )
-    for inner, (files, others) in listed.items():
-        require(bool(files or others), f"class folder {inner} holds no image.")
-    classes = {inner.name: files for inner, (files, _) in listed.items() if files}
-    require(bool(classes), f"{folder} holds no folder with an image: {_EXPECTED}.")
-    return classes
-
-
-def _list_files(folder: Path) -> tuple[list[File], list[Path]]:
-    """The images in a class's folder, and the files whose names are not those of images."""
-    files, others = [], []
-    for path in _visible(folder):
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise UserError(f"cannot read the image {path}: {error.strerror}.") from error
-        is_folder = stat.S_ISDIR(status.st_mode)
-        require(not is_folder, f"class folder {folder} holds the folder {path.name}: {_EXPECTED}.")
-        # Reading a pipe would wait for ever.
-        require(stat.S_ISREG(status.st_mode), f"{path} is no file: {_EXPECTED}.")
-        if _has_image_name(path, otherwise=True):
-            files.append(File(path, status.st_size, status.st_mtime_ns))
-        else:
-            others.append(path)
-    return files, others
-
-
-def _folders(folder: Path) -> list[Path]:
-    """The folders in a folder that may also hold files, but no images."""
-    folders = []
-    for path in _visible(folder):
-        if path.is_dir():
-            folders.append(path)
-            continue
-        require(path.exists(), f"link {path} leads nowhere.")
-        is_image = _has_image_name(path, otherwise=False)
-        require(not is_image, f"image {path} lies in no class's folder: {_EXPECTED}.")
-    return folders
-
-
-def _has_image_name(path: Path, *, otherwise: bool) -> bool:
-    """Whether a file's name is that of an image; `otherwise` if the name does not tell."""
-    kind, packed = mimetypes.guess_type(path.name)
-    if packed is not None:  # x.png.gz
-        return False
-    return otherwise if kind is None else kind.startswith("image/")
-
-
-def _visible(folder: Path) -> list[Path]:
-    """The files and folders that a user put into a folder, sorted by name."""
-    try:
-        paths = sorted(folder.iterdir(), key=lambda path: path.name)
-    except OSError as error:
-        raise UserError(f"cannot read the folder {folder}: {error.strerror}.") from error
-    return [
-        path
-        for path in paths
-        if not path.name.startswith(".") and path.name.lower() not in _LEFT_BEHIND
-    ]
+        for name, of_class in classes.items():
+            if good := [file for file in of_class if file not in is_bad]:
+                kept.setdefault(split, {})[name] = good
+    require("train" in kept, f"{at.root} has no training image that can be read.")
+    return kept

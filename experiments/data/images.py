@@ -2,8 +2,10 @@
 
 import re
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,10 @@ _DARK = 2**14  # if all values of 16 bits are below this, the images probably ha
 MAX_BYTES = 4 * 2**30  # of images that are held in their own sizes
 
 
+class BadFile(UserError):
+    """An image file that cannot be read."""
+
+
 def read_images(
     files: Sequence[Path],
     *,
@@ -34,10 +40,10 @@ def read_images(
 ) -> np.ndarray:
     """Read image files and convert them to one size and one number of channels.
 
-    Images are rotated as their EXIF orientation says. Transparent pixels are drawn over white. 16
-    bits are rounded to 8, so that black and white stay black and white; if no file has a value of
-    more than 14 bits, a note says how dark the images become. Palette, CMYK and other modes become
-    red, green and blue.
+    Images are rotated as their EXIF orientation says, unless it is damaged. Transparent pixels are
+    drawn over white. 16 bits are rounded to 8, so that black and white stay black and white; if no
+    file has a value of more than 14 bits, a note says how dark the images become. Palette, CMYK
+    and other modes become red, green and blue.
 
     Args:
       files: At least one file of any format that Pillow reads, except EPS, which is a program.
@@ -50,12 +56,11 @@ def read_images(
       uint8 `(n, h, w, c)`.
 
     Raises:
-      UserError: A file is unreadable, holds no image or several, or has pixels of an unknown range;
-        or the images are too many to be held without a `size`.
+      BadFile: A file is unreadable, holds no image or several, or has pixels of an unknown range.
+      UserError: The images are too many to be held without a `size`.
     """
-    _formats()  # loads Pillow's readers before there are threads
     grey_or_colour, brightest, held = [], [], 0
-    with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes without Python's lock
+    with _threads() as pool:
         for pixels, value in pool.map(partial(_read, size=size, grey=channels == 1), files):
             grey_or_colour.append(pixels)
             brightest.append(value)
@@ -73,7 +78,10 @@ def read_images(
     shapes = part.gather(np.array(kinds, np.int32).reshape(-1, 4))
     if part.index == 0:
         here = [file for file, value in zip(files, brightest, strict=True) if value >= 0]
-        _say_if_dark(shapes[:, 3], (here or list(files))[0])
+        of_16_bits = shapes[:, 3][shapes[:, 3] >= 0]
+        example = (here or list(files))[0]
+        where = f"the {len(of_16_bits):,} images of 16 bits ({example} is one)"
+        say_if_dark(of_16_bits.max(initial=0), where)
     if channels is None:
         channels = 1 if shapes[:, 2].max() == 2 else 3
     height, width = np.rint(np.median(shapes[:, :2], axis=0)).astype(int).tolist()
@@ -83,6 +91,39 @@ def read_images(
             pixels = _resized(Image.fromarray(pixels), (height, width))
         image[:] = pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
     return images
+
+
+def unreadable(files: Sequence[Path]) -> dict[Path, str]:
+    """The files that `read_images` refuses, and the reasons."""
+
+    def reason(file):
+        try:
+            _read(file, size=(1, 1), grey=True)
+        except BadFile as error:
+            return str(error)
+
+    with _threads() as pool:
+        reasons = zip(files, pool.map(reason, files), strict=True)
+        return {file: found for file, found in reasons if found is not None}
+
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads for Pillow, which decodes and resizes without Python's lock."""
+    _formats()  # loads Pillow's readers before there are threads
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        # Of damaged EXIF, which only tells the orientation.
+        warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
+        yield pool
+
+
+def is_image(file: Path) -> bool:
+    """Whether a file begins as an image does."""
+    try:
+        with Image.open(file, formats=_formats()):
+            return True
+    except Exception as error:  # others are those of damaged images, and reading them says more
+        return not isinstance(error, Image.UnidentifiedImageError)
 
 
 def resize(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -110,16 +151,25 @@ def _formats() -> tuple[str, ...]:
     return frequent + tuple(name for name in Image.ID if name not in (*frequent, "EPS"))
 
 
-def _say_if_dark(brightest: np.ndarray, example: Path) -> None:
-    of_16_bits = brightest[brightest >= 0]
-    most = int(of_16_bits.max(initial=0))
+def say_if_dark(most: int, where: str) -> None:
+    """Print a note if the largest value of images of 16 bits says that they have fewer.
+
+    Args:
+      most: The largest value.
+      where: What has 16 bits, for the note.
+    """
     if 0 < most < _DARK:
-        bits = max(8, most.bit_length())
+        bits = max(8, int(most).bit_length())
         note(
-            f"no value is above {most:,} of 65,535 in the {len(of_16_bits):,} images of 16 bits "
-            f"({example} is one), so they become at most {round(most / 257)} of 255: "
-            f"if they hold {bits} bits, multiply them by {2 ** (16 - bits)} first"
+            f"no value is above {most:,} of 65,535 in {where}: black to white become 0 to "
+            f"{round(most / 257)} of 255; if they hold {bits} bits, multiply them by "
+            f"{2 ** (16 - bits)} first"
         )
+
+
+def round_to_8_bits(values: np.ndarray) -> np.ndarray:
+    """Values of 0 to 65,535 as uint8. Black and white stay black and white: 65535 = 257·255."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _read(file: Path, *, size: tuple[int, int] | None, grey: bool) -> tuple[np.ndarray, int]:
@@ -131,9 +181,9 @@ def _read(file: Path, *, size: tuple[int, int] | None, grey: bool) -> tuple[np.n
         with Image.open(file, formats=_formats()) as opened:
             frames = getattr(opened, "n_frames", 1)
             if frames > 1 and opened.format != "MPO":  # a camera's JPEG with previews
-                raise UserError(f"{file} holds {frames} pictures, as frames or pages: expected 1.")
+                raise BadFile(f"{file} holds {frames} pictures, as frames or pages: expected 1.")
             low, format = _low_bytes(file, opened), opened.format
-            image, brightest = ImageOps.exif_transpose(opened), -1
+            image, brightest = _upright(opened), -1
             is_wide = image.mode == "I" and format in ("PNG", "PPM")
             if low is not None or is_wide or image.mode.startswith("I;16"):
                 values = np.asarray(image).astype(np.uint32)
@@ -143,19 +193,28 @@ def _read(file: Path, *, size: tuple[int, int] | None, grey: bool) -> tuple[np.n
                 image = _rounded(values, image.info.get("transparency"))
             else:
                 image = _to_8_bits(image, file)
-    except UserError:
+    except BadFile:
         raise
     except Image.UnidentifiedImageError as error:
-        raise UserError(f"{file} is no image that can be read.") from error
+        raise BadFile(f"{file} is no image of a format that can be read.") from error
     except Exception as error:  # Pillow's readers raise various errors for damaged files
         reason = getattr(error, "strerror", None) or first_line(error)
-        raise UserError(f"cannot read the image {file}: {reason}.") from error
+        raise BadFile(f"cannot read the image {file}: {reason}.") from error
     if grey:
         image = image.convert("L")
     pixels = np.asarray(image) if size is None else _resized(image, size)
     if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
         pixels = pixels[..., 0].copy()  # a view would keep the other channels in memory
     return pixels, brightest
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image as its orientation says; as it is stored if its EXIF is damaged."""
+    image.load()  # an error of the pixels is raised here
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # various errors, by kind of damage
+        return image
 
 
 def _low_bytes(file: Path, opened: Image.Image) -> Image.Image | None:
@@ -174,7 +233,7 @@ def _low_bytes(file: Path, opened: Image.Image) -> Image.Image | None:
         return None
     with Image.open(file, formats=_formats()) as again:
         again.tile = tiles
-        low = ImageOps.exif_transpose(again)
+        low = _upright(again)
     if raw_mode == "RGBA":  # grey's two bytes, and opacity's
         _, grey, _, opacity = low.split()
         low = Image.merge("RGBA", (grey, grey, grey, opacity))
@@ -195,14 +254,14 @@ def _rounded(values: np.ndarray, transparent: Any) -> Image.Image:
         is_it = colours == np.array(transparent)
         opacity = 1.0 - (is_it.all(axis=-1, keepdims=True) if colours.ndim == 3 else is_it)
     if opacity is not None:  # over white
-        colours = colours * opacity + 65535 * (1 - opacity)
-    return Image.fromarray(np.rint(colours / 257).astype(np.uint8))  # 65535 = 257·255
+        colours = np.rint(colours * opacity + 65535 * (1 - opacity))
+    return Image.fromarray(round_to_8_bits(colours))
 
 
 def _to_8_bits(image: Image.Image, file: Path) -> Image.Image:
     """The image in mode L or RGB."""
     if image.mode in ("I", "F"):
-        raise UserError(
+        raise BadFile(
             f"{file} has 32 bits a pixel, and does not say which values are black and white: "
             "expected 8 or 16 bits."
         )

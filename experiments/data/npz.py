@@ -1,63 +1,71 @@
 """NumPy arrays in one file: `npz:PATH`, as `np.savez(PATH, images=…, labels=…)` writes it.
 
-The arrays have one of these sets of names. Those in brackets may be missing:
+The arrays have one of these sets of names, in any case. Those in brackets may be missing. So may
+the labels where none are needed, and then a single array may have any name.
 
-    images, labels                                               to be split 70 : 15 : 15
-    x_train, y_train, x_test, y_test [, x_val, y_val]            as in Keras' mnist.npz
-    train_images, train_labels, test_images, … [, val_images, …] as in MedMNIST
+    images, labels  or  x, y  or  data, target                   to be split 70 : 15 : 15
+    x_train, y_train [, x_test, y_test] [, x_val, y_val]         as in Keras' mnist.npz
+    train_images, train_labels [, test_images, …] [, val_…]      as in MedMNIST
 
-Images are `(n, h, w)` or `(n, h, w, c)`, either uint8 or floating point in [0, 1]. Labels are
+Images are `(n, h, w)`, `(n, h, w, c)` or, where that is plain, `(n, c, h, w)`. They are uint8 or
+other integers of 0 to 255, uint16 of 0 to 65,535, bool, or floating point in [0, 1]. Labels are
 integers or strings, `(n,)` or `(n, 1)`; the classes are the values that occur, sorted. A missing
-validation split is 15 % of each training class. Other arrays in the file are ignored.
+validation or test split is 15 % of each training class. Other arrays in the file are ignored.
 
 Nothing is unpickled, so reading a file executes no code from it.
 """
 
 import zipfile
-from collections.abc import Set
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..command_line import UserError, require
+from ..command_line import UserError, note, require
 from ..command_line.notes import first_line
 from .cache import UNREADABLE
-from .dataset import PARTS, Dataset, Split, stratified
+from .dataset import PARTS, SPLITS, UNLABELLED, Dataset, Split, stratified
+from .images import round_to_8_bits, say_if_dark
 
+# The names of the images and of the labels; {} is one of `SPLITS`.
 _SCHEMES = (
-    {"train": ("images", "labels")},
-    {
-        "train": ("x_train", "y_train"),
-        "validation": ("x_val", "y_val"),
-        "test": ("x_test", "y_test"),
-    },
-    {
-        "train": ("train_images", "train_labels"),
-        "validation": ("val_images", "val_labels"),
-        "test": ("test_images", "test_labels"),
-    },
+    *(("images", "labels"), ("x", "y"), ("data", "target")),
+    *(("x_{}", "y_{}"), ("{}_images", "{}_labels")),
 )
 
 
-def load(path: Path) -> Dataset:
+def load(path: Path, *, needs_labels: bool = True) -> Dataset:
     """Read the images and labels of an `.npz` file.
+
+    Args:
+      path: The file.
+      needs_labels: Whether images without labels, or of one class, are an error.
 
     Raises:
       UserError: The file is missing or damaged, or its arrays are not as described above.
     """
-    images, labels = {}, {}
-    for part, (for_images, for_labels) in _read(path).items():
-        images[part] = _images(f"{path}: {for_images[0]}", for_images[1])
-        labels[part] = _labels(f"{path}: {for_labels[0]}", for_labels[1])
-        require(
-            len(images[part]) == len(labels[part]),
-            f"{path}: {for_images[0]} has {len(images[part]):,} images, but {for_labels[0]} "
-            f"has {len(labels[part]):,} labels.",
-        )
+    arrays = _read(path, needs_labels)
+    images = {
+        part: _images(f"{path}: {name}", array) for part, ((name, array), _) in arrays.items()
+    }
     shapes = {part: of_part.shape[1:] for part, of_part in images.items()}
     listed = ", ".join(f"{part} {shape}" for part, shape in shapes.items())
     require(len(set(shapes.values())) == 1, f"{path}: images of different shapes: {listed}.")
-    class_names, labels = _number_classes(path, labels)
+    try:
+        labels = {}
+        for part, ((of_images, _), (name, array)) in arrays.items():
+            labels[part] = _labels(f"{path}: {name}", array)
+            require(
+                len(images[part]) == len(labels[part]),
+                f"{path}: {of_images} has {len(images[part]):,} images, but {name} "
+                f"has {len(labels[part]):,} labels.",
+            )
+        class_names, labels = _number_classes(path, labels)
+    except UserError:
+        if needs_labels:
+            raise
+        class_names = (UNLABELLED,)
+        labels = {part: np.zeros(len(of_part), np.int32) for part, of_part in images.items()}
     splits = {part: Split(images[part], labels[part]) for part in images}
     if missing := [part for part in PARTS if part not in splits]:
         whole = splits["train"]
@@ -70,7 +78,7 @@ def load(path: Path) -> Dataset:
 # ---- the file --------------------------------------------------------------------------------
 
 
-def _read(path: Path):
+def _read(path: Path, needs_labels: bool):
     """The name and the array of the images and of the labels, for each part in the file."""
     found = "is no file" if path.exists() else "does not exist"
     require(path.is_file(), f"dataset npz:{path}: this path {found}, expected an .npz file.")
@@ -81,10 +89,9 @@ def _read(path: Path):
                 raise UserError(f"{path} is no .npz file, or is incomplete.")
             opened.seek(0)
             with np.load(opened, allow_pickle=False) as archive:  # a pickle could execute code
-                names = _names(path, set(archive.files))
                 return {
-                    part: [(name, _array(path, archive, name)) for name in of_part]
-                    for part, of_part in names.items()
+                    part: [(name, _array(path, archive, name)) for name in names]
+                    for part, names in _names(path, archive.files, needs_labels).items()
                 }
     except UserError:
         raise
@@ -92,26 +99,37 @@ def _read(path: Path):
         raise UserError(f"cannot read {path}: {_reason(error)}") from error
 
 
-def _names(path: Path, held: Set[str]) -> dict[str, tuple[str, str]]:
+def _names(path: Path, held: Sequence[str], needs_labels: bool) -> dict[str, tuple[str, str]]:
+    """The names of the images and of the labels of each part."""
+    known = {name.lower(): name for name in held}
     holds = f"it holds {', '.join(sorted(held)) or 'nothing'}"
-    begun = [s for s in _SCHEMES if any(name in held for names in s.values() for name in names)]
+    begun = []
+    for for_images, for_labels in _SCHEMES:
+        words = SPLITS if "{}" in for_images else {"train": "train"}
+        pairs = {word: (for_images.format(word), for_labels.format(word)) for word in words}
+        found: dict[str, tuple[str, str]] = {}
+        for word, pair in pairs.items():
+            if known.keys() & set(pair):
+                found.setdefault(words[word], pair)
+        if found:
+            begun.append({"train": pairs["train"]} | found)
+    if len(held) == 1 and not begun and not needs_labels:
+        return {"train": (held[0], "")}
     require(
         len(begun) > 0,
         f"{path} has no images and labels: expected arrays images and labels, or x_train, "
         f"y_train, x_test, y_test, or train_images and so on; {holds}.",
     )
     require(len(begun) == 1, f"{path} names its arrays in two ways, and one was expected; {holds}.")
-    found = {
-        part: names
-        for part, names in begun[0].items()
-        if part != "validation" or any(name in held for name in names)
-    }
-    lacking = [name for names in found.values() for name in names if name not in held]
+    needed = [name for pair in begun[0].values() for name in pair[: 1 + needs_labels]]
+    lacking = [name for name in needed if name not in known]
     require(not lacking, f"{path} lacks {', '.join(lacking)}; {holds}.")
-    return found
+    return {part: (known[a], known.get(b, "")) for part, (a, b) in begun[0].items()}
 
 
 def _array(path: Path, archive, name: str) -> np.ndarray:
+    if not name:
+        return np.array([])
     try:
         array = archive[name]
     except UNREADABLE as error:
@@ -136,22 +154,37 @@ def _images(name: str, images: np.ndarray) -> np.ndarray:
     """uint8 `(n, h, w, c)`."""
     require(
         images.ndim in (3, 4) and images.size > 0,
-        f"{name} has shape {images.shape}: expected (n, h, w) or (n, h, w, c), none of them 0.",
+        f"{name} has shape {images.shape}: expected (n, h, w) or (n, h, w, c), none of them 0"
+        f"{'; volumes and videos are no images' if images.ndim == 5 else ''}.",
     )
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-    require(
-        not images.shape[1] <= 4 < min(images.shape[2:]),
-        f"{name} has shape {images.shape}: expected the channels on the last axis.",
-    )
-    if images.dtype == np.uint8:
-        return images
+    images = _channels_last(name, images) if images.ndim == 4 else images[..., np.newaxis]
+    if images.dtype == np.bool:
+        return images * np.uint8(255)
     came = f"{name} is {images.dtype}"
     if images.dtype.kind in "iuf":
-        came += f" between {images.min():g} and {images.max():g}"
-    is_fine = images.dtype.kind == "f" and images.min() >= 0 and images.max() <= 1  # false of NaN
-    require(is_fine, f"{came}: expected uint8, or floating point between 0 and 1.")
-    return np.rint(np.multiply(images, 255, dtype=np.float32)).astype(np.uint8)
+        least, most = images.min(), images.max()
+        came += f" between {least:g} and {most:g}"
+        if images.dtype.kind in "iu" and 0 <= least and most <= 255:
+            return images.astype(np.uint8, copy=False)
+        if images.dtype == np.uint16:
+            say_if_dark(most, f"{name}, which has 16 bits")
+            return round_to_8_bits(images)
+        if images.dtype.kind == "f" and 0 <= least and most <= 1:  # false of NaN
+            return np.rint(np.multiply(images, 255, dtype=np.float32)).astype(np.uint8)
+    raise UserError(f"{came}: expected uint8, or floating point between 0 and 1.")
+
+
+def _channels_last(name: str, images: np.ndarray) -> np.ndarray:
+    """`(n, h, w, c)`. A note says how shapes were read that could mean something else."""
+    came, (h, w, c) = images.shape, images.shape[1:]
+    if is_first := h <= 4 < min(w, c) or (h != w == c > 4):
+        images = np.moveaxis(images, 1, -1)
+        h, w, c = images.shape[1:]
+    if is_first or c > 4:
+        order = "first" if is_first else "last"
+        said = f"{h}×{w} pixels with {c} channel{'s' * (c != 1)}, channels {order}"
+        note(f"{name} has shape {came}: read as {said}" + (", not as volumes" if c > 4 else ""))
+    return images
 
 
 def _labels(name: str, labels: np.ndarray) -> np.ndarray:

@@ -40,6 +40,8 @@ class Autoencoder(nnx.Module):
       hidden: The width of one more dense layer on each side of the code; 0 means none, as in the
         network of G. Gwardys, 2016.
       features: The number of feature maps of the convolutions.
+      output: The last activation function, unless the model is variational: "relu", which may die
+        and then reconstructs every image as black, or "sigmoid", which cannot.
       nn: The layers: those of jaxconv, or those of `plain`, which has tied decoders only.
       relu: The activation function of these layers.
       tanh: The activation function of these layers.
@@ -60,6 +62,7 @@ class Autoencoder(nnx.Module):
         variational: bool = False,
         hidden: int = 0,
         features: int = 32,
+        output: str = "relu",
         nn=nn,
         relu=relu,
         tanh=tanh,
@@ -68,8 +71,9 @@ class Autoencoder(nnx.Module):
         if h % 4 or w % 4 or min(h, w) < 16:
             raise UserError(
                 f"the autoencoder's images must have sides that are multiples of 4, at least 16; "
-                f"these are {h}×{w}. --image-size resizes them."
+                f"these are {h}×{w}. --image-size {_fitting(h)} {_fitting(w)} resizes them."
             )
+        last = {"relu": relu, "sigmoid": jax.nn.sigmoid}[output]
         inner = (h - 12) // 4, (w - 12) // 4, features  # (28 - 4)/2 = 12, (12 - 4)/2 = 4
         options = {"flip_kernel": True, "rngs": rngs}  # true convolution, Lasagne's default
         pooled = {"activation": "tanh", "window_shape": (2, 2)}
@@ -78,7 +82,9 @@ class Autoencoder(nnx.Module):
         # If all images are black or all are white, start half a grey level away from that.
         brightness = min(max(brightness, 1 / 510), 1 - 1 / 510)
         log_odds = math.log(brightness / (1 - brightness))
-        bias_init = nnx.initializers.constant(log_odds if variational else brightness)
+        bias_init = nnx.initializers.constant(
+            log_odds if variational or output == "sigmoid" else brightness
+        )
         if tied:
             deconv2 = nn.ConvTranspose.tied(conv2)
             deconv1 = nn.ConvTranspose.tied(conv1, bias_init=bias_init)
@@ -113,7 +119,7 @@ class Autoencoder(nnx.Module):
             deconv2_relu=relu,
             up1=nn.Upscale((2, 2)),  # -> 24
             deconv1=deconv1,  # -> 28
-            **({} if variational else {"deconv1_relu": relu}),
+            **({} if variational else {f"deconv1_{output}": last}),
         )
         self.code_size, self.is_variational = code_size, variational
         self.noise = rngs.noise.fork()
@@ -125,6 +131,10 @@ class Autoencoder(nnx.Module):
     def key(self) -> jax.Array:
         """A random key: a new one in each training step, the same one in every evaluation."""
         return jax.random.key(0) if self.deterministic else self.noise()
+
+
+def _fitting(side: int) -> int:
+    return max(16, 4 * round(side / 4))
 
 
 def build(
@@ -139,7 +149,7 @@ def build(
 
     Args:
       name: "tied" or "untied".
-      options: The options `code_size`, `hidden`, `dropout` and `kind` of the experiment.
+      options: The options `code_size`, `hidden`, `dropout`, `kind` and `output` of the experiment.
       shape: The image shape `(h, w, c)`.
       brightness: The mean pixel of the training images.
       seed: The seed of the initial parameters.
@@ -149,6 +159,7 @@ def build(
         hidden=options["hidden"],
         dropout=options["dropout"],
         variational=options["kind"] == "variational",
+        output=options.get("output", "relu"),  # which earlier runs did not record
         tied=name == "tied",
         brightness=brightness,
         rngs=nnx.Rngs(seed),

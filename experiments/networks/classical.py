@@ -31,6 +31,20 @@ class Rival(NamedTuple):
     columns: Mapping[str, np.ndarray] = {}  # of the figure: the reconstructions of the inputs
 
 
+def mean_image(dataset: Dataset, *, variational: bool = False) -> float:
+    """The error on the test images of an answer that is always the mean training image.
+
+    Returns:
+      The squared error per pixel, or for a variational autoencoder the nats per image.
+    """
+    train, test = dataset.train.images, dataset.test.images
+    mean, of_test = (images.mean(axis=0) / 255 for images in (train, test))
+    if variational:
+        mean = np.clip(mean, 1 / 510, 1 - 1 / 510)  # a pixel may be the same in all images
+        return -float(np.sum(of_test * np.log(mean) + (1 - of_test) * np.log1p(-mean)))
+    return sum(float(np.sum((b / 255 - mean) ** 2)) for b in _blocks(test)) / test.size
+
+
 def pca(dataset: Dataset, shown: Split, code_size: int) -> Rival:
     """PCA, the best linear code, with 32, 64 and `code_size` components.
 

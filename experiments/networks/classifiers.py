@@ -1,4 +1,4 @@
-"""Four convolutional classifiers of images `(n, h, w, c)`, and their loss.
+"""Five convolutional classifiers of images `(n, h, w, c)`, and their loss.
 
 Each function builds a network from `rngs`, the image shape and the number of classes. `nn` and
 `relu` are the layers: those of jaxconv, or those of `plain`. The standard and the modified network
@@ -6,7 +6,8 @@ are those of G. Gwardys, 2016; their convolutions flip the kernels, which is Las
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from jaxconv import relu, softmax_cross_entropy
 
 from ..command_line import UserError
 from . import plain
-from .layers import Layers
+from .layers import Layers, Standardise
 
 
 def pooled_by(window):
@@ -69,17 +70,9 @@ def small(rngs, nn=ours, relu=relu, shape=(28, 28, 1), classes=10):
 
 
 def large(rngs, nn=ours, relu=relu, shape=(28, 28, 1), classes=10, steps=15_000):
-    """A network for high accuracy: four convolutions with batch normalisation.
+    """A network for high accuracy: four convolutions with batch normalisation."""
 
-    Args:
-      steps: The number of training steps. The running means and variances must follow the weights
-        within a run: 30 lengths of their average fit into it, of 10 to 100 steps each.
-    """
-
-    def normalised(features):
-        momentum = min(0.99, max(0.9, 1 - 30 / steps))
-        return nnx.BatchNorm(features, momentum=momentum, rngs=rngs)
-
+    normalised = partial(normalisation, steps=steps, rngs=rngs)
     return Layers(
         conv1=nn.ConvBlock(shape[-1], 32, (5, 5), window_shape=(2, 2), rngs=rngs),  # 28 -> 24 -> 12
         norm1=normalised(32),
@@ -100,13 +93,56 @@ def large(rngs, nn=ours, relu=relu, shape=(28, 28, 1), classes=10, steps=15_000)
     )
 
 
+def photo(rngs, nn=ours, relu=relu, shape=(64, 64, 3), classes=10, steps=15_000):
+    """A network for images of any size, also for few of them: its end is a mean over all pixels.
+
+    Two to six convolutions, each with a max pool if there are pixels left, lead to maps of about
+    4×4. The size of the images decides the number of layers, and nothing else.
+    """
+    normalised = partial(normalisation, steps=steps, rngs=rngs)
+    side, c, layers = min(shape[:2]), shape[-1], {}
+    for index in range(min(6, max(2, round(math.log2(side / 4))))):
+        features = min(16 * 2**index, 128)
+        layers[f"conv{index + 1}"] = nn.Conv(c, features, (3, 3), padding="SAME", rngs=rngs)
+        layers[f"norm{index + 1}"] = normalised(features)
+        layers[f"relu{index + 1}"] = relu
+        if side >= 4:
+            layers[f"pool{index + 1}"] = nn.MaxPool((2, 2))
+        side, c = side // 2, features
+    return Layers(
+        **layers,
+        mean=nn.GlobalAvgPool(),
+        dropout=nn.Dropout(0.2, rngs=rngs),
+        out=nn.Linear(c, classes, rngs=rngs),
+    )
+
+
+def normalisation(features, *, steps, rngs):
+    """Batch normalisation whose running means and variances follow the weights within a run.
+
+    Args:
+      features: The number of channels.
+      steps: The number of training steps: 30 lengths of the average fit into them, of 2 to 100
+        steps each.
+      rngs: Random streams.
+    """
+    return nnx.BatchNorm(features, momentum=min(0.99, max(0.5, 1 - 30 / steps)), rngs=rngs)
+
+
 def flat(shape, features, *layers):
     """The number of values of an image after layers of `(window, pool)` without padding."""
     sides = shape[:-1]
     for window, pool in layers:
         sides = [(side - window + 1) // pool for side in sides]
     if min(sides) < 1:
-        raise UserError("the images are too small for the network's windows; see --image-size.")
+        least = 1
+        for window, pool in reversed(layers):
+            least = least * pool + window - 1
+        h, w, _ = shape
+        raise UserError(
+            f"images of {h}×{w} pixels are too small for the network's windows, which need "
+            f"{least}×{least}: --image-size {max(h, least)} {max(w, least)} enlarges them."
+        )
     return features * math.prod(sides)
 
 
@@ -115,6 +151,7 @@ NETWORKS: dict[str, Callable[..., nnx.Module]] = {
     "modified": modified,
     "small": small,
     "large": large,
+    "photo": photo,
 }
 
 
@@ -126,6 +163,7 @@ def build(
     gradients: str = "jaxconv",
     steps: int = 15_000,
     seed: int = 0,
+    pixels: Sequence[Sequence[float]] | None = None,
 ) -> nnx.Module:
     """An untrained network.
 
@@ -136,18 +174,27 @@ def build(
       gradients: "jaxconv", or "autodiff" for the layers of `plain`.
       steps: The number of training steps.
       seed: The seed of the initial parameters.
+      pixels: The mean and the standard deviation of each channel, with which images are
+        standardised; None leaves them in [0, 1].
     """
     options = {} if gradients == "jaxconv" else {"nn": plain, "relu": plain.relu}
-    if name == "large":
+    if name in ("large", "photo"):
         options["steps"] = steps
-    return NETWORKS[name](nnx.Rngs(seed), shape=shape, classes=classes, **options)
+    network = NETWORKS[name](nnx.Rngs(seed), shape=shape, classes=classes, **options)
+    return network if pixels is None else Layers(pixels=Standardise(*pixels), network=network)
 
 
-def score(model, images, labels, cross_entropy=softmax_cross_entropy):
-    """The loss and the accuracy of each example."""
+def score(model, images, labels, cross_entropy=softmax_cross_entropy, weights=None):
+    """The loss and the accuracy of each example.
+
+    Args:
+      weights: By which the loss of the examples of each class is multiplied.
+    """
     logits = at_least_float32(model(images))
     correct = jnp.argmax(logits, axis=-1) == labels
-    return {"loss": cross_entropy(logits, labels), "accuracy": correct.astype(jnp.float32)}
+    loss = cross_entropy(logits, labels)
+    loss = loss if weights is None else loss * jnp.asarray(weights, loss.dtype)[labels]
+    return {"loss": loss, "accuracy": correct.astype(jnp.float32)}
 
 
 def probabilities(model, images: jax.Array) -> jax.Array:

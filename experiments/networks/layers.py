@@ -1,11 +1,12 @@
 """Layers with names, called one after the other."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 _observer: ContextVar[Callable[[str, Any, Any], None] | None] = ContextVar("observer", default=None)
@@ -47,6 +48,21 @@ def observed(observer: Callable[[str, Any, Any], None]) -> Iterator[None]:
         yield
     finally:
         _observer.reset(token)
+
+
+class Standardise(nnx.Module):
+    """Subtract a mean from each channel and divide by a standard deviation.
+
+    Args:
+      mean: The mean of each channel.
+      deviation: The standard deviation of each channel, not 0.
+    """
+
+    def __init__(self, mean: Sequence[float], deviation: Sequence[float]):
+        self.mean, self.deviation = tuple(mean), tuple(deviation)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return (x - jnp.array(self.mean, x.dtype)) / jnp.array(self.deviation, x.dtype)
 
 
 class Unflatten(nnx.Module):

@@ -24,14 +24,16 @@ _glorot = nnx.initializers.glorot_uniform()
 
 
 class Conv(nnx.Conv):
-    """`flax.nnx.Conv` without padding."""
+    """`flax.nnx.Conv`, by default without padding."""
 
-    def __init__(self, in_features, out_features, kernel_size, *, flip_kernel=False, rngs):
+    def __init__(
+        self, in_features, out_features, kernel_size, *, padding="VALID", flip_kernel=False, rngs
+    ):
         super().__init__(
             in_features,
             out_features,
             kernel_size,
-            padding="VALID",
+            padding=padding,
             kernel_init=_glorot,
             conv_general_dilated=_true_convolution if flip_kernel else jax.lax.conv_general_dilated,
             rngs=rngs,
@@ -53,6 +55,23 @@ class ConvBlock(Conv):
     def __call__(self, x):
         y = self.activate(super().__call__(x))
         return nnx.max_pool(y, self.window_shape, self.window_shape)
+
+
+class MaxPool(nnx.Module):
+    """The largest element of each window; windows do not overlap."""
+
+    def __init__(self, window_shape):
+        self.window_shape = window_shape
+
+    def __call__(self, x):
+        return nnx.max_pool(x, self.window_shape, self.window_shape)
+
+
+class GlobalAvgPool(nnx.Module):
+    """The mean of each channel."""
+
+    def __call__(self, x):
+        return x.mean(axis=(1, 2))
 
 
 class ConvTranspose(nnx.Module):

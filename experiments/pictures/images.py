@@ -50,14 +50,14 @@ def channels_drawn(channels: int) -> str | None:
 
 
 def _show(axes, image):
-    """Draw an image `(h, w, c)` in [0, 1]. Grey images are drawn as ink on paper."""
+    """Draw an image `(h, w, c)` in [0, 1] as it is: 0 is black, 1 is white."""
     image = np.clip(image, 0, 1)
     if image.shape[-1] == 4:
         image = image[..., :3]
     elif image.shape[-1] != 3:
         image = image.mean(axis=-1, keepdims=True)
     if image.shape[-1] == 1:
-        axes.imshow(image[..., 0], cmap="gray_r", vmin=0, vmax=1)
+        axes.imshow(image[..., 0], cmap="gray", vmin=0, vmax=1)
     else:
         axes.imshow(image)
     axes.set_axis_off()

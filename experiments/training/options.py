@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import tyro
 
 from ..command_line import make_output_dir, require
 from .records import read_config, runs_in
@@ -17,32 +18,45 @@ Options = TypeVar("Options", bound="TrainingOptions")
 
 RUNS = Path("runs")
 
+# An option that stands alone or before a folder, which tyro's own types cannot express.
+_ResumedRun = Annotated[
+    Path | bool,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=(0, 1),
+        metavar="[RUN]",
+        instance_from_str=lambda given: Path(*given) if given else True,
+        is_instance=lambda value: isinstance(value, Path | bool),
+        str_from_instance=lambda value: [str(value)] if isinstance(value, Path) else [],
+    ),
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
     """The options of a training run. Each experiment adds options and may change defaults."""
 
     experiment: ClassVar[str] = ""  # "classifier" or "autoencoder"
+    needs_labels: ClassVar[bool] = True  # whether the images must have classes
 
     dataset: str = "digits"  # digits, mnist, fashion_mnist, folder:PATH or npz:PATH
     data_dir: Path | None = None  # folder of TFDS; default: TFDS_DATA_DIR, ~/tensorflow_datasets
     cache_dir: Path | None = None  # for decoded images; default: the user's cache folder
     image_size: tuple[int, int] | None = None  # height and width to resize to; default: no resizing
-    output_dir: Path | None = None  # for figures, metrics and checkpoints; default: a new folder in
-    # runs/, or with --resume the newest run there
+    skip_bad_files: bool = False  # leave out images of a folder that cannot be read, and list them
+    # for figures, metrics and checkpoints; default: a new folder in runs/
+    output_dir: Path | None = None
 
     epochs: int = 30  # passes over the training images
-    batch_size: int | None = None  # images of a step; default: the experiment's, fewer on digits
+    # images of a step; default: the experiment's, or fewer of few images
+    batch_size: int | None = None
     optimiser: Literal["sgd", "adam", "adamw"] = "sgd"  # sgd has Nesterov's momentum
     learning_rate: float = 0.01  # the highest of the schedule
     momentum: float = 0.9  # of sgd; for adam the decay of the first moment
     weight_decay: float = 0.0  # a step and unit of learning rate, decoupled from the gradient
-    schedule: Literal["constant", "cosine", "one_cycle"] = "constant"  # cosine falls to 0;
-    # one_cycle first rises over a tenth of all steps
+    # cosine falls to 0; one_cycle first rises over a tenth of all steps
+    schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
     clip_norm: float | None = None  # longer gradients are shortened to this norm
-    average: float = (
-        0.0  # decay a step of averaged weights, which are then evaluated; 0: no average
-    )
+    average: float = 0.0  # decay a step of averaged weights, which are then evaluated; 0: none
     precision: Literal["float32", "bfloat16"] = "float32"  # of computing; parameters are float32
     patience: int | None = None  # stop after so many epochs without a lower validation loss
     seed: int = 0  # of the initial parameters, the order of images and dropout
@@ -51,7 +65,9 @@ class TrainingOptions:
     checkpoint_epochs: int | None = None  # save every so many epochs
     checkpoint_seconds: float | None = 60.0  # and when so many seconds have passed since the last
     keep: int = 2  # newest checkpoints kept, beside the one with the lowest validation loss
-    resume: bool = False  # continue a run from its newest checkpoint, with its own options
+    # continue the run in this folder, by default the newest, from its newest checkpoint and with
+    # its own options: name only what shall change, such as --epochs
+    resume: _ResumedRun = False
     mesh: str | None = None  # split each batch over devices: data=8, or data=all
     coordinator: str | None = None  # host:port of the first process, where all processes meet
     num_processes: int | None = None  # of the run, each with a part of the images; default: one
@@ -108,14 +124,16 @@ class TrainingOptions:
         if not self.resume or self.coordinator is not None:
             return None
         earlier = from_json(type(self), self._earlier()["options"])
-        own = {"output_dir": self.output_dir, "resume": True, "coordinator": None}
+        own = {"output_dir": self.output_dir, "resume": self.resume, "coordinator": None}
         own |= {"num_processes": None, "process_id": None}
         return replace(earlier, **own | dict(preset))
 
     def _earlier(self) -> dict[str, Any]:
         """The config.json of a run in the folder that `--resume` continues."""
         folder = self.folder()
-        config = read_config(runs_in(folder)[0])
+        runs = runs_in(folder)
+        require(bool(runs), f"--resume: {folder} holds no config.json, which names the options.")
+        config = read_config(runs[0])
         require(
             config.get("experiment") == self.experiment,
             f"--resume: {folder} holds a run of the experiment {config.get('experiment')!r}.",
@@ -130,6 +148,7 @@ class TrainingOptions:
         """
         config, now = self._earlier(), as_json(self)
         free = _FREE | ({"epochs"} if self.schedule == "constant" else set())
+        free |= {"dataset"} if config.get("data") else set()  # which tell whether images differ
         differing = [
             f"{_option(name)} {before} (now {now[name]})"
             for name, before in config["options"].items()
@@ -144,16 +163,29 @@ class TrainingOptions:
         Raises:
           UserError: It cannot be written to, or it holds no run to continue.
         """
-        folder = self.output_dir
-        if folder is None and not self.resume:
+        if not self.resume and self.output_dir is None:
             return _new_folder(self.experiment)
+        folder = self._resumed() if self.resume else self.output_dir
+        assert folder is not None
+        make_output_dir(folder)
+        return folder
+
+    def _resumed(self) -> Path:
+        """The folder that `--resume` continues, where the networks of a run have theirs."""
+        folder = self.output_dir
+        if isinstance(self.resume, Path):
+            named = self.resume.expanduser()
+            # Users may name the folder of one of the networks, as for predict.
+            named = named.parent if (named / "checkpoints").is_dir() else named
+            is_one = folder is None or folder.absolute() == named.absolute()
+            message = f"--resume {named} continues in that folder, not in --output-dir {folder}."
+            require(is_one, message)
+            folder = named
         if folder is None:
             earlier = [each for each in _numbered(self.experiment) if has_checkpoint(each)]
             require(bool(earlier), f"--resume: no run in {RUNS}/ has a checkpoint to continue.")
             return earlier[-1]
-        is_fine = not self.resume or has_checkpoint(folder)
-        require(is_fine, f"--resume: {folder} has no checkpoint to continue.")
-        make_output_dir(folder)
+        require(has_checkpoint(folder), f"--resume: {folder} has no checkpoint to continue.")
         return folder
 
     # ---- optimiser and devices ---------------------------------------------------------------
@@ -162,13 +194,16 @@ class TrainingOptions:
         """The images of a step.
 
         Args:
-          num_images: The size of the training set. By default an epoch has at least 48 steps.
+          num_images: The size of the training set. By default an epoch has at least 48 steps,
+            unless a step would then have less than 8 images, and in any case 4: the gradients,
+            means and variances of smaller batches are noisy.
           usual: The experiment's default. It is rounded to a multiple of the devices.
         """
         if self.batch_size is not None:
             return self.batch_size
         mesh = self.make_mesh()
-        devices, size = 1 if mesh is None else mesh.size, max(1, min(usual, num_images // 48))
+        devices, few = 1 if mesh is None else mesh.size, min(8, num_images // 4)
+        size = max(1, min(usual, max(few, num_images // 48)))
         return max(devices, size - size % devices)
 
     def make_optimiser(self, num_steps: int) -> optax.GradientTransformation:
@@ -276,10 +311,10 @@ def as_json(options: TrainingOptions) -> dict[str, Any]:
 
 def from_json(kind: type[Options], plain: dict[str, Any]) -> Options:
     """The options that `as_json` returned. Unknown names are ignored."""
-    paths = {"data_dir", "cache_dir", "output_dir"}
+    paths = {"data_dir", "cache_dir", "output_dir", "resume"}
     values = {field.name: plain[field.name] for field in fields(kind) if field.name in plain}
     for name, value in values.items():
-        if name in paths and value is not None:
+        if name in paths and isinstance(value, str):
             values[name] = Path(value)
         elif isinstance(value, list):  # JSON has no tuples
             values[name] = tuple(value)

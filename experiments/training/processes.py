@@ -16,6 +16,7 @@ which is what this module adds.
 import contextlib
 import json
 import os
+import re
 import socket
 import sys
 import time
@@ -34,9 +35,12 @@ from ..command_line import UserError
 from ..command_line.notes import first_line
 from ..data.part import WHOLE, Part
 
+_BLOCK = 2**20  # pixels that are converted to integers at a time
 _MEET_SECONDS = 300  # how long a process waits for the others at the start
 _SILENT_SECONDS = 30  # a silent process counts as dead after this time
 _LAST_WORDS_SECONDS = 3  # the first process waits, so that the others can report their reason
+_FAILED = "experiments/failed/"  # the key under which a process leaves its reason
+_ANSWER_SECONDS = 5  # a process that is asked whether it still runs has this time
 _HEARD_SECONDS = 1  # another process waits, so that its message arrives
 _END_TOGETHER_SECONDS = 24 * 3600  # the others wait while the first evaluates and draws
 
@@ -108,17 +112,44 @@ def leave(status: int, error: Exception | None = None) -> None:
     if isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error):
         # A broken connection. JAX raises some of Gloo's errors as ValueError.
         print(
-            "error: computing together with the other processes failed. If one of them has ended, "
-            f"start all of them again with --resume ({first_line(error)})",
+            f"error: {_who_failed()}. Computing together is not possible without it: start all "
+            f"processes again with --resume ({first_line(error)})",
             file=sys.stderr,
         )
     elif error is not None:
         traceback.print_exception(error)
+        with contextlib.suppress(Exception):  # the first process may be gone
+            _coordination().key_value_set(f"{_FAILED}{jax.process_index()}", first_line(error))
     sys.stdout.flush()
     sys.stderr.flush()
     # The others lose their connection when the first process ends.
     time.sleep(_LAST_WORDS_SECONDS if is_first() else _HEARD_SECONDS)
     os._exit(status)
+
+
+def _who_failed() -> str:
+    """Which of the other processes has failed, and why if it could still say so."""
+    try:
+        if told := _coordination().key_value_dir_get(_FAILED):
+            reasons = (f"process {key.rpartition('/')[2]} failed ({why})" for key, why in told)
+            return ", ".join(reasons)
+        _coordination().wait_at_barrier("who is there", 1000 * _ANSWER_SECONDS)
+    except Exception as error:  # JAX's message names those who did not answer
+        missing = re.findall(r"task:(\d+)", str(error).partition("timed out task")[2])
+        if not missing and jax.process_count() == 2:
+            missing = [str(1 - jax.process_index())]
+        elif not missing and not is_first():
+            missing = ["0"]  # the others ask the first process, which did not answer
+        if missing:
+            return f"process {', '.join(missing)} does not answer any more"
+    return "one of the processes failed"
+
+
+def _coordination() -> Any:
+    """JAX's connection to the service of the first process, which has no public name."""
+    from jax._src import distributed
+
+    return distributed.global_state.client
 
 
 # ---- messages --------------------------------------------------------------------------------
@@ -186,6 +217,23 @@ def _concatenated(rows: np.ndarray) -> np.ndarray:
     padded[: len(rows)] = rows
     everyone = multihost_utils.process_allgather(padded)
     return np.concatenate([of[:count] for of, count in zip(everyone, counts, strict=True)])
+
+
+def moments(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """The mean and the standard deviation of each channel, in [0, 1], over all processes' images.
+
+    Args:
+      images: Those of this process, uint8 `(n, h, w, c)`.
+    """
+    pixels = images.reshape(-1, images.shape[-1])
+    sums = np.zeros((2, pixels.shape[-1]), np.int64)  # of integers: the order does not matter
+    for start in range(0, len(pixels), _BLOCK):
+        block = pixels[start : start + _BLOCK].astype(np.int64)
+        sums += [block.sum(axis=0), (block**2).sum(axis=0)]
+    every = from_all([len(pixels), *sums.tolist()])
+    count = sum(each[0] for each in every)
+    mean, square = (np.sum([each[i] for each in every], axis=0) / count / 255**i for i in (1, 2))
+    return mean.tolist(), np.sqrt(np.maximum(square - mean**2, 0)).tolist()
 
 
 def arrays_from_first(arrays: Any) -> Any:

@@ -4,11 +4,12 @@ A run ends after its last epoch, when the validation loss has stopped falling, w
 interrupts it (Ctrl-C, SIGTERM), or when it diverges. It can be resumed to the same bits.
 """
 
+import shlex
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ import numpy as np
 from flax import nnx
 
 from .. import data
-from ..command_line import Diverged, Interrupted, UserError, attempt, note
+from ..command_line import Diverged, Interrupted, UserError, attempt, note, require
 from ..command_line.progress import progress
 from ..command_line.tables import number
 from ..data import WHOLE, Dataset, Part
@@ -75,7 +76,8 @@ def _locked_folder(options: TrainingOptions) -> Iterator[Path]:
     try:
         if not options.resume and has_checkpoint(folder):
             raise UserError(
-                f"{folder} holds a run: --resume continues it, another --output-dir begins anew."
+                f"{folder} holds a run: --resume {folder} continues it, another --output-dir "
+                "begins anew."
             )
         yield folder
     finally:
@@ -87,7 +89,8 @@ def _locked_folder(options: TrainingOptions) -> Iterator[Path]:
 
 def _require_same_data(folder: Path, config: dict[str, Any], dataset: Dataset):
     before, now = config.get("data"), dataset.identity()
-    differing = [name for name, value in (before or {}).items() if value != now[name]]
+    before = {name: value for name, value in (before or {}).items() if name != "background"}
+    differing = [name for name, value in before.items() if value != now[name]]
     if differing:
         raise UserError(
             f"--resume: the images differ from those of the run in {folder} in their "
@@ -104,6 +107,8 @@ def load(options: TrainingOptions, part: Part = WHOLE) -> Dataset:
         cache_dir=options.cache_dir,
         image_size=options.image_size,
         part=part,
+        needs_labels=options.needs_labels,
+        skip_bad_files=options.skip_bad_files,
     )
 
 
@@ -118,7 +123,8 @@ def train(
     augment: Augmentation | None = None,
     folder: Path | None = None,
     answer: export.Answer | None = None,
-) -> tuple[list[list[Entry]], nnx.Module]:
+    facts: Mapping[str, Any] | None = None,
+) -> tuple[list[list[Entry]], list[nnx.Module]]:
     """Train a model from each seed, as the options say.
 
     Args:
@@ -131,10 +137,11 @@ def train(
       augment: A random change of the training images.
       folder: The folder for records and checkpoints; None writes nothing.
       answer: The function of model and images that `--export` writes.
+      facts: What config.json holds beside the options, to build the model again.
 
     Returns:
       For each seed an entry an epoch, with `epoch`, `seconds` of training, and `train_`,
-      `validation_` and `test_` before each name of the score; and the first seed's model.
+      `validation_` and `test_` before each name of the score; and for each seed the model.
 
     Raises:
       Diverged: A loss, gradient or metric was not finite. The epochs before are saved.
@@ -158,8 +165,15 @@ def train(
     )
     seeds = range(options.seed, options.seed + options.seeds)
     models = [build(seed, num_steps) for seed in seeds]
+    if folder is not None:
+        size = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(models[0], nnx.Param)))
+        note(
+            f"{name}: {size:,} parameters, {trainer.steps_per_epoch} steps of {batch_size} images "
+            f"an epoch; results go to {folder}"
+        )
     trainer.start(*(models, seeds) if len(seeds) > 1 else (models[0], seeds[0]))
-    return run(name, trainer, dataset, options, folder, answer, identity), trainer.model
+    histories = run(name, trainer, dataset, options, folder, answer, identity, facts)
+    return histories, trainer.models
 
 
 def run(
@@ -170,6 +184,7 @@ def run(
     folder: Path | None = None,
     answer: export.Answer | None = None,
     identity: dict[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> list[list[Entry]]:
     """Train to the end with a trainer that has been started. See `train`.
 
@@ -179,7 +194,7 @@ def run(
     """
     with processes.ending_together():
         identity = dataset.identity() if identity is None else identity
-        started = _Run(name, trainer, dataset, options, folder, answer, identity)
+        started = _Run(name, trainer, dataset, options, folder, answer, identity, facts or {})
     try:
         return started.to_its_end()
     finally:
@@ -187,12 +202,52 @@ def run(
             started.records.close()
 
 
+def titles(name: str, options: TrainingOptions) -> list[str]:
+    """The name of the network for each seed, with the seed if there are several."""
+    seeds = range(options.seed, options.seed + options.seeds)
+    return [f"{name} (seed {seed})" if options.seeds > 1 else name for seed in seeds]
+
+
+def note_if_nothing_was_learned(
+    title: str, history: Sequence[Entry], measure: str, constant: float, advice: str
+) -> None:
+    """Warn if an error has not fallen below that of a constant answer.
+
+    Args:
+      title: Of the network.
+      history: Its last entry counts in training, and its best one in validation, where nothing is
+        dropped out.
+      measure: The metric, such as "loss".
+      constant: The measure of the best answer that is the same for all images.
+      advice: What may help.
+    """
+    best = min(entry[f"validation_{measure}"] for entry in history)
+    least = min(history[-1][f"train_{measure}"], best)
+    if least > 0.95 * constant:
+        note(
+            f"{title} has learned next to nothing: its {measure} is {number(least, 4)} after "
+            f"{len(history)} epochs, and {number(constant, 4)} if the answer is the same for all "
+            f"images. {advice}"
+        )
+
+
+def print_place(folder: Path, histories: Mapping[str, Sequence[Sequence[Entry]]], channels: int):
+    """Print the run's folder, and the command to predict with its best network."""
+
+    def loss(name):
+        return min(entry["validation_loss"] for run in histories[name] for entry in run)
+
+    place = shlex.quote(str(folder / min(histories, key=loss)))
+    use = f"; to use it: python -m experiments.predict --run {place} IMAGE.png"
+    print(f"Results are in {folder}{use if channels in (1, 3) else ''}")  # files have 1 or 3
+
+
 class _Run:
-    def __init__(self, name, trainer, dataset, options, folder, answer, identity):
+    def __init__(self, name, trainer, dataset, options, folder, answer, identity, facts):
         self.name, self.trainer, self.dataset, self.options = name, trainer, dataset, options
         self.num_seeds = len(trainer.models)
         self.histories: list[list[Entry]] = [[] for _ in range(self.num_seeds)]
-        self.answer, self.identity = answer, identity
+        self.answer, self.identity, self.facts = answer, identity, facts
         self.seconds = 0.0  # of training in this epoch
         self.folder, self.checkpoints, self.records = folder, None, None
         if folder is not None:
@@ -227,6 +282,7 @@ class _Run:
             "image_shape": self.dataset.image_shape,
             "class_names": self.dataset.class_names,
             "data": self.identity,
+            **self.facts,
             "options": as_json(self.options),
         }
 
@@ -275,7 +331,8 @@ class _Run:
             steps = max(1, min(2 * steps, int(fitting)))
             if is_asked_to_stop:
                 self._save()
-                raise Interrupted(f"{self.name}: interrupted; --resume continues it")
+                run = "" if self.folder is None else f" {self.folder.parent}"
+                raise Interrupted(f"{self.name}: interrupted; --resume{run} continues it")
             if self._is_time():
                 self._save()
 
@@ -341,7 +398,9 @@ class _Run:
 
     def _continue(self):
         state, record = self.trainer.state, None
-        if self.checkpoints is not None and (found := self.checkpoints.restore(state)):
+        if self.checkpoints is not None and self.checkpoints.steps:
+            found = self.checkpoints.restore(state)
+            require(found is not None, f"--resume: {self.folder} has no intact checkpoint.")
             state, record = found
         record = processes.from_all(record)[0]  # the first process has the checkpoints
         if record is None:
@@ -349,6 +408,12 @@ class _Run:
         arrays = processes.arrays_from_first(as_dict(state))
         self.trainer.resume(from_dict(arrays, like=state), record["steps_done"])
         self.histories, self.seconds = record["histories"], record["seconds"]
+        done, epochs = len(self.histories[0]), self.options.epochs
+        message = f"--resume: {self.name} has done {done} epochs, more than --epochs {epochs}."
+        require(done <= epochs, message)
+        if done == epochs and self.folder is not None:
+            more = "; a higher --epochs continues it" if self.options.schedule == "constant" else ""
+            note(f"{self.name} has done all of its {done} epochs{more}")
 
     def _save_if_due(self):
         losses, every = self._means("validation_loss"), self.options.checkpoint_epochs

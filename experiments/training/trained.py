@@ -26,6 +26,7 @@ class Trained(NamedTuple):
     image_shape: Shape
     class_names: tuple[str, ...]  # empty if they are unknown
     title: str  # the model's origin
+    config: dict[str, Any]  # the run's config.json; empty if it is not there
 
 
 def from_run(folder: Path, *, step: int | None = None, seed_index: int = 0) -> Trained:
@@ -55,6 +56,7 @@ def from_run(folder: Path, *, step: int | None = None, seed_index: int = 0) -> T
         tuple(config["image_shape"]),
         tuple(config["class_names"]),
         f"{folder}, step {step}",
+        config,
     )
 
 
@@ -86,10 +88,10 @@ def from_artifact(file: Path) -> Trained:
     """
     call, image_shape = export.read(file)
     try:
-        class_names = tuple(read_config(file.parent).get("class_names", ()))
+        config = read_config(file.parent)
     except UserError:  # the file has been moved
-        class_names = ()
-    return Trained(call, image_shape, class_names, str(file))
+        config = {}
+    return Trained(call, image_shape, tuple(config.get("class_names", ())), str(file), config)
 
 
 def _rebuild(config: dict[str, Any], folder: Path) -> tuple[nnx.Module, Answer]:
@@ -98,7 +100,8 @@ def _rebuild(config: dict[str, Any], folder: Path) -> tuple[nnx.Module, Answer]:
         experiment, name, shape = config["experiment"], config["name"], tuple(config["image_shape"])
         if experiment == "classifier":
             classes, gradients = len(config["class_names"]), options["gradients"]
-            model = classifiers.build(name, shape=shape, classes=classes, gradients=gradients)
+            images = {"shape": shape, "pixels": config.get("pixels")}
+            model = classifiers.build(name, classes=classes, gradients=gradients, **images)
             return model, classifiers.probabilities
         if experiment == "autoencoder":
             model = autoencoders.build(name, options, shape=shape)

@@ -28,14 +28,19 @@ CLASSIFIER = (
     " --batch-size 16 --export --profile --checkpoint-epochs 1 --checkpoint-seconds 30 --keep 1"
     " --patience 5",
     "--output-dir runs/c0 --epochs 3 --resume --no-export --no-profile",
+    "--skip-bad-files "
     "--preset best --dataset folder:images --cache-dir cache --image-size 20 24 --epochs 1"
     " --output-dir runs/c1 --seeds 2 --seed 3 --model large --optimiser adamw --schedule one_cycle"
     " --momentum 0.8 --weight-decay 0.01 --clip-norm 5 --average 0.9 --augment affine"
-    " --batch-size 4 --mesh data=1 --no-resume --no-malloc-tuning",
+    " --batch-size 4 --mesh data=1 --no-malloc-tuning",
     "--model both --dataset npz:arrays.npz --output-dir runs/c3 --epochs 1 --batch-size 32"
-    " --optimiser sgd --schedule constant --precision float32 --augment none --gradients jaxconv",
+    " --optimiser sgd --schedule constant --precision float32 --augment none --gradients jaxconv"
+    " --no-skip-bad-files",
     "--model standard --dataset npz:arrays.npz --output-dir runs/c4 --epochs 1 --batch-size 32"
-    " --gradients autodiff",
+    " --gradients autodiff --class-weights balanced",
+    "--preset photo --model photo --dataset npz:arrays.npz --output-dir runs/c5 --epochs 1",
+    "--model auto --dataset npz:arrays.npz --output-dir runs/c6 --epochs 1 --class-weights none",
+    "--resume runs/c5",
     # Processes meet before JAX computes anything: this line comes first in a process of its own.
     "--preset fast --dataset digits --data-dir unused --output-dir runs/c2 --epochs 1 --model small"
     " --batch-size 200 --precision bfloat16 --optimiser adam --schedule cosine --augment shift"
@@ -50,22 +55,24 @@ AUTOENCODER = (
     "--output-dir runs/a0 --epochs 3 --resume --no-export --no-profile",
     "--preset variational --decoder untied --dataset npz:arrays.npz --output-dir runs/a1 --epochs 1"
     " --batch-size 32 --beta 2 --binarise --draws 3 --code-size 2 --hidden 8 --average 0.9"
-    " --seeds 2 --seed 3 --mesh data=1 --no-resume",
+    " --seeds 2 --seed 3 --mesh data=1 --output sigmoid",
     "--preset best --kind variational --no-binarise --dataset npz:arrays.npz --data-dir unused"
     " --output-dir runs/a2 --epochs 1 --batch-size 32 --hidden 8 --draws 2 --optimiser adamw"
     " --weight-decay 0.01 --momentum 0.8 --precision bfloat16",
+    "--skip-bad-files "
     "--preset denoising --dataset folder:images --cache-dir cache --image-size 20 24 --epochs 1"
     " --output-dir runs/a3 --batch-size 4 --kind denoising --noise gaussian --noise-level 0.3"
-    " --hidden 8 --optimiser adam --schedule cosine --clip-norm 5 --learning-rate 0.001"
-    " --no-malloc-tuning",
+    " --hidden 8 --output relu --optimiser adam --schedule cosine --clip-norm 5"
+    " --learning-rate 0.001 --no-malloc-tuning",
     "--preset denoising --noise salt_and_pepper --dataset npz:arrays.npz --output-dir runs/a5"
+    " --no-skip-bad-files"
     " --epochs 1 --batch-size 32 --hidden 8",
     "--preset denoising --decoder tied --dataset npz:arrays.npz --output-dir runs/a4 --epochs 1"
     " --batch-size 32 --noise masking --hidden 8 --schedule one_cycle --malloc-tuning"
     " --coordinator localhost:{port} --num-processes 1 --process-id 0",
 )
 PREDICT = (
-    "--run runs/c1 --seed-index 1 --step {step} images/a/0.png",
+    "--run runs/c1 --seed-index 1 --step {step} --output classes.csv images",
     "--checkpoint runs/c1/large/checkpoints/{step} --invert images/a/0.png images/b/1.png",
     "--artifact runs/a0/tied/forward.stablehlo --no-invert --output-dir seen images/a/0.png",
 )

@@ -87,7 +87,14 @@ def test_main_learns_prints_and_saves(few_digits, tmp_path, capsys):
     assert saved["histories"] == metrics["histories"]
     assert (tmp_path / "autoencoder.png").stat().st_size > 1_000
     methods = [line.split("|")[0].strip() for line in capsys.readouterr().out.splitlines()]
-    assert methods == ["Method", "tied", "tied", "untied", "untied", "PCA", "PCA"]
+    networks = ["tied", "tied", "untied", "untied"]
+    assert methods[:-1] == ["Method", *networks, "mean image", "PCA", "PCA"]
+    assert methods[-1].startswith(
+        f"Results are in {tmp_path}; to use it: python -m experiments.pre"
+    )
+    assert metrics["mean_image_mse"] == pytest.approx(
+        np.mean((few_digits.test.images / 255 - few_digits.train.images.mean(axis=0) / 255) ** 2)
+    )
 
 
 def test_filters_are_chosen_and_improve_noisy_images(few_digits):
@@ -101,3 +108,42 @@ def test_filters_are_chosen_and_improve_noisy_images(few_digits):
     assert errors[best] == min(errors.values())
     improved = np.mean((images - shown.images / 255) ** 2)
     assert improved < np.mean((rival.inputs - shown.images / 255) ** 2) / 4
+
+
+def test_the_mean_image_in_nats(few_digits):
+    p = np.clip(few_digits.train.images.mean(axis=0) / 255, 1 / 510, 1 - 1 / 510)
+    x = few_digits.test.images / 255
+    expected = -(x * np.log(p) + (1 - x) * np.log(1 - p)).sum(axis=(1, 2, 3)).mean()
+    assert classical.mean_image(few_digits, variational=True) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("output", ["relu", "sigmoid"])
+def test_a_dead_relu_is_named_and_a_sigmoid_cannot_die(output, few_digits, capsys):
+    options = {"code_size": 4, "dropout": 0.0, "tied": True, "brightness": 0.1, "output": output}
+    model = Autoencoder(**options, rngs=nnx.Rngs(0))
+    model.eval()
+    start = np.asarray(model(jnp.zeros((1, 28, 28, 1)))).mean()
+    assert start == pytest.approx(0.1, abs=0.01)  # the brightness, also before a sigmoid
+    autoencoder.note_if_constant("tied", model, few_digits.test.images)
+    assert capsys.readouterr().err == ""
+    model.decode.deconv1.bias[...] = jnp.float32([-50])
+    autoencoder.note_if_constant("tied (seed 3)", model, few_digits.test.images)
+    said = capsys.readouterr().err
+    assert said.startswith("note: tied (seed 3) reconstructs all images as the same one. ")
+    assert ("Its last relu is dead, which --output sigmoid cannot be" in said) == (output == "relu")
+    # Images that are all alike are no failure.
+    autoencoder.note_if_constant("tied", model, np.repeat(few_digits.test.images[:1], 5, axis=0))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_dead_channel_is_named(monkeypatch, capsys):
+    def model(images):
+        return images * jnp.array([1.0, 0.0, 1.0])
+
+    model.is_variational = False
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 3), np.uint8)
+    monkeypatch.setattr(autoencoder, "reconstruct", lambda model, images: model(images))
+    autoencoder.note_if_constant("tied", model, images)
+    assert "tied reconstructs all images as the same one in channel 1. Its last relu" in (
+        capsys.readouterr().err
+    )

@@ -1,8 +1,10 @@
 """Restored models: their answers agree with the metrics of their runs."""
 
+import csv
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,6 +206,122 @@ def test_artifact_answers_as_its_run_does(few, small_networks, files, tmp_path):
     assert from_artifact(alone).class_names == ()
 
 
+@pytest.fixture
+def photos(few, tmp_path):
+    """A folder of five images, two of them deeper; beside them a damaged one and other files."""
+    root = tmp_path / "photos"
+    (root / "more").mkdir(parents=True)
+    for name, image in zip(("a", "b", "c", "more/a", "more/d"), few.test.images, strict=False):
+        Image.fromarray(image[..., 0]).save(root / f"{name}.png")
+    (root / "bad.png").write_text("no image")
+    (root / "lost.png").symlink_to(root / "nowhere")
+    (root / "notes.txt").write_text("no image either")
+    (root / "Thumbs.db").write_text("nor this")
+    return root
+
+
+def predict_all(capfd, *words):
+    """The exit status, and the lines on standard error without those on the training images."""
+    try:
+        run(predict.main, Config, [str(word) for word in words])
+        status = 0
+    except SystemExit as end:
+        status = end.code
+    lines = capfd.readouterr().err.splitlines()
+    return status, [line for line in lines if "trained on digits" not in line]
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_folder_is_answered_in_spite_of_bad_files(labelling, photos, few, tmp_path, capfd, kind):
+    output = tmp_path / f"answers.{kind}"
+    status, said = predict_all(capfd, "--run", labelling, photos, "--output", output)
+    assert status == 1
+    assert said == [
+        f"note: ignored in {photos}: 1 other file, such as notes.txt",
+        f"note: cannot read {photos}/lost.png: No such file or directory.",
+        f"note: {photos}/bad.png is no image of a format that can be read.",
+    ]
+    if kind == "csv":
+        with output.open() as opened:
+            rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(opened)]
+    else:
+        rows = json.loads(output.read_text())
+    names = ("a.png", "b.png", "bad.png", "c.png", "lost.png", "more/a.png", "more/d.png")
+    assert [row["image"] for row in rows] == [f"{photos}/{name}" for name in names]
+    good = [row for row in rows if "error" not in row]
+    assert [row["image"] for row in rows if row not in good] == [
+        f"{photos}/bad.png",
+        f"{photos}/lost.png",
+    ]
+    expected = from_run(labelling).answer(few.test.images[:5])
+    for row, probabilities in zip(good, expected, strict=True):
+        found = [float(row[f"p({name})"]) for name in NAMES]
+        np.testing.assert_allclose(found, probabilities, rtol=1e-6)  # as float32 is printed
+        assert row["class"] == NAMES[probabilities.argmax()]
+        assert float(row["probability"]) == max(found)
+
+
+def test_folder_is_reconstructed_in_spite_of_bad_files(reconstructing, photos, tmp_path, capfd):
+    output = tmp_path / "answers.csv"
+    words = ("--run", reconstructing, photos, "--output", output, "--output-dir", tmp_path / "seen")
+    assert predict_all(capfd, *words)[0] == 1
+    with output.open() as opened:
+        written = [row["reconstruction"] for row in csv.DictReader(opened) if not row["error"]]
+    assert len(set(written)) == 5
+    assert data.read_images([Path(file) for file in written]).shape == (5, 28, 28, 1)
+
+
+def test_many_images_are_answered_in_parts(labelling, photos, monkeypatch):
+    expected = predict.main(Config(images=(photos,), run=labelling))
+    monkeypatch.setattr(predict, "_BATCH", 2)
+    np.testing.assert_allclose(
+        predict.main(Config(images=(photos,), run=labelling)), expected, rtol=1e-5
+    )
+
+
+def test_nothing_to_predict(labelling, photos, tmp_path, capfd):
+    error = "experiments.predict: error: "
+    (tmp_path / "empty").mkdir()
+    for words, message in (
+        ([photos / "bad.png"], f"{photos}/bad.png is no image of a format that can be read."),
+        ([tmp_path / "empty"], f"{tmp_path}/empty holds no images."),
+        (
+            [photos, "--output", "a.txt"],
+            "--output must be a .csv or .json file in a folder, got a.txt.",
+        ),
+        (
+            [photos, "--output", "nowhere/a.csv"],
+            "--output must be a .csv or .json file in a folder, got nowhere/a.csv.",
+        ),
+    ):
+        assert predict_all(capfd, "--run", labelling, *words) == (2, [error + message])
+
+
+def test_hint_to_invert(labelling, files, few, tmp_path, capfd):
+    light = tmp_path / "light.png"
+    Image.fromarray(255 - few.test.images[0, ..., 0]).save(light)
+    grey = tmp_path / "grey.png"
+    Image.fromarray(few.test.images[0, ..., 0] // 2 + 64).save(grey)
+
+    def said(*words):
+        return predict_all(capfd, "--run", labelling, *words)[1]
+
+    assert said(light) == [
+        "note: the background of these images is 255 of 255, and that of the training images 0: "
+        "try with --invert"
+    ]
+    assert said(files[0], "--invert") == [
+        "note: the background of these images is 255 of 255 after --invert, and that of the "
+        "training images 0: try without --invert"
+    ]
+    assert said(light, "--invert") == said(files[0]) == said(grey) == said(*files, light) == []
+
+
+def test_model_of_a_known_dataset_says_what_it_has_seen(labelling, files, capfd):
+    predict.main(Config(images=tuple(files), run=labelling))
+    assert "note: trained on digits: scans of 8×8 pixels, enlarged; " in capfd.readouterr().err
+
+
 def mistakes(labelling):
     run_of = f"--run {labelling}"
     return [
@@ -228,10 +346,10 @@ def test_mistake_is_one_line(number, labelling, files, capfd):
 
 
 def test_images_must_be_named_and_be_images(labelling, tmp_path):
-    with pytest.raises(UserError, match="expected image files"):
+    with pytest.raises(UserError, match="expected images"):
         predict.main(Config(run=labelling))
     (tmp_path / "a.png").write_text("no image")
-    with pytest.raises(UserError, match="is no image that can be read"):
+    with pytest.raises(UserError, match="is no image of a format that can be read"):
         predict.main(Config(run=labelling, images=(tmp_path / "a.png",)))
 
 

@@ -206,7 +206,7 @@ def test_machine_has_rates(machine):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--suite opps", "invalid choice 'opps'"),
+        ("--suite opps", "--suite: expected one of ops"),
         ("--cases ZZ", "--cases 'ZZ' matches no case."),
         ("--repeats 0", "--repeats must be at least 1, got 0."),
         ("--impl strips --suite compile", "--impl strips is for --suite ops."),

@@ -80,6 +80,7 @@ def test_networks_are_the_same(name):
     assert len(set(sizes)) == 1
 
 
+@pytest.mark.exhaustive
 def test_plain_autoencoder_is_ours():
     """For the same parameters and images, the loss and its gradients agree to rounding."""
     images = to_unit_interval(jnp.asarray(step.noise(4).images))

@@ -29,7 +29,8 @@ def tune(tmp_path, *shape, **options):
 
 def choice(file, shape, slot, dtype="float32"):
     problem = single.problem_of(slot, shapes.parse(shape))
-    return tuning.Tuning.load(file).choice(tuning.Key(problem, dtype, "cpu"))
+    problem = problem._replace(dtype=algorithms.common_dtype(dtype))
+    return tuning.Tuning.load(file).choice(tuning.Key(problem, "cpu"))
 
 
 def test_round_trip(file, tmp_path, capsys):

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from experiments import data
+from experiments.command_line import UserError
 from tests.experiments.data.folders import CLASSES, load, picture, write, write_classes
 
 pytestmark = pytest.mark.usefixtures("cache_here")
@@ -75,11 +76,11 @@ def test_folder_is_shuffled(animals):
     assert (np.diff(labels) < 0).sum() > 1  # in the order of the files it would never fall
 
 
-@pytest.mark.parametrize("validation", ["val", "validation"])
+@pytest.mark.parametrize("validation", ["val", "validation", "Valid", "DEV"])
 def test_folder_with_splits_keeps_them(tmp_path, validation):
     root = tmp_path / "split"
     for split, classes in {
-        "train": {"a": 4, "b": 3},
+        "Train": {"a": 4, "b": 3},
         validation: {"a": 1, "b": 2},
         "test": {"b": 5},  # a class may be missing where nothing is learned
     }.items():
@@ -92,15 +93,22 @@ def test_folder_with_splits_keeps_them(tmp_path, validation):
     assert 9 in dataset.test.images[:, 0, 0, 0]
 
 
-def test_folder_without_validation_takes_it_from_train(tmp_path):
+@pytest.mark.parametrize("given", ["test", "val", None])
+def test_missing_splits_are_taken_from_train(tmp_path, given):
     root = tmp_path / "split"
     write_classes(root / "train", {"a": 20, "b": 7})
-    write_classes(root / "test", {"a": 2, "b": 2})
+    if given:
+        write_classes(root / given, {"a": 2, "b": 2})
     dataset = load(root)
     counts = [np.bincount(split.labels).tolist() for split in dataset.splits]
-    assert counts == [[17, 6], [3, 1], [2, 2]]
-    train, validation, _ = contents(dataset)
-    assert sorted(train + validation) == sorted(
+    held_out = {"test": [[3, 1], [2, 2]], "val": [[2, 2], [3, 1]], None: [[3, 1], [3, 1]]}[given]
+    assert counts == [
+        np.subtract([20, 7], (2 - bool(given)) * np.array([3, 1])).tolist(),
+        *held_out,
+    ]
+    train, validation, test = contents(dataset)
+    taken = train + (validation if given != "val" else []) + (test if given != "test" else [])
+    assert sorted(taken) == sorted(
         [(number, 0) for number in range(20)] + [(number, 1) for number in range(7)]
     )
 
@@ -143,16 +151,18 @@ def test_folder_ignores_what_nobody_put_there(animals, capsys):
 def test_folder_ignores_notes_and_says_so(animals, capsys):
     (animals / "cat" / "notes.txt").write_text("a cat")
     (animals / "cat" / "0.png.gz").write_text("not an image either")
+    (animals / "cat" / "LICENSE").write_text("its name does not tell")
     (animals / "notes").mkdir()
     (animals / "notes" / "README.md").write_text("about animals")
     (animals / "notes" / "sources.csv").write_text("a,b")
+    (animals / "zebra").mkdir()
     dataset = load(animals)
     assert dataset.class_names == ("ant", "cat", "dog")
     assert sum(split.size for split in dataset.splits) == sum(CLASSES.values())
-    assert capsys.readouterr().err.splitlines()[0] == (
-        f"note: ignored in {animals}: 4 files whose names are not those of images, such as "
-        "cat/0.png.gz"
-    )
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        f"note: ignored in {animals}: 5 other files, such as cat/0.png.gz",
+        f"note: ignored in {animals}: no image in notes, zebra",
+    ]
 
 
 def test_folder_with_splits_ignores_what_nobody_put_there(tmp_path):
@@ -160,8 +170,111 @@ def test_folder_with_splits_ignores_what_nobody_put_there(tmp_path):
     for split in ("train", "test"):
         write_classes(root / split, {"a": 4, "b": 3})
         (root / split / "__MACOSX").mkdir()
-    (root / "__MACOSX").mkdir()  # beside train and test another folder is refused
+    (root / "__MACOSX").mkdir()
     assert load(root).class_names == ("a", "b")
+
+
+def test_what_lies_beside_the_splits_is_ignored_and_said(animals, capsys):
+    for split in ("train", "test"):
+        write_classes(animals / split, {"a": 4, "b": 3})
+    (animals / "annotations").mkdir()
+    assert load(animals).class_names == ("a", "b")
+    said = f"note: ignored in {animals} beside test and train: ant, cat, dog\n"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("inside", ["", "train"])
+def test_archive_that_was_unpacked_twice(tmp_path, capsys, inside):
+    root = tmp_path / "pets"
+    for split in filter(None, (inside, "test" * bool(inside))):
+        write_classes(root / "pets" / split / split, {"a": 5, "b": 5})
+    if not inside:
+        write_classes(root / "pets" / "deeper", {"a": 5, "b": 5})
+    (root / "__MACOSX").mkdir()
+    (root / "README.md").write_text("not an image")
+    assert load(root).class_names == ("a", "b")
+    assert f"note: reading {root / 'pets'}, the only folder with images in {root}\n" in (
+        capsys.readouterr().err
+    )
+
+
+# ---- images without labels -------------------------------------------------------------------
+
+
+def sizes(dataset):
+    return [split.size for split in dataset.splits]
+
+
+@pytest.mark.parametrize("layout", ["flat", "one class", "deep", "beside classes", "splits"])
+def test_images_without_labels_may_lie_anywhere(tmp_path, layout):
+    root = tmp_path / "images"
+    folders = {
+        "flat": [""],
+        "one class": ["a"],
+        "deep": ["a/b", "c/d"],
+        "splits": ["train", "test"],
+    }
+    for folder in folders.get(layout, ["a", "b", ""]):
+        write_classes(root / folder.rpartition("/")[0], {folder.rpartition("/")[2]: 12})
+    dataset = load(root, needs_labels=False)
+    assert dataset.class_names == (data.UNLABELLED,)
+    assert sizes(dataset) == {"deep": [16, 4, 4], "beside classes": [26, 5, 5]}.get(
+        layout, [10, 2, 12] if layout == "splits" else [8, 2, 2]
+    )
+    with pytest.raises(
+        UserError, match=r"lies in no class's folder|one class only|holds the folder"
+    ):
+        load(root)
+
+
+def test_classes_are_kept_where_no_labels_are_needed(animals):
+    for a, b in zip(load(animals).splits, load(animals, needs_labels=False).splits, strict=True):
+        np.testing.assert_array_equal(a.images, b.images)
+        np.testing.assert_array_equal(a.labels, b.labels)
+    write_classes(animals / "train", {"good": 9, "fair": 9})  # as for finding what is unusual
+    write_classes(animals / "test", {"good": 3, "bad": 3})
+    assert load(animals, needs_labels=False).class_names == (data.UNLABELLED,)
+
+
+# ---- bad files -------------------------------------------------------------------------------
+
+
+def test_bad_files_are_left_out_and_listed(animals, capsys, decodings):
+    whole = load(animals)
+    capsys.readouterr()
+    (animals / "cat" / "a.png").write_text("no image")
+    (animals / "cat" / "dead.png").symlink_to(animals / "nowhere.png")
+    cut = animals / "dog" / "cut.png"
+    cut.write_bytes((animals / "dog" / "0.png").read_bytes()[:-30])
+    for _ in range(2):
+        few = load(animals, skip_bad_files=True)
+        for a, b in zip(few.splits, whole.splits, strict=True):
+            np.testing.assert_array_equal(a.images, b.images)
+        listed = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+        assert [line.split(animals.name)[1][:8] for line in listed] == [
+            "/cat/dea",
+            "/cat/a.p",
+            "/dog/cut",
+        ]
+    assert len(decodings) == 1  # of whole: the files that are left are the same
+    with pytest.raises(UserError, match=r"dead\.png.*--skip-bad-files leaves such files out"):
+        load(animals)
+
+
+def test_bad_files_are_left_out_of_parts(animals):
+    (animals / "cat" / "a.png").write_text("no image")
+    is_bad = np.array([False] * 7 + [False] * 20 + [True] + [False] * 3)  # ant, cat, dog
+    whole = load(animals, skip_bad_files=True)
+    parts = [
+        data.Part(
+            index, 2, gather=lambda rows: is_bad if rows.dtype == bool and len(rows) > 1 else rows
+        )
+        for index in (0, 1)
+    ]
+    first, second = (load(animals, part=part, skip_bad_files=True) for part in parts)
+    for split, one, two in zip(whole.splits, first.splits, second.splits, strict=True):
+        np.testing.assert_array_equal(np.concatenate([one.images, two.images]), split.images)
+        np.testing.assert_array_equal(one.labels, split.labels)
 
 
 @pytest.mark.parametrize("train", ["train", "val"])
@@ -212,7 +325,9 @@ def test_folder_of_a_part_reads_its_files_alone(animals, decodings):
     np.testing.assert_array_equal(again.train.images, first.train.images)
 
 
-@pytest.mark.parametrize("change", ["modified", "added", "removed", "renamed", "truncated cache"])
+@pytest.mark.parametrize(
+    "change", ["modified", "added", "removed", "renamed", "truncated cache", "other cache"]
+)
 def test_folder_is_decoded_again_after_a_change(animals, tmp_path, decodings, change):
     for file in animals.rglob("*.png"):  # as from an archive
         os.utime(file, (0, 0))
@@ -230,6 +345,8 @@ def test_folder_is_decoded_again_after_a_change(animals, tmp_path, decodings, ch
     else:
         (cached,) = (tmp_path / "cache" / "jaxconv").iterdir()
         cached.write_bytes(cached.read_bytes()[:-30])
+        if change == "other cache":
+            np.savez(cached, other=np.zeros(3))
     first = load(animals)
     assert len(decodings) == 2
     fresh = load(animals, cache_dir=tmp_path / "fresh")

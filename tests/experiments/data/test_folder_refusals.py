@@ -15,16 +15,8 @@ def stray_image(root):
     write(root, 1)
 
 
-def text_in_class(root):
-    (root / "cat" / "notes").write_text("a cat")
-
-
 def folder_in_class(root):
     write(root / "cat" / "young", 1)
-
-
-def empty_class(root):
-    (root / "bee").mkdir()
 
 
 def one_class(root):
@@ -75,17 +67,22 @@ def pipe(root):
     os.mkfifo(root / "cat" / "x.png")
 
 
-def split_without_test(root):
-    classes = [folder.rename(root.parent / folder.name) for folder in root.iterdir()]
-    (root / "train").mkdir()
-    (root / "val").mkdir()
-    for folder in classes:
-        folder.rename(root / "train" / folder.name)
-
-
-def more_than_splits(root):
-    for split in ("train", "test"):
+def split_without_train(root):
+    for name in CLASSES:
+        (root / name).rename(root.parent / name)
+    for split in ("Test", "val"):
         write_classes(root / split)
+
+
+def link_to_above(root):
+    (root / "cat" / "all").symlink_to(root)
+
+
+def unlabelled_test(root):
+    for name in CLASSES:
+        (root / name).rename(root.parent / name)
+    write_classes(root / "train")
+    write(root / "test", 1)
 
 
 def two_validations(root):
@@ -108,10 +105,8 @@ def no_class_in_train(root):
         (root / "train" / name).rename(root.parent / f"old {name}")
 
 
-EXPECTED = "expected PATH/CLASS/image files, or the same under PATH/train and PATH/test."
-SPLIT = (
-    "expected a folder for each class, or train, test and perhaps validation (or val) with such "
-    "folders inside."
+EXPECTED = (
+    "expected PATH/CLASS/image files, the same under PATH/train and PATH/test, or a labels.csv."
 )
 
 
@@ -119,28 +114,30 @@ SPLIT = (
     ("break_it", "message"),
     [
         (stray_image, "image {root}/1.png lies in no class's folder: " + EXPECTED),
-        (text_in_class, "{root}/cat/notes is no image that can be read."),
         (folder_in_class, "class folder {root}/cat holds the folder young: " + EXPECTED),
-        (empty_class, "class folder {root}/bee holds no image."),
         (one_class, "{root} has one class only, dog: expected at least 2."),
-        (no_class, "{root} holds no folders: " + EXPECTED),
-        (nothing_but_notes, "{root} holds no folder with an image: " + EXPECTED),
+        (no_class, "{root} holds no folder with an image, but nothing: " + EXPECTED),
+        (nothing_but_notes, "{root} holds no folder with an image, but notes: " + EXPECTED),
         (
             too_few,
             "{root}: class dog has 2 images, and training, validation and test need one each: "
             "add 1.",
         ),
         (truncated, "cannot read the image {root}/cat/1.png: "),
-        (empty_file, "{root}/cat/1.png is no image that can be read."),
-        (dangling_link, "cannot read the image {root}/cat/x.png: No such file or directory."),
-        (dangling_class, "link {root}/eel leads nowhere."),
-        (link_to_itself, "link {root}/eel leads nowhere."),
-        (pipe, "{root}/cat/x.png is no file: " + EXPECTED),
-        (split_without_test, "{root} has train and val, but no test: " + SPLIT),
-        (more_than_splits, "{root} has train and test, and beside them ant: " + SPLIT),
-        (two_validations, "{root} has both val and validation: " + SPLIT),
+        (empty_file, "{root}/cat/1.png is no image of a format that can be read. --skip-bad-files"),
+        (
+            dangling_link,
+            "cannot read {root}/cat/x.png: No such file or directory. --skip-bad-files",
+        ),
+        (dangling_class, "cannot read {root}/eel: No such file or directory."),
+        (link_to_itself, "cannot read {root}/eel: Too many levels of symbolic links."),
+        (link_to_above, "{root}/cat/all is a link to a folder above it."),
+        (pipe, "{root}/cat/x.png is neither a file nor a folder."),
+        (split_without_train, "{root} has Test and val, but no train: expected one."),
+        (two_validations, "{root} has both val and validation: expected one validation split."),
+        (unlabelled_test, "image {root}/test/1.png lies in no class's folder: " + EXPECTED),
         (unknown_class_in_test, "{root}: class cats is in test, but not in train."),
-        (no_class_in_train, "{root}/train holds no folders: " + EXPECTED),
+        (no_class_in_train, "{root} has test, but no train: expected one."),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

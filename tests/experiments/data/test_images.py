@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from experiments import data
 from experiments.command_line import UserError
@@ -159,8 +159,8 @@ def test_12_bits_in_files_of_16_are_not_dark_without_a_word(tmp_path, capsys):
     assert images[1:].max() == 16
     assert capsys.readouterr().err == (
         "note: no value is above 4,095 of 65,535 in the 2 images of 16 bits "
-        f"({tmp_path}/0.png is one), so they become at most 16 of 255: if they hold "
-        "12 bits, multiply them by 16 first\n"
+        f"({tmp_path}/0.png is one): black to white become 0 to 16 of 255; if they hold 12 bits, "
+        "multiply them by 16 first\n"
     )
     data.read_images([*files, write(2, VALUES[..., :3])])  # one that uses the 16 bits
     data.read_images([tmp_path / "8.png"])
@@ -231,6 +231,31 @@ def test_photo_that_was_taken_upright(through):
     exif[0x0112] = 6
     pixels = through(Image.fromarray(blocks), "a.jpg", quality=100, exif=exif)
     np.testing.assert_allclose(pixels[..., 0].astype(int), blocks.T, atol=1)
+
+
+# EXIF that is cut off, points behind its end, or is something else.
+DAMAGED = {
+    "other": b"Exif\0\0garbage and more garbage",
+    "without prefix": b"xxxxxx",
+    "cut off": b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0\x01\0",
+    "far away": b"Exif\0\0II*\0\xff\xff\xff\x7f",
+    "BigTIFF": b"Exif\0\0II+\0\x08\0\0\0\0\0\0\0",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_damaged_exif_is_ignored(through, name, damage):
+    quality = {"quality": 100, "lossless": True} if name == "a.webp" else {"quality": 100}
+    expected = through(Image.fromarray(COLOUR), name, **quality)
+    pixels = through(Image.fromarray(COLOUR), name, exif=DAMAGED[damage], **quality)
+    np.testing.assert_array_equal(pixels, expected)
+
+
+def test_damaged_exif_in_the_text_of_a_png_is_ignored(through):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", "\nexif\n 10\n4578zz")
+    np.testing.assert_array_equal(through(Image.fromarray(COLOUR), pnginfo=text), COLOUR)
 
 
 # ---- many files ------------------------------------------------------------------------------
@@ -311,7 +336,7 @@ def test_eps_is_not_run(tmp_path):
     file.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
     with Image.open(file) as image:
         assert image.format == "EPS"  # Pillow would draw it
-    with pytest.raises(UserError, match=r"a\.png is no image that can be read"):
+    with pytest.raises(UserError, match=r"a\.png is no image of a format that can be read"):
         data.read_images([file])
 
 
@@ -332,6 +357,16 @@ def test_truncated_image_is_refused_in_one_line(tmp_path):
             continue
         assert re.fullmatch(r"[^\n]*a\.png[^\n]*\.", message)
     assert whole < 30  # checksums, and the chunk that says that it ends
+
+
+def test_unreadable_files_are_found_among_others(files, tmp_path):
+    text, cut = tmp_path / "text.png", tmp_path / "cut.png"
+    text.write_text("no image")
+    cut.write_bytes(files[0].read_bytes()[:-30])
+    found = data.unreadable([files[0], text, files[1], cut])
+    assert list(found) == [text, cut]
+    assert found[text] == f"{text} is no image of a format that can be read."
+    assert found[cut].startswith(f"cannot read the image {cut}: ")
 
 
 def test_image_that_is_missing(tmp_path):

@@ -85,6 +85,87 @@ def test_any_number_of_channels(load):
 
 
 @pytest.mark.parametrize(
+    ("shape", "order", "said"),
+    [
+        ((3, 5, 6), "first", "5×6 pixels with 3 channels, channels first"),
+        ((1, 5, 6), "first", "5×6 pixels with 1 channel, channels first"),
+        ((13, 8, 8), "first", "8×8 pixels with 13 channels, channels first, not as volumes"),
+        ((7, 9, 9), "first", "9×9 pixels with 7 channels, channels first, not as volumes"),
+        ((8, 8, 8), "last", "8×8 pixels with 8 channels, channels last, not as volumes"),
+        ((8, 9, 13), "last", "8×9 pixels with 13 channels, channels last, not as volumes"),
+        ((8, 8, 3), "last", None),
+        ((4, 4, 3), "last", None),
+        ((9, 3, 3), "last", None),
+        ((8, 8, 4), "last", None),
+    ],
+    ids=str,
+)
+def test_order_of_the_axes_is_recognised_and_said(load, capsys, shape, order, said):
+    images = np.random.default_rng(0).integers(0, 256, (20, *shape), np.uint8)
+    dataset = load(images=images, labels=LABELS)
+    expected = np.moveaxis(images, 1, -1) if order == "first" else images
+    assert dataset.image_shape == expected.shape[1:]
+    assert all((expected == image).all(axis=(1, 2, 3)).any() for image in dataset.train.images)
+    told = capsys.readouterr().err
+    assert told == "" if said is None else told.endswith(f"{images.shape}: read as {said}\n")
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int16, np.uint16, bool])
+def test_other_integers(load, dtype):
+    values = (IMAGES > 127 if dtype is bool else IMAGES).astype(dtype)
+    found = load(images=values, labels=LABELS)
+    expected = load(
+        images=255 * values.astype(np.uint8) if dtype is bool else IMAGES, labels=LABELS
+    )
+    np.testing.assert_array_equal(found.train.images, expected.train.images)
+
+
+def test_16_bits_are_rounded_and_12_bits_are_told(load, capsys):
+    wide = np.random.default_rng(0).integers(0, 65_536, (20, 5, 6)).astype(np.uint16)
+    wide[:, 0, :4] = [128, 129, 65_406, 65_535]
+    rounded = np.rint(wide / 257).astype(np.uint8)
+    found, expected = load(images=wide, labels=LABELS), load(images=rounded, labels=LABELS)
+    np.testing.assert_array_equal(found.train.images, expected.train.images)
+    assert capsys.readouterr().err == ""
+    load(images=wide // 16, labels=LABELS)
+    said = capsys.readouterr().err
+    assert "no value is above 4,095 of 65,535" in said
+    assert "if they hold 12 bits, multiply them by 16 first" in said
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"images": IMAGES},
+        {"anything": IMAGES},
+        {"images": IMAGES, "labels": LABELS * 0},
+        {"images": IMAGES, "labels": np.eye(4)[LABELS]},
+        {"x_train": IMAGES[:14], "x_test": IMAGES[14:]},
+        {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES, "y_test": LABELS + 1},
+    ],
+    ids=lambda arrays: " ".join(arrays),
+)
+def test_where_no_labels_are_needed(tmp_path, arrays):
+    np.savez(tmp_path / "a.npz", **arrays)
+    dataset = data.load(f"npz:{tmp_path / 'a.npz'}", needs_labels=False)
+    assert dataset.class_names == (data.UNLABELLED,)
+    assert sum(split.size for split in dataset.splits) == sum(
+        len(array) for name, array in arrays.items() if not name.startswith(("y", "labels"))
+    )
+    with pytest.raises(UserError):
+        data.load(f"npz:{tmp_path / 'a.npz'}")
+
+
+def test_names_in_other_spellings(load):
+    expected = rows_of(load(images=IMAGES, labels=LABELS))
+    assert rows_of(load(X=IMAGES, y=LABELS)) == expected
+    assert rows_of(load(data=IMAGES, target=LABELS)) == expected
+    assert rows_of(load(X_train=IMAGES, Y_train=LABELS)) == expected
+    valid = {"X_valid": IMAGES[:4], "y_valid": LABELS[:4]}
+    assert rows_of(load(X_train=IMAGES, Y_train=LABELS, **valid))[1] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
     ("classes", "names"),
     [
         ([7, 3, 12, 100], ("3", "7", "12", "100")),
@@ -178,12 +259,13 @@ def without(name):
             ": images has shape (20, 6): expected (n, h, w) or (n, h, w, c), none of them 0.",
         ),
         (
-            changed(images=np.stack([IMAGES] * 3, axis=1)),
-            ": images has shape (20, 3, 5, 6): expected the channels on the last axis.",
+            changed(images=np.stack([IMAGES[..., None]] * 7, axis=1)),
+            ": images has shape (20, 7, 5, 6, 1): expected (n, h, w) or (n, h, w, c), none of them "
+            "0; volumes and videos are no images.",
         ),
         (
-            changed(images=IMAGES.astype(np.int64)),
-            ": images is int64 between 0 and 255: expected uint8, or floating point between 0 "
+            changed(images=IMAGES.astype(np.int64) * 2),
+            ": images is int64 between 0 and 510: expected uint8, or floating point between 0 "
             "and 1.",
         ),
         (

@@ -3,8 +3,10 @@
 import sys
 
 import numpy as np
+import pytest
 
-from experiments.pictures.curves import compared, learning_curves
+from experiments.pictures.confusion import confusion_matrix
+from experiments.pictures.curves import colours, compared, latent_map, learning_curves
 from experiments.pictures.images import reconstructions
 
 
@@ -53,6 +55,80 @@ def test_reconstructions_stand_below_the_originals(tmp_path):
         for axes, image in zip(row, images, strict=True):
             np.testing.assert_array_equal(axes.get_images()[0].get_array(), image[..., 0])
     figure.savefig(tmp_path / "reconstructions.png")
+
+
+def test_the_band_of_a_seed_without_errors_reaches_0():
+    figure = learning_curves({"a": [[0.1, 0.0], [0.2, 0.02]]}, "test error")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    corners = axes.collections[0].get_paths()[0].vertices
+    assert corners[:, 1].min() == 0
+    assert np.isfinite(axes.transData.transform(corners)).all()
+    assert axes.get_ylim()[0] == 0
+
+
+@pytest.mark.parametrize("errors", [[[0.12]], [[0.12], [0.1]]])
+def test_one_epoch_has_ticks_on_both_axes(errors):
+    figure = learning_curves({f"run{i}": [values] for i, values in enumerate(errors)}, "test error")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    left, right = axes.get_xlim()
+    assert [tick for tick in axes.get_xticks() if left <= tick <= right] == [1]
+    low, high = axes.get_ylim()
+    assert sum(low <= tick <= high for tick in axes.get_yticks()) >= 3
+    assert low < min(errors)[0] < high
+
+
+@pytest.mark.parametrize("count", [5, 12, 60])
+def test_all_of_many_runs_are_told_apart_and_named(count, tmp_path):
+    runs = {f"classifier-{number:03}/standard": [[0.5, 0.1]] for number in range(count)}
+    figure = compared({"test error": runs, "test loss": dict(runs)}, fractions=["test error"])
+    figure.savefig(tmp_path / "compare.png")
+    assert len({(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}) == count
+    (legend,) = figure.legends  # one for all panels
+    assert [text.get_text() for text in legend.get_texts()] == list(runs)
+    box = legend.get_window_extent()
+    width, height = figure.get_size_inches() * figure.dpi
+    assert 0 <= box.x0 < box.x1 <= width
+    assert 0 <= box.y0 < box.y1 <= height
+    assert min(axes.get_window_extent().width for axes in figure.axes) > 4 * figure.dpi
+
+
+@pytest.mark.parametrize("count", [2, 10, 11, 20, 21, 300])
+def test_colours_differ(count):
+    assert len({tuple(each) for each in colours(count)}) >= min(count, 256)
+
+
+def test_codes_of_many_classes_have_colours_of_their_own():
+    codes = np.random.default_rng(0).random((40, 2))
+    figure = latent_map(codes, np.arange(40), [f"class {number}" for number in range(40)])
+    found = {tuple(points.get_facecolor()[0]) for points in figure.axes[0].collections}
+    assert len(found) == 40
+
+
+def test_grey_photographs_are_no_negatives():
+    image = np.zeros((1, 2, 2, 1))
+    image[0, 0] = 1
+    (drawn,) = reconstructions(image, {}).axes[0].get_images()
+    white, black = drawn.to_rgba(drawn.get_array())[:, 0]
+    np.testing.assert_array_equal(white[:3], 1)
+    np.testing.assert_array_equal(black[:3], 0)
+
+
+@pytest.mark.parametrize("count", [2, 10, 120])
+def test_confusion_matrix(count, tmp_path):
+    matrix = 3 * np.eye(count, dtype=int)
+    matrix[1, 0], matrix[0] = 1, 0  # class 0 has no images
+    figure = confusion_matrix(matrix, [f"class {number}" for number in range(count)], "small")
+    figure.savefig(tmp_path / "confusion.png")
+    axes, bar = figure.axes
+    shown = np.asarray(axes.get_images()[0].get_array())
+    np.testing.assert_array_equal(shown[1, :2], [0.25, 0.75])
+    assert shown[0].max() == 0
+    assert [text.get_text() for text in axes.texts] == (
+        ["1", "3", *["3"] * (count - 2)] if count <= 20 else []
+    )
+    assert len(axes.get_xticklabels()) <= 60
 
 
 def test_no_global_state():

@@ -110,9 +110,8 @@ def test_what_was_understood_is_said():
         "4, 4, 4 images (train, validation, test) of 20×28 pixels, 1 channel; 2 classes: "
         "ant 6, bee 6"
     )
-    assert "28×28 pixels, 28 channels (the last axis of 28×28×28);" in described(
-        noise(4, 28, 28, 28)
-    )
+    assert "28×28 pixels, 28 channels;" in described(noise(4, 28, 28, 28))
+    assert described(noise(4, 8, 8, 1), classes=1).endswith("; 1 class: class0 12")
     assert "3 channels; 2 classes" in described(noise(4, 8, 8, 3))
     many = described(noise(120, 2, 2, 1), classes=40)
     assert many.endswith(
@@ -136,7 +135,10 @@ def run_where_parts_fail(program, tmp_path, capsys, more):
         run(program.main, program.Config, [*options.split(), *more, "--output-dir", str(tmp_path)])
     assert end.value.code == 1
     out, err = capsys.readouterr()
-    return methods(out), [line for line in err.splitlines() if line.startswith("note: ")]
+    notes = [line for line in err.splitlines() if line.startswith("note: ")]
+    assert " steps of 8 images an epoch; results go to " in notes[1]
+    # Noise teaches nothing, which is said, too.
+    return methods(out), [*notes[:1], *(n for n in notes[2:] if "next to nothing" not in n)]
 
 
 @pytest.mark.usefixtures("tiny_networks")
@@ -144,7 +146,7 @@ def test_autoencoder_keeps_table_and_records_whatever_fails(tmp_path, monkeypatc
     monkeypatch.setattr(classical, "pca", fail)
     monkeypatch.setattr(layers, "filters", fail)
     printed, notes = run_where_parts_fail(autoencoder, tmp_path, capsys, ["--code-size", "3"])
-    assert printed == ["Method", "tied"]
+    assert printed == ["Method", "tied", "mean image", f"Results are in {tmp_path}"]
     assert notes[0].endswith("16×16 pixels, 2 channels; 2 classes: 0 12, 1 12")
     assert notes[1:] == [
         "note: could not measure PCA: Unable to allocate 18.0 GiB",
@@ -163,7 +165,8 @@ def test_classifier_keeps_table_and_records_whatever_fails(tmp_path, monkeypatch
     monkeypatch.setattr(export, "write", fail)
     more = ["--model", "small", "--export"]
     printed, notes = run_where_parts_fail(classifier, tmp_path, capsys, more)
-    assert printed == ["Type", "small"]
+    assert printed[:2] == ["Type", "small"]
+    assert printed[-1] == f"Results are in {tmp_path}"  # files have no two channels to predict with
     assert notes[1:] == [
         "note: could not export small: Unable to allocate 18.0 GiB",
         f"note: could not draw {tmp_path}/classifier.png: Unable to allocate 18.0 GiB",
@@ -176,14 +179,17 @@ def test_ctrl_c_in_a_rival_keeps_table_and_records(few_digits, tmp_path, monkeyp
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    history = [[{"epoch": 1, "seconds": 1.0, "test_mse": 0.25}]]
-    monkeypatch.setattr(autoencoder, "train", lambda *args, **kwargs: (history, None))
+    history = [
+        [{"epoch": 1, "seconds": 1.0} | dict.fromkeys(("train_mse", "validation_mse"), 0.25)]
+    ]
+    history[0][0]["test_mse"] = 0.25
+    monkeypatch.setattr(autoencoder, "train", lambda *args, **kwargs: (history, [None]))
     monkeypatch.setattr(classical, "pca", interrupted)
     with pytest.raises(SystemExit) as end:
         run(autoencoder.main, autoencoder.Config, ["--output-dir", str(tmp_path)])
     assert end.value.code == 130
     out, err = capsys.readouterr()
-    assert methods(out) == ["Method", "tied"]
+    assert methods(out) == ["Method", "tied", "mean image"]
     assert err.splitlines()[-1] == "interrupted"
     saved = json.loads((tmp_path / "autoencoder.json").read_text())
     assert saved["histories"]["tied"] == history

@@ -88,7 +88,7 @@ def test_what_is_written_whole_or_not_at_all(tmp_path, capsys):
     attempts = {
         "a.json": lambda: files.write_json(tmp_path / "a.json", {"long": "x" * 200}),
         "a.png": lambda: files.write_figure(tmp_path / "a.png", Figure()),
-        "0-reconstructed.png": lambda: predict.save_images(config, images, images / 255),
+        "0-reconstructed.png": lambda: predict.save_images(config, given, images, images / 255),
     }
     for name, attempt in attempts.items():
         with full(), pytest.raises(UserError, match=f"cannot write .*{name}: File too large"):
@@ -138,9 +138,9 @@ def test_the_program_on_a_disk_that_fills(small_disk, tmp_path):
         text=True,
     )
     assert done.returncode == 1, done.stderr
-    assert [line.split("|")[0].strip() for line in done.stdout.splitlines()] == [
-        *("Type", "small", "small")
-    ]
+    printed = [line.split("|")[0].strip() for line in done.stdout.splitlines()]
+    assert printed[:3] == ["Type", "small", "small"]
+    assert printed[-1].startswith(f"Results are in {small_disk / 'run'}; to use it: ")
     for line in done.stderr.splitlines():  # lines only, none of a stack
         assert line.startswith(("note: ", "small  1/2  ", "small  2/2  ")), done.stderr
     assert "checkpoint 2 could not be saved" in done.stderr

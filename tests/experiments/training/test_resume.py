@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments import classifier
+from experiments import autoencoder, classifier
 from experiments.command_line import UserError, run
 from experiments.networks import classifiers
 from experiments.networks.layers import Layers
@@ -67,6 +67,50 @@ def test_resume_takes_the_options_of_the_newest_run_with_a_checkpoint(train, cap
     assert len(rows()) == 6
 
 
+@pytest.mark.parametrize("named", ["runs/classifier-001", "runs/classifier-001/small"])
+def test_resume_of_a_run_that_is_named(named, train, capsys):
+    """The newest run is another one; the options are those of the run, and its images may move."""
+    assert train("--learning-rate 0.05 --seed 5") == 0
+    assert train("--learning-rate 0.02") == 0
+    before = rows("runs/classifier-002")
+    Path("moved.npz").write_bytes(Path("arrays.npz").read_bytes())
+    args = ["--resume", named, "--epochs", "3", "--dataset", "npz:moved.npz"]
+    run(classifier.main, classifier.Config, args)
+    assert (config()["options"]["learning_rate"], len(rows())) == (0.05, 3)
+    assert rows("runs/classifier-002") == before
+    capsys.readouterr()
+    run(classifier.main, classifier.Config, ["--resume", named])
+    assert "small has done all of its 3 epochs; a higher --epochs continues it" in (
+        capsys.readouterr().err
+    )
+
+
+def test_resume_of_a_run_that_cannot_go_on_is_refused(train, capsys):
+    assert train("--epochs 2") == 0
+    folder = Path("runs/classifier-001")
+    for options, message in (
+        ("--resume runs", "--resume: runs has no checkpoint to continue."),
+        ("--resume nowhere", "--resume: nowhere has no checkpoint to continue."),
+        (f"--resume {folder} --output-dir b", "continues in that folder, not in --output-dir b"),
+        (f"--resume {folder} --epochs 1", "small has done 2 epochs, more than --epochs 1."),
+        (f"--resume {folder} --seed 1", "the run was started with --seed 0 (now 1)"),
+    ):
+        assert train(options if "--epochs" in options else f"{options} --epochs 2") == 2
+        assert message in error(capsys)
+    with pytest.raises(SystemExit) as end:
+        run(autoencoder.main, autoencoder.Config, ["--resume", str(folder)])
+    assert end.value.code == 2
+    assert "holds a run of the experiment 'classifier'" in error(capsys)
+    for file in folder.glob("small/checkpoints/*/arrays/manifest.ocdbt"):
+        file.write_bytes(b"damaged")
+    assert train(f"--resume {folder} --epochs 3") == 2
+    assert error(capsys).endswith(f"--resume: {folder}/small has no intact checkpoint.")
+    (folder / "small" / "config.json").unlink()
+    Path(folder, "small", "checkpoints", "1").mkdir()
+    assert train(f"--resume {folder} --epochs 3") == 2
+    assert "holds no config.json" in error(capsys)
+
+
 def test_resume_without_a_checkpoint_is_refused(train, capsys):
     assert train("--resume") == 2
     assert error(capsys).endswith("--resume: no run in runs/ has a checkpoint to continue.")
@@ -96,7 +140,7 @@ def test_resume_with_other_images_is_refused(train, tmp_path, capsys):
 def test_a_run_is_not_overwritten_and_its_folder_is_locked(train, capsys):
     assert train("--output-dir mine") == 0
     assert train("--output-dir mine") == 2
-    assert "mine holds a run: --resume continues it" in error(capsys)
+    assert "mine holds a run: --resume mine continues it" in error(capsys)
     with filelock.FileLock("mine/.lock"):
         assert train("--resume --output-dir mine") == 2
     assert "another run is writing to mine" in error(capsys)
@@ -127,8 +171,16 @@ def test_default_batch_is_a_multiple_of_the_devices():
     options = TrainingOptions(mesh="data=8")
     assert options.batch_size_of(50_000, usual=100) == 96
     assert options.batch_size_of(500, usual=100) == 8
+    assert TrainingOptions().batch_size_of(4_800, usual=100) == 100
     assert TrainingOptions().batch_size_of(500, usual=100) == 10
     assert TrainingOptions(mesh="data=8", batch_size=100).batch_size_of(500, usual=100) == 100
+
+
+@pytest.mark.parametrize(
+    ("images", "batch"), [(1, 1), (6, 1), (24, 6), (168, 8), (700, 14), (50_000, 500)]
+)
+def test_default_batch_of_few_images(images, batch):
+    assert TrainingOptions().batch_size_of(images, usual=500) == batch
 
 
 def exploding_network(rngs, shape, classes, **options):
@@ -145,7 +197,7 @@ def test_a_diverged_run_has_a_status_of_its_own(train, monkeypatch, capsys):
 def test_statistics_follow_the_number_of_steps(monkeypatch):
     monkeypatch.undo()  # the real networks
     shape = {"shape": (28, 28, 1), "classes": 2}
-    for steps, momentum in ((10, 0.9), (600, 0.95), (15_000, 0.99)):
+    for steps, momentum in ((36, 0.5), (100, 0.7), (600, 0.95), (15_000, 0.99)):
         build = partial(classifiers.build, "large", **shape, steps=steps)
         assert nnx.eval_shape(build).norm1.momentum == pytest.approx(momentum)
 

@@ -77,7 +77,7 @@ def test_interrupted_and_continued_it_is_the_undisturbed_run(tmp_path, monkeypat
                 os.kill(os.getpid(), signal.SIGINT)
 
         monkeypatch.setattr(trainer, "advance", until)
-        with pytest.raises(Interrupted, match="--resume continues it"):
+        with pytest.raises(Interrupted, match=f"--resume {tmp_path.parent} continues it"):
             runs.run("noise", trainer, DATASET, options, tmp_path)
         options = TrainingOptions(epochs=4, checkpoint_seconds=None, resume=True)
     trainer = start()

@@ -21,15 +21,21 @@ def sampled(cases):
     The sample has a case of each common slip, of each family and of each dtype, and the ties and
     kinks. It has no deep network, whose check takes seconds.
     """
-    sample = {}
-    for case in (case for case in cases if case.family != "deep"):
+
+    def shows(case):
+        """What a case is in the sample for."""
         slips = [slip for slip in COMMON if slip in case.diagnosis]
         is_at_kink = not case.diagnosis and ("ties" in case.name or case.family == "kinks")
-        for key in (*slips, ("family", case.family), ("dtype", case.dtype)):
-            sample.setdefault(key, case)
-        if is_at_kink:
-            sample[case.name] = case
-    chosen = {id(case) for case in sample.values()}
+        return {*slips, ("family", case.family), ("dtype", case.dtype)} | (
+            {("kink", case.name)} if is_at_kink else set()
+        )
+
+    shown = {id(case): shows(case) for case in cases if case.family != "deep"}
+    missing, chosen = set().union(*shown.values()), set()
+    while missing:  # the case that shows most of what is missing
+        best = max(shown, key=lambda case: len(shown[case] & missing))
+        chosen.add(best)
+        missing -= shown[best]
     return [
         pytest.param(
             case,
