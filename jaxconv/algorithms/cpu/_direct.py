@@ -11,7 +11,7 @@ from .._problem import Problem
 from ..shared._direct import Direct
 from ._hints import HINTS
 from ._jax_0_10 import KERNEL_VJP_FACTORS, STRIDED_WINDOWS, ynnpack_factor
-from ._rates import CACHED, CACHED_KERNEL, COPIED, LAUNCH, thin
+from ._rates import CACHED, CACHED_KERNEL, LAUNCH, thin
 
 # All factors say by how much a convolution is slower than a matrix product of as many operations.
 
@@ -50,14 +50,13 @@ class CpuDirect(Direct):
 
 
 def product_cost(problem: Problem) -> float:
-    """A matrix product for each group. With several, both maps are laid out group by group."""
+    """A matrix product for each group."""
     slot, geometry, n, c, o, _ = problem
     if slot == Slot.KERNEL:
         return problem.operations * thin(c, 32) * thin(o, 64) * thin(n, 128)
-    copied = COPIED * n * (c + o) if geometry.groups > 1 else 0.0
     c, o = c / geometry.groups, o / geometry.groups
     inner, columns = (c, o) if slot == Slot.OUTPUT else (o, c)
-    return copied + problem.operations * thin(n, 8) * thin(inner, 8) * thin(columns)
+    return problem.operations * thin(n, 8) * thin(inner, 8) * thin(columns)
 
 
 def _convolution_cost(problem: Problem) -> float:
