@@ -45,7 +45,8 @@ def why_not_supported() -> str:
     """Why the program that is being compiled must not call oneDNN; empty if it may."""
     if not allows_opaque_calls():
         return "the program is exported, or XLA distributes its arrays over several devices"
-    if jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir:
+    settings = jax.config.values
+    if settings["jax_enable_compilation_cache"] and settings["jax_compilation_cache_dir"]:
         return "JAX's persistent compilation cache is on, and XLA can't store such programs"
     return why_not_here()
 
