@@ -34,7 +34,7 @@ from .command_line.tables import number
 from .data import Dataset, Split
 from .networks import autoencoders, classical
 from .networks.autoencoders import importance_weighted_nats, noise_of, posterior, reconstruct
-from .training import processes, runs
+from .training import messages, preparation, processes, runs
 from .training.options import TrainingOptions, as_json
 from .training.records import Entry
 from .training.steps import to_unit_interval
@@ -99,7 +99,7 @@ def main(config: Config) -> dict[str, Any]:
     config.check()
     names = ["tied", "untied"] if config.decoder == "both" else [config.decoder]
     histories, models = {}, {}
-    with runs.prepared(config) as (folder, dataset):
+    with preparation.prepared(config) as (folder, dataset):
         for name in names:
             own = folder and folder / name
             histories[name], models[name] = train(name, config, dataset, folder=own)
@@ -109,9 +109,9 @@ def main(config: Config) -> dict[str, Any]:
             save_metrics(metrics, folder)
             with attempt("compare and draw"):
                 if processes.is_joined():  # what follows needs all images
-                    dataset = runs.load(config)
+                    dataset = preparation.load(config)
                 compare(metrics, models, dataset, config, folder)
-            runs.print_place(folder, histories, dataset.image_shape[-1])
+            messages.print_place(folder, histories, dataset.image_shape[-1])
     return metrics
 
 
@@ -143,10 +143,10 @@ def compare(metrics, models, dataset: Dataset, config: Config, folder: Path) -> 
         advice = "Another --learning-rate or --seed, or more --epochs may help."
         for name, of_seeds in metrics["histories"].items():
             for title, history, model in zip(
-                runs.titles(name, config), of_seeds, models[name], strict=True
+                messages.titles(name, config), of_seeds, models[name], strict=True
             ):
                 if not note_if_constant(title, model, dataset.test.images[:100]):
-                    runs.note_if_nothing_was_learned(title, history, measure, error, advice)
+                    messages.note_if_nothing_was_learned(title, history, measure, error, advice)
     models = {name: of_seeds[0] for name, of_seeds in models.items()}
     shown = one_of_each_class(dataset.test)
     rival = classical.Rival(shown.images / 255)

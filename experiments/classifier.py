@@ -34,7 +34,7 @@ from .command_line.tables import print_table
 from .command_line.tables import table as rich_table
 from .data import Dataset, Split
 from .networks import classifiers, plain
-from .training import processes, runs
+from .training import messages, preparation, processes, runs
 from .training.augmentation import AUGMENTATIONS
 from .training.export import Forward
 from .training.options import TrainingOptions, as_json
@@ -101,7 +101,7 @@ def main(config: Config) -> dict[str, Any]:
     """
     config.check()
     histories, models = {}, {}
-    with runs.prepared(config) as (folder, dataset):
+    with preparation.prepared(config) as (folder, dataset):
         for name in config.networks:
             own = folder and folder / name
             histories[name], models[name] = fit(name, config, dataset, folder=own)
@@ -114,9 +114,9 @@ def main(config: Config) -> dict[str, Any]:
             save(metrics, folder)
             with attempt("compare the classes"):
                 if processes.is_joined():  # what follows needs all test images
-                    dataset = runs.load(config)
+                    dataset = preparation.load(config)
                 compare_classes(metrics, models, dataset, config, folder)
-            runs.print_place(folder, histories, dataset.image_shape[-1])
+            messages.print_place(folder, histories, dataset.image_shape[-1])
     return metrics
 
 
@@ -163,8 +163,8 @@ def note_what_was_not_learned(histories, config: Config, dataset: Dataset) -> No
     constant = np.log(len(share)) if is_balanced else -np.sum(share * np.log(share))
     advice = "Another --learning-rate, more --epochs or --preset photo may help."
     for name, of_seeds in histories.items():
-        for title, history in zip(runs.titles(name, config), of_seeds, strict=True):
-            runs.note_if_nothing_was_learned(title, history, "loss", float(constant), advice)
+        for title, history in zip(messages.titles(name, config), of_seeds, strict=True):
+            messages.note_if_nothing_was_learned(title, history, "loss", float(constant), advice)
 
 
 def table(histories: dict[str, list[list[Entry]]]) -> str:

@@ -1,7 +1,10 @@
 """The training framework that the experiments share.
 
     options        the options of every run, and what follows from them
-    runs           a run from its options to its last epoch
+    preparation    before a run: processes, the run's folder, images
+    runs           a run from its first step to its last
+    interruption   ending a run on Ctrl-C and SIGTERM
+    messages       what is printed after a run
     trainer        the compiled training loop
     steps          the functions that it compiles
     augmentation   random changes of training images

@@ -1,115 +1,35 @@
-"""A run, from its options to its last epoch: data, training, evaluation, records, checkpoints.
+"""A run from its first step to its last: training, evaluation, records, checkpoints.
 
 A run ends after its last epoch, when the validation loss has stopped falling, when the user
 interrupts it (Ctrl-C, SIGTERM), or when it diverges. It can be resumed to the same bits.
 """
 
-import shlex
-import shutil
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import filelock
 import jax
 import numpy as np
 from flax import nnx
 
-from .. import data
-from ..command_line import Diverged, Interrupted, UserError, attempt, note, require
+from ..command_line import Diverged, Interrupted, attempt, note, require
 from ..command_line.progress import progress
 from ..command_line.tables import number
-from ..data import WHOLE, Dataset, Part
-from . import export, memory, nonfinite, processes
+from ..data import Dataset
+from . import export, nonfinite, processes
 from .checkpoints import Checkpoints, as_dict, from_dict
-from .options import TrainingOptions, as_json, has_checkpoint
+from .interruption import stop_requests
+from .options import TrainingOptions, as_json
 from .records import Entry, Records
 from .steps import Augmentation, Score
 from .trained import load_into
 from .trainer import Trainer, to_device
 
 _CALL_SECONDS = 0.5  # how long the compiled program runs before Python checks signals and the clock
-_LOCK = ".lock"
-
-
-@contextmanager
-def prepared(options: TrainingOptions) -> Iterator[tuple[Path | None, Dataset]]:
-    """Meet the other processes, take possession of the run's folder, and read the images.
-
-    Yields the folder, or None in any process but the first, and this process's part of the images.
-
-    Raises:
-      UserError: The processes did not meet, the folder cannot be written to or is in use, the
-        images cannot be read, or `--resume` would continue a different run.
-    """
-    if options.coordinator is not None:
-        processes.join(options.coordinator, options.num_processes or 1, options.process_id or 0)
-    if options.malloc_tuning:
-        memory.keep_freed_memory()
-    with ExitStack() as until_the_end:
-        with processes.ending_together():
-            folder = None
-            if processes.is_first():
-                folder = until_the_end.enter_context(_locked_folder(options))
-            dataset = load(options, processes.part())
-            if folder is not None and options.resume:
-                _require_same_data(folder, options.require_same_run(), dataset)
-        if processes.is_first():
-            note(f"{options.dataset}: {dataset.describe()}")
-        yield folder, dataset
-
-
-@contextmanager
-def _locked_folder(options: TrainingOptions) -> Iterator[Path]:
-    """The run's folder, locked against other runs. It is removed if nothing was written to it."""
-    folder = options.folder()
-    lock = filelock.FileLock(folder / _LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise UserError(f"another run is writing to {folder}.") from None
-    try:
-        if not options.resume and has_checkpoint(folder):
-            raise UserError(
-                f"{folder} holds a run: --resume {folder} continues it, another --output-dir "
-                "begins anew."
-            )
-        yield folder
-    finally:
-        lock.release()
-        (folder / _LOCK).unlink(missing_ok=True)
-        if not any(folder.iterdir()):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _require_same_data(folder: Path, config: dict[str, Any], dataset: Dataset):
-    before, now = config.get("data"), dataset.identity()
-    before = {name: value for name, value in (before or {}).items() if name != "background"}
-    differing = [name for name, value in before.items() if value != now[name]]
-    if differing:
-        raise UserError(
-            f"--resume: the images differ from those of the run in {folder} in their "
-            f"{', '.join(differing)}: it had {', '.join(f'{before[name]}' for name in differing)}, "
-            f"now there are {', '.join(f'{now[name]}' for name in differing)}."
-        )
-
-
-def load(options: TrainingOptions, part: Part = WHOLE) -> Dataset:
-    """The images that the options name, or a process's part of them."""
-    return data.load(
-        options.dataset,
-        data_dir=options.data_dir,
-        cache_dir=options.cache_dir,
-        image_size=options.image_size,
-        part=part,
-        needs_labels=options.needs_labels,
-        skip_bad_files=options.skip_bad_files,
-    )
 
 
 def train(
@@ -202,46 +122,6 @@ def run(
             started.records.close()
 
 
-def titles(name: str, options: TrainingOptions) -> list[str]:
-    """The name of the network for each seed, with the seed if there are several."""
-    seeds = range(options.seed, options.seed + options.seeds)
-    return [f"{name} (seed {seed})" if options.seeds > 1 else name for seed in seeds]
-
-
-def note_if_nothing_was_learned(
-    title: str, history: Sequence[Entry], measure: str, constant: float, advice: str
-) -> None:
-    """Warn if an error has not fallen below that of a constant answer.
-
-    Args:
-      title: Of the network.
-      history: Its last entry counts in training, and its best one in validation, where nothing is
-        dropped out.
-      measure: The metric, such as "loss".
-      constant: The measure of the best answer that is the same for all images.
-      advice: What may help.
-    """
-    best = min(entry[f"validation_{measure}"] for entry in history)
-    least = min(history[-1][f"train_{measure}"], best)
-    if least > 0.95 * constant:
-        note(
-            f"{title} has learned next to nothing: its {measure} is {number(least, 4)} after "
-            f"{len(history)} epochs, and {number(constant, 4)} if the answer is the same for all "
-            f"images. {advice}"
-        )
-
-
-def print_place(folder: Path, histories: Mapping[str, Sequence[Sequence[Entry]]], channels: int):
-    """Print the run's folder, and the command to predict with its best network."""
-
-    def loss(name):
-        return min(entry["validation_loss"] for run in histories[name] for entry in run)
-
-    place = shlex.quote(str(folder / min(histories, key=loss)))
-    use = f"; to use it: python -m experiments.predict --run {place} IMAGE.png"
-    print(f"Results are in {folder}{use if channels in (1, 3) else ''}")  # files have 1 or 3
-
-
 class _Run:
     def __init__(self, name, trainer, dataset, options, folder, answer, identity, facts):
         self.name, self.trainer, self.dataset, self.options = name, trainer, dataset, options
@@ -261,7 +141,7 @@ class _Run:
     def to_its_end(self):
         done, epochs, shown = len(self.histories[0]), self.options.epochs, processes.is_first()
         with (
-            _signals() as asked_to_stop,
+            stop_requests() as asked_to_stop,
             progress(self.name, epochs, waiting="first epoch", done=done, shown=shown) as report,
         ):
             while len(self.histories[0]) < epochs and not self._has_stalled():
@@ -441,26 +321,3 @@ class _Run:
         loss = self._means("validation_loss")[-1] if is_evaluated and self.histories[0] else None
         self.checkpoints.save(self.trainer.steps_done, self.trainer.state, record, loss=loss)
         self.saved_at = time.monotonic()
-
-
-@contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether Ctrl-C or SIGTERM came. A second one ends the program."""
-    received: list[int] = []
-    before: dict[int, Any] = {}
-
-    def receive(number, _):
-        received.append(number)
-        signal.signal(number, before[number])
-        print("stopping after the running step; once more ends at once", file=sys.stderr)
-
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, receive)
-    except ValueError:  # only the main thread may handle signals
-        pass
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -74,8 +74,12 @@ def test_maxima_equal_those_of_every_platform(windows, dtype):
     """The choice among equals and NaN, too. `tests/ops` has the others against the definition."""
     geometry = geometry_of(*windows)
     x = with_ties(np.random.default_rng(0), (3, *windows[0], 4), jnp.dtype(dtype))
-    y, index = gpu.max_and_argmax(x, geometry=geometry)
-    expected, expected_index = algorithms.max_and_argmax(x, geometry=geometry)
+
+    @jax.jit
+    def both(x):
+        return [module.max_and_argmax(x, geometry=geometry) for module in (gpu, algorithms)]
+
+    (y, index), (expected, expected_index) = both(x)
     assert (y.dtype, index.dtype) == (expected.dtype, expected_index.dtype)
     np.testing.assert_array_equal(y.astype("float32"), expected.astype("float32"))
     np.testing.assert_array_equal(index, expected_index)
@@ -83,10 +87,17 @@ def test_maxima_equal_those_of_every_platform(windows, dtype):
 
 def test_maxima_without_nan_equal_those_of_every_platform(normal):
     """XLA's own reductions forget NaN on a CPU."""
-    for windows in WINDOWS:
-        x = normal((2, *windows[0], 3), "float32")
-        y = gpu.max_of_windows(x, geometry=geometry_of(*windows))
-        expected = algorithms.max_of_windows(x, geometry=geometry_of(*windows))
+    geometries = [geometry_of(*windows) for windows in WINDOWS]
+
+    @jax.jit
+    def pooled(maps):
+        return [
+            [module.max_of_windows(x, geometry=geometry) for module in (gpu, algorithms)]
+            for x, geometry in zip(maps, geometries, strict=True)
+        ]
+
+    maps = [normal((2, *windows[0], 3), "float32") for windows in WINDOWS]
+    for windows, (y, expected) in zip(WINDOWS, pooled(maps), strict=True):
         np.testing.assert_array_equal(y, expected, err_msg=str(windows))
 
 
