@@ -256,6 +256,8 @@ def _fraction(
         return 0.0  # it is updated in place
     if user.opcode in _SLICES and place == 0:
         return min(1.0, used * user.size / size)
+    if user.opcode == "slice-start":  # operands, result, semaphore
+        return user.arrays[1].size / size
     if user.size == size and user.opcode not in ("dot", "convolution", "reduce-window", "fusion"):
         return used  # each element of the result depends on one element
     if user.opcode in ("pad", "broadcast", "concatenate"):

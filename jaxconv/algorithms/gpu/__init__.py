@@ -90,12 +90,18 @@ def _is_product(problem: Problem) -> bool:
 # The elements of a result whose tiles, of 64×64, keep a GPU busy: about a hundred.
 _MANY_ELEMENTS = 100 * 64 * 64
 
+# The products of a 3×3 window with the most outputs of a channel that are unrolled.
+_MAX_PRODUCTS = 3 * 3 * MAX_UNROLLED
+
 
 def _is_depthwise(problem: Problem) -> bool:
     """Whether a contraction sums over few channels, and over no positions but those of a window."""
     slot, geometry, _, c, o, _ = problem
     if geometry.groups == 1 or any(e > 1 for e in geometry.input_dilation):
         return False
+    if slot == Slot.INPUT and c == geometry.groups != o:
+        # Each output of a channel has its own products. Of many XLA makes several loops, slowly.
+        return math.prod(geometry.window) * o <= _MAX_PRODUCTS * c and o <= MAX_UNROLLED * c
     if slot == Slot.INPUT:
-        return o == geometry.groups or (c == geometry.groups and o <= MAX_UNROLLED * c)
+        return o == geometry.groups
     return slot == Slot.OUTPUT and c == geometry.groups

@@ -20,14 +20,15 @@ from ..._typing import Array, Input, Pooled, Taps
 from ..shared import _adjacent, _maxima, _sums
 from ..shared._dtypes import accumulator, of_whole_bytes
 
-# The most taps that are compared in one loop.
-_MAX_COMPARED = 32
+# The most taps of a window whose sum or maximum is one loop, and of one whose taps are compared.
+# XLA fuses no reduction with the division that follows it, and makes two of one over two axes.
+_MAX_REDUCED, _MAX_COMPARED = 64, 32
 
 
 def sum_windows(x: Input, *, geometry: Geometry) -> Pooled:
     """y[p] = Σ_r x[s·p + d·r - lo]."""
     window = _reduce_window(geometry)
-    if window is None or _is_large_and_adjacent(geometry):
+    if window is None or _is_large_and_adjacent(geometry, _MAX_REDUCED):
         return _sums.sum_windows(x, geometry=geometry)
     wide = x.astype(accumulator(x.dtype))
     return window(wide, jnp.zeros((), wide.dtype), lax.add).astype(x.dtype)
@@ -46,7 +47,7 @@ def spread_windows(y: Pooled, *, geometry: Geometry) -> Input:
 def max_of_windows(x: Input, *, geometry: Geometry) -> Pooled:
     """The largest element of each window; NaN where it holds one; the lowest value where empty."""
     window = _reduce_window(geometry)
-    if window is None or _is_large_and_adjacent(geometry):
+    if window is None or _is_large_and_adjacent(geometry, _MAX_REDUCED):
         return _maxima.max_of_windows(x, geometry=geometry)
     seen = x.astype(of_whole_bytes(x.dtype))
     lowest = jnp.asarray(_maxima.lowest_of(x.dtype), seen.dtype)
@@ -64,7 +65,7 @@ def max_and_argmax(x: Input, *, geometry: Geometry) -> tuple[Pooled, Taps]:
 def max_and_argmax_in_loop(x: Input, *, geometry: Geometry) -> tuple[Pooled, Taps]:
     """As `max_and_argmax`, for operations that compute with the index in the same loop."""
     seen = x.astype(of_whole_bytes(x.dtype))
-    if _is_large_and_adjacent(geometry):
+    if _is_large_and_adjacent(geometry, _MAX_COMPARED):
         best, index = _adjacent.first_maxima_in_one_pass(
             seen,
             _maxima.index_dtype(geometry),
@@ -102,6 +103,6 @@ def _reduce_window(geometry: Geometry) -> Callable[[Array, Array, Any], Array] |
     return windows
 
 
-def _is_large_and_adjacent(geometry: Geometry) -> bool:
+def _is_large_and_adjacent(geometry: Geometry, most: int) -> bool:
     """Whether windows lie side by side, each with enough elements for several threads."""
-    return math.prod(geometry.window) > _MAX_COMPARED and _adjacent.applies(geometry)
+    return math.prod(geometry.window) > most and _adjacent.applies(geometry)

@@ -49,9 +49,17 @@ class Shifts(Algorithm):
         return y.reshape(x.shape[0], *geometry.output_size, -1).astype(spec.dtypes.y)
 
     def input_vjp(self, spec: ConvSpec, kernel: Kernel, y: Output, solve) -> Input:
-        """∂T/∂x: the first of (2)."""
+        """∂T/∂x: the first of (2). Without a stride it is (1) of the transposed convolution."""
         geometry = spec.geometry
         kernel, y = to_accumulator(spec.dtypes.x, kernel, y)
+        if set(geometry.strides) | set(geometry.input_dilation) <= {1}:
+            # XLA fuses any number of slices, but places few arrays in one loop.
+            back, rotated = geometry.transposed(), taps_by_group(kernel, geometry.groups)[::-1]
+            x = add_up(
+                _input_vjp(split_groups(y_r, geometry.groups), k_r, spec.precision)
+                for y_r, k_r in zip(_slices(y, back), rotated, strict=True)
+            )
+            return x.reshape(y.shape[0], *geometry.input_size, -1).astype(spec.dtypes.x)
         sides, whole = apply_dilation(geometry, and_padding=True)
         y_groups, shape = split_groups(y, geometry.groups), (y.shape[0], *geometry.output_size, -1)
         taps = zip(_places(whole), taps_by_group(kernel, geometry.groups), strict=True)

@@ -14,6 +14,10 @@ of an integer whose lower half is its place in the map:
 `lower` falls in row-major order. So the largest key of a window is that of its first maximum, and
 it holds its value and its place. Wider elements leave no room for a place. Their taps are found by
 comparing what each tap sees with the maximum.
+
+XLA's `select_and_scatter`, which searches the windows again in the reverse pass, is one loop and
+reads no tap. But XLA leaves open which of several equal elements it selects, and on a CPU that is
+not the first one.
 """
 
 import itertools
@@ -86,7 +90,8 @@ def scatter_windows(y: Pooled, index: Taps, *, geometry: Geometry) -> Input:
     """x[i] = Σ y[p] over the windows whose index points at i: the transpose of `gather_windows`.
 
     `shared/_scatter.py` derives it. Here `y` and `index` are first repeated for the phases of the
-    input, by a sum over windows. Two arrays of 16 bits are repeated as one of 32.
+    input, by a sum over windows. Two arrays of 16 bits are repeated as one of 32, but where several
+    windows with a stride see an element: there XLA would write the array of 32 bits more often.
     """
     axes = list(geometry.axes())
     shifts_of_axes = [shifts_of(axis) for axis in axes]
@@ -100,9 +105,10 @@ def scatter_windows(y: Pooled, index: Taps, *, geometry: Geometry) -> Input:
         low, high = max(shifts), -(-axis.i // axis.s) - axis.p - min(shifts)
         sides.append((low, high, 0))
         sizes.append(axis.i if is_single else axis.s * (axis.p + low + high))
+    fits = moved.dtype.itemsize == 2 and (is_single or set(geometry.strides) == {1})
     packed = [
         lax.pad(a, jnp.asarray(fill, a.dtype), [(0, 0, 0), *sides, (0, 0, 0)])
-        for a, fill in _pack(moved, index)
+        for a, fill in (_pack(moved, index) if fits else ((moved, 0), (index, -1)))
     ]
     repeated = [_repeat(a, geometry.strides, sizes) for a in packed]
     wide = moved.dtype if is_single else accumulator(moved.dtype)
@@ -226,16 +232,13 @@ def _first_equal(x: Array, y: Array, geometry: Geometry) -> Array:
 
 
 def _pack(y: Array, index: Array) -> list[tuple[Array, int]]:
-    """Values and the numbers of their taps, in as few arrays as hold them, and what pads each."""
-    taps = index.astype(np.int32)
-    if y.dtype.itemsize != 2:
-        return [(y, 0), (taps, -1)]
+    """Values of 16 bits and the numbers of their taps in one array, and what pads it."""
     upper = lax.bitcast_convert_type(y, np.int16).astype(np.int32) << 16
-    return [(upper | (taps & _HALF), _HALF)]
+    return [(upper | (index.astype(np.int32) & _HALF), _HALF)]
 
 
 def _unpack(parts: Sequence[Array], dtype: np.dtype) -> tuple[Array, Array]:
-    """The inverse of `_pack`."""
+    """Values and the numbers of their taps, which may be packed."""
     if len(parts) == 2:
         return parts[0], parts[1]
     (both,) = parts

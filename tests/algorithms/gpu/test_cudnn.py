@@ -97,9 +97,10 @@ def test_equal_direct(options, slot, normal):
 
 @pytest.mark.parametrize("slot", Slot)
 @pytest.mark.parametrize("multiplier", [1, 3])
+@pytest.mark.parametrize("strides", [(2, 1), 1], ids=str)
 @pytest.mark.usefixtures("float64")
-def test_shifts_depthwise(multiplier, slot, normal):
-    geometry = geometry_of((8, 9), (3, 2), (2, 1), ((1, -1), (0, 2)), 1, (1, 2), C)
+def test_shifts_depthwise(strides, multiplier, slot, normal):
+    geometry = geometry_of((8, 9), (3, 2), strides, ((1, -1), (0, 2)), 1, (1, 2), C)
     problem = problem_of(geometry, slot, o=C * multiplier)
     assert algorithm_for(problem) == ("depthwise" if slot is Slot.KERNEL else "shifts")
     assert_equal_direct(["shifts", "depthwise"], problem, normal)

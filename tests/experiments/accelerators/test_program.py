@@ -234,6 +234,15 @@ def test_memory_on_the_chip_is_not_counted():
     assert pallas.declared == 1000
 
 
+def test_of_a_slice_to_the_chip_the_slice_is_read():
+    (start,) = kernels_of("""
+  %x = bf16[500,12,32]{2,1,0} parameter(0)
+  %slice-start = ((bf16[500,12,32]{2,1,0}), bf16[500,3,32]{2,1,0:T(8,128)S(1)}, s32[]{:S(2)}) slice-start(%x), slice={[0:500], [3:6], [0:32]}
+  ROOT %slice-done = bf16[500,3,32]{2,1,0:T(8,128)S(1)} slice-done(%slice-start)
+""")
+    assert (start.kind, start.read, start.written) == ("slice", 2 * 500 * 3 * 32, 0)
+
+
 def test_a_triton_kernel_has_bytes_in_its_configuration():
     (kernel,) = kernels_of(r"""
   %x = bf16[64,64]{1,0} parameter(0)

@@ -8,8 +8,8 @@ import pytest
 
 from experiments.accelerators import rows
 from experiments.accelerators.kernels import in_words
-from experiments.accelerators.workloads import matching
-from experiments.benchmark.cases import CASES, NETWORKS
+from experiments.accelerators.workloads import matching, workloads
+from experiments.benchmark.cases import CASES, NETWORKS, Pool, conv
 
 # Case, corner and dtype. For each there is a reason why a form made for CPUs was the slower one.
 ON_A_GPU = [
@@ -43,6 +43,19 @@ ON_A_GPU = [
     ("a31", "forward", "bfloat16"),
     ("a31", "gradients", "bfloat16"),
 ]
+# Convolutions and pools that are no case of the benchmark, with the same reasons.
+UNLISTED_ON_A_GPU = [
+    # Depthwise input gradients of several outputs a channel.
+    (conv("dw-x2", "", 64, (7, 7), 32, 64, 7, 1, "SAME", groups=32), "gradients"),
+    (conv("dw-x8-s2", "", 16, (28, 28), 96, 768, 3, 2, "SAME", groups=96), "gradients"),
+    # Pools over a whole map: a division, or a second reduction, in a kernel of its own.
+    (Pool("avg-7", "", 32, (7, 7), 2048, (7, 7), (7, 7), "VALID", "avg"), "forward"),
+    (Pool("max-7", "", 32, (7, 7), 16, (7, 7), (7, 7), "VALID", "max"), "forward"),
+]
+# Slower to compile: a depthwise input gradient of many taps.
+UNLISTED_ON_A_GPU_TOO = [
+    (conv("dw-11", "", 16, (28, 28), 64, 64, 11, 1, "SAME", groups=64), "gradients")
+]
 ON_A_TPU = [("G", "gradients"), ("resnet-7", "gradients"), ("unet-up", "gradients")]
 ON_A_TPU_TOO = [
     (name, "gradients")
@@ -53,9 +66,10 @@ ON_A_TPU_TOO = [
 ]
 
 
-def compared(name, corner, dtype, target):
+def compared(case, corner, dtype, target):
     """The row of a workload, and the number of kernels of autodiff's program and of ours."""
-    (workload,) = (w for w in matching([name]) if w.corner == corner)
+    found = matching([case]) if isinstance(case, str) else workloads([case], (), ())
+    (workload,) = (w for w in found if w.corner == corner)
     row = rows.row(workload, dtype, target)
     assert row["errors"] == {}
     counts = [sum(row["programs"][peer]["kernels"].values()) for peer in rows.PEERS]
@@ -80,6 +94,19 @@ def test_on_a_gpu(what, compiled_for):
     row, (theirs, ours) = compared(*what, compiled_for("h100"))
     assert row["ratio"] >= rows.ENOUGH, told(row)
     assert ours <= theirs or row["ratio"] > 1.1, told(row)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        *UNLISTED_ON_A_GPU,
+        *(pytest.param(what, marks=pytest.mark.exhaustive) for what in UNLISTED_ON_A_GPU_TOO),
+    ],
+    ids=lambda what: f"{what[0].name}-{what[1]}",
+)
+def test_unlisted_on_a_gpu(what, compiled_for):
+    row, _ = compared(*what, "bfloat16", compiled_for("h100"))
+    assert row["ratio"] >= rows.ENOUGH, told(row)
 
 
 @pytest.mark.parametrize(
