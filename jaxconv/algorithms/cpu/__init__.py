@@ -46,6 +46,7 @@ from ._onednn_support import why_not_supported
 from ._patches import INPUT_DEPTH, INPUT_PATCHES, OUTPUT_DEPTH, OUTPUT_PATCHES, SPLIT_PATCHES
 from ._phases import Phases
 from ._pointwise import Pointwise
+from ._rates import STRIDED as STRIDED
 from ._strips import Strips
 from ._taps import Taps
 from ._tiles import CpuTiles

@@ -16,7 +16,7 @@ from ._rates import CACHED, CACHED_KERNEL, LAUNCH, thin
 # All factors say by how much a convolution is slower than a matrix product of as many operations.
 
 _THREE_AXES = 5.0
-_GROUPS, _KERNEL_VJP_GROUPS = 7.0, 4.0
+_GROUPS, _GROUPS_ONE_TAP, _KERNEL_VJP_GROUPS = 7.0, 3.2, 4.0
 _ONE_COLUMN = 15.0  # a product with a vector
 _KERNEL_BEYOND_CACHE, _KERNEL_VJP_BEYOND_CACHE = 1.5, 1.3
 _KERNEL_VJP_STRIDED_SIGNAL = 2.5  # one axis with a stride
@@ -27,6 +27,10 @@ _KERNEL_VJP_DILATED_INPUT = 10.0  # its zeros cost more than the elements betwee
 # channels, and for more.
 _HALF_SPEED_ONE, _HALF_SPEED_FEW, _HALF_SPEED = 20, 45, 16
 _FEW_CHANNELS = 16
+
+# A window of more taps than the map has elements: XLA exchanges the two, and convolves a map of
+# many examples and channels with a kernel of few.
+_EXCHANGED = 50.0
 
 # Most zeros of a dilated map are skipped if they fill up to three places in four: the time falls
 # with this power of the dilation. For few channels they are packed and multiplied. Of more zeros
@@ -70,13 +74,17 @@ def _convolution_cost(problem: Problem) -> float:
         positions, rows, columns = geometry.input_size, o, c
     taps = math.prod(geometry.window)
     operations = 2.0 * n * math.prod(positions) * taps * c * o * geometry.groups
-    slow = (_THREE_AXES if geometry.rank > 2 else 1.0) * (_GROUPS if geometry.groups > 1 else 1.0)
+    slow = _THREE_AXES if geometry.rank > 2 else 1.0
+    if geometry.groups > 1:
+        slow *= _GROUPS if taps > 1 else _GROUPS_ONE_TAP
     many = _HALF_SPEED_FEW if rows <= _FEW_CHANNELS else _HALF_SPEED
     slow *= thin(rows * taps, _HALF_SPEED_ONE if rows == 1 else many)
     slow *= thin(columns) if columns > 1 else _ONE_COLUMN
     skipping = math.prod(dilation) ** _SKIPPING_POWER * thin(rows, _SKIPPING_HALF_SPEED)
     slow *= _by_spacing(math.prod(spacing), *STRIDED_WINDOWS)
     slow *= _by_spacing(math.prod(dilation), skipping, _MANY_ZEROS)
+    if taps > math.prod(geometry.input_size if slot == Slot.OUTPUT else geometry.output_size):
+        slow *= _EXCHANGED
     if geometry.rank == 2 and taps * c * o > CACHED_KERNEL:
         slow *= _KERNEL_BEYOND_CACHE
     return slow * operations

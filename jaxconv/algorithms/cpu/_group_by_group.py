@@ -20,7 +20,7 @@ from ..._spec import ConvSpec, Slot
 from ..._typing import Array
 from .._algorithm import Algorithm, Remainder, Solve
 from .._problem import Problem
-from ._rates import COPIED, LAUNCH
+from ._rates import LAUNCH, REGROUPED
 
 # Operations in the time that a direct convolution spends on each position of a group, however few
 # channels the group has.
@@ -49,7 +49,7 @@ class GroupByGroup(Algorithm):
         slot, geometry, n, c, o, _ = problem
         inputs, outputs = math.prod(geometry.input_size), math.prod(geometry.output_size)
         positions = {Slot.KERNEL: 0, Slot.OUTPUT: outputs, Slot.INPUT: inputs}[slot]
-        copied = COPIED * n * (inputs * c + outputs * o)
+        copied = REGROUPED * n * (inputs * c + outputs * o)
         return LAUNCH + copied + _POSITION * n * geometry.groups * positions
 
     def leaves(self, problem: Problem) -> Problem:

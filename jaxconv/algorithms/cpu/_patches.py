@@ -31,7 +31,7 @@ from ..shared._taps import MAX_TAPS
 from ._blocks import block_size, in_blocks
 from ._folding import FoldedForm
 from ._hints import HINTS
-from ._rates import LAUNCH
+from ._rates import LAUNCH, REGROUPED
 
 # Operations in the time in which one element is copied into a block's patches, with a stride, and
 # in which one is added to what lies in a block that stays in the caches.
@@ -87,9 +87,13 @@ class Patches(Algorithm):
 
     def cost(self, problem: Problem) -> float:
         """Making the patches, or adding them up."""
-        form = self._form(problem.geometry)
-        made = form.elements(problem.c, problem.o)
+        geometry = problem.geometry
+        made = self._form(geometry).elements(problem.c, problem.o)
         moved = (problem.n * made[slot] * self._cost_of_element(problem, slot) for slot in made)
+        if geometry.groups > 1 and not made and problem.slot != Slot.KERNEL:
+            # No patches are made that could be laid out group by group, so the maps are.
+            inputs, outputs = math.prod(geometry.input_size), math.prod(geometry.output_size)
+            return LAUNCH + REGROUPED * problem.n * (inputs * problem.c + outputs * problem.o)
         return LAUNCH + sum(moved)
 
     def leaves(self, problem: Problem) -> Problem:

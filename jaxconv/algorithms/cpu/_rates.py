@@ -14,6 +14,8 @@ by measurements of the machine at hand.
 COPIED = 150.0
 # … is copied with a stride, …
 STRIDED = 250.0
+# … is copied from a map into the part of its feature group, or back, …
+REGROUPED = 220.0
 # … or is read, and one is written, by a loop that does something else with them.
 STREAMED = 30.0
 
