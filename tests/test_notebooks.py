@@ -27,10 +27,12 @@ SIZES = {
         "REPEATS = 50, 7": "REPEATS = 2, 1",
     },
     "6_standard_and_modified": {"SEEDS = 3000, 1000, 6, 50, 2": "SEEDS = 100, 50, 1, 50, 1"},
+    "7_derive_your_own": {"LENGTH, BATCH = 40, 8": "LENGTH, BATCH = 12, 2"},
     "how_to_check_a_gradient": {},
     "how_to_port_weights": {},
     "how_to_read_explain": {},
     "how_to_use_it_in_a_framework": {},
+    "how_to_write_an_operation": {},
 }
 # For each notebook with figures or derivations, how many of either it shows.
 SHOWN = {
@@ -39,13 +41,14 @@ SHOWN = {
     "3_deconvolutions": (4, 2),
     "5_does_deriving_by_hand_pay": (2, 0),
     "6_standard_and_modified": (3, 0),
+    "7_derive_your_own": (0, 1),
 }
 LONG = (
     *("2_backpropagation", "3_deconvolutions"),
-    *("5_does_deriving_by_hand_pay", "6_standard_and_modified"),
+    *("5_does_deriving_by_hand_pay", "6_standard_and_modified", "7_derive_your_own"),
 )
-# test_porting.py runs this one.
-ELSEWHERE = ("how_to_port_weights",)
+# test_porting.py and forms/test_examples.py run these.
+ELSEWHERE = ("how_to_port_weights", "how_to_write_an_operation")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ Each equation that the calls below are traced to is taken out and run by itself:
 reverse mode, second order, vmap, and exported for platforms that need not be here. The operands are
 small whole numbers, so that every sum is exact and what must be equal is equal to the last bit.
 
-Covers jaxconv/_forms.py.
+Covers jaxconv/forms/_operation.py.
 """
 
 import functools
@@ -59,9 +59,9 @@ CALLS = [
 
 
 def ours(primitive):
+    # An operation that a test made of functions of its own has another name.
     module = getattr(primitive.impl, "__module__", None) or ""
-    of_a_test = primitive.name.startswith("test_")  # other tests make some, too
-    return not of_a_test and "jaxconv" in f"{primitive.name} {module}"
+    return "jaxconv" in f"{primitive.name} {module}"
 
 
 def equations(jaxpr):
@@ -84,7 +84,7 @@ def equations_of_primitives():
 
 
 OTHER_RULES = {
-    # A choice is not linear. tests/test_forms.py tests its rules.
+    # A choice is not linear. tests/forms/ tests its rules.
     "jaxconv_window_max",
     "jaxconv_window_max_and_choice",
     "jaxconv_window_max_in_loop",

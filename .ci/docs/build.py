@@ -21,7 +21,7 @@ from markupsafe import Markup
 import jaxconv
 
 # In the order of the navigation. `jaxconv.ops` is left out: `jaxconv` has all of its functions.
-PACKAGES = ("nn", "verify", "derivations", "backprop", "lax", "reference")
+PACKAGES = ("forms", "nn", "verify", "derivations", "backprop", "lax", "reference")
 
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises")
 

@@ -58,3 +58,5 @@ from .shared._resampling import resample as resample
 from .shared._resampling import resample_back as resample_back
 from .shared._sums import spread_windows as spread_windows
 from .shared._sums import sum_windows as sum_windows
+from .shared._unfolding import fold_windows as fold_windows
+from .shared._unfolding import unfold_windows as unfold_windows

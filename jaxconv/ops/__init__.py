@@ -25,6 +25,8 @@ from ._rotation import rotate_kernel as rotate_kernel
 from ._sum_pooling import avg_pool as avg_pool
 from ._sum_pooling import sum_pool as sum_pool
 from ._transposed import conv_transpose as conv_transpose
+from ._unfolding import fold as fold
+from ._unfolding import unfold as unfold
 from ._unpooling import max_pool_with_argmax as max_pool_with_argmax
 from ._unpooling import max_unpool as max_unpool
 from ._upscaling import pixel_shuffle as pixel_shuffle

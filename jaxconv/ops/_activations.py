@@ -3,9 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from .._forms import linear_pair
-from .._operation import broadcast_batch
 from .._typing import AnyArray, Array
+from ..forms import axis_by_axis, broadcast_batch, linear_pair
 from ._checks import as_array, checked_rate
 
 
@@ -141,5 +140,10 @@ def _same_shape(slot, x, keep, **_):
 # A linear map with a fixed mask of one bool for each element. It computes dropout, and the
 # derivative of relu with the mask x > 0.
 scale_kept, _ = linear_pair(
-    "jaxconv_scale_kept", _scale_kept, _scale_kept, result=_same_shape, batch=broadcast_batch
+    _scale_kept,
+    _scale_kept,
+    name="jaxconv_scale_kept",
+    result=_same_shape,
+    batch=broadcast_batch,
+    shard=axis_by_axis,
 )

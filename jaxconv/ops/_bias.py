@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from .. import algorithms
-from .._forms import linear_pair
-from .._operation import Operation
 from .._typing import AnyArray, Array
+from ..forms import Operation, linear_pair
 from ._checks import as_array
 from ._operands import is_as_wide
 
@@ -118,5 +117,5 @@ def _shard(
 
 
 _spread, _ = linear_pair(
-    "jaxconv_bias", _broadcast, _sum_over_positions, result=_result, batch=_batch, shard=_shard
+    _broadcast, _sum_over_positions, name="jaxconv_bias", result=_result, batch=_batch, shard=_shard
 )

@@ -33,10 +33,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from .. import algorithms
-from .._forms import linear_pair
 from .._geometry import Geometry
 from .._spec import ConvSpec
 from .._typing import Array
+from ..forms import axis_by_axis, linear_pair, merge_leading_axes
 
 PaddingMode: TypeAlias = Literal["zeros", "circular", "reflect", "replicate"]
 
@@ -189,4 +189,11 @@ def _result(slot: str, operand, *, geometry: Geometry, mode: PaddingMode) -> jax
     return jax.ShapeDtypeStruct((operand.shape[0], *size, operand.shape[-1]), operand.dtype)
 
 
-_pad_axes, _fold_axes = linear_pair("jaxconv_boundary", _pad, _sum, result=_result)
+_pad_axes, _fold_axes = linear_pair(
+    _pad,
+    _sum,
+    name="jaxconv_boundary",
+    result=_result,
+    batch=merge_leading_axes,
+    shard=axis_by_axis,
+)

@@ -1,17 +1,16 @@
 """What a contraction compiles to: zeros, the textbook formula, or an algorithm for the platform."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 
 from .. import algorithms
-from .._operation import Map
 from .._spec import ConvSpec, Slot, operand_of, shape_of, with_operand
 from .._typing import Array
 from . import _textbook
 
 
-def compiled_for(slot: Slot, platform: str) -> Map:
+def compiled_for(slot: Slot, platform: str) -> Callable[..., Array]:
     """The function that XLA compiles on a platform for the contraction that leaves `slot` empty."""
 
     def contraction(first: Array, second: Array, *, spec: ConvSpec) -> Array:

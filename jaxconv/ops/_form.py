@@ -15,9 +15,9 @@ the three maps, and `multilinear_form` makes them operations that JAX differenti
 import jax
 
 from .. import algorithms
-from .._forms import multilinear_form
 from .._spec import ConvSpec, Slot, shape_of
 from .._typing import Array
+from ..forms import multilinear_form
 from ._batching import fold_batch
 from ._compile import compiled_for, plain_lax
 from ._sharding import shard
@@ -33,8 +33,8 @@ _OPERATIONS = dict(
     zip(
         Slot,
         multilinear_form(
-            "jaxconv",
             {slot: compiled_for(slot, "any") for slot in Slot},
+            name="jaxconv",
             result=_result,
             batch=fold_batch,
             shard=shard,

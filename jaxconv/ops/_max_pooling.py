@@ -2,7 +2,7 @@
 
 A max pool chooses a tap of each window and copies the element under it. The choice is an integer
 and has no derivative, so JAX must not differentiate the search for the maximum. `window_max`, made
-by `jaxconv._forms.choice`, therefore has a JVP that applies a linear map, `window_gather`, to the
+by `jaxconv.forms.chosen`, therefore has a JVP that applies a linear map, `window_gather`, to the
 tangent at the taps that were chosen. For fixed taps that map and its transpose, `window_scatter`,
 are linear, so derivatives of every order follow from them without a second search.
 """

@@ -4,11 +4,19 @@ All pools with windows share these options. `PoolOptions` holds the options of o
 the `Geometry` of the windows from them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .._arguments import Padding, Size, convolution_geometry, explicit_padding, per_axis
+from .._arguments import (
+    Padding,
+    Size,
+    convolution_geometry,
+    explicit_padding,
+    per_axis,
+    transposed_input_size,
+)
 from .._geometry import Axis, Geometry, extent
 from .._typing import Array
 from ._checks import check_flag, spatial_rank
@@ -58,6 +66,38 @@ class PoolOptions:
                 for n, covered, step, (lo, hi) in axes
             )
         return convolution_geometry(self.function, size, window, strides, sides, 1, dilation, 1)
+
+    def geometry_before(
+        self, pooled: tuple[int, ...], output_size: Sequence[int] | None, operand: str, done: str
+    ) -> Geometry:
+        """The geometry of the windows that make a map of the spatial shape `pooled`.
+
+        Args:
+          pooled: That shape.
+          output_size: The spatial shape of the feature map that has the windows. None means the
+            size that the windows cover exactly; for "SAME" and "SAME_LOWER" stride · pooled.
+          operand: The user's name of the map of that shape, for the error.
+          done: What was done to the feature map, for the error.
+
+        Raises:
+          ValueError: A map of `output_size` has other windows, or an option is out of range.
+          TypeError: An option has the wrong type.
+        """
+        name, rank = self.function, len(pooled)
+        window, strides, dilation = self.spacings(rank)
+        if output_size is None:
+            reach = tuple(map(extent, window, dilation))
+            ones, zeros = (1,) * rank, (0,) * rank
+            size, _ = transposed_input_size(name, pooled, reach, strides, self.padding, ones, zeros)
+        else:
+            size = per_axis(output_size, rank, f"{name}: output_size")
+        geometry = self.geometry(size)
+        if geometry.output_size != pooled:
+            raise ValueError(
+                f"{name}: a map of output_size {size} would be {done} to {geometry.output_size}, "
+                f"but {operand} has {pooled}; ceil_mode is {self.ceil_mode}."
+            )
+        return geometry
 
     def spacings(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Window, strides and dilation, checked, with one integer for each of `rank` axes."""

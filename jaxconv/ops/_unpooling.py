@@ -8,8 +8,8 @@ from jax import lax
 from jax.experimental import checkify
 
 from .. import algorithms
-from .._arguments import Padding, Size, per_axis, transposed_input_size
-from .._geometry import Geometry, extent
+from .._arguments import Padding, Size
+from .._geometry import Geometry
 from .._typing import AnyArray, Array
 from ._checks import as_array, check_flag, numeric_map, real_map, spatial_rank
 from ._pool_options import PoolOptions
@@ -154,7 +154,8 @@ def max_unpool(
             "comes from another max_unpool, give that one the output_size of its pool's input."
         )
     options = PoolOptions("max_unpool", window_shape, strides, padding, window_dilation, ceil_mode)
-    geometry = _geometry_before(options, y.shape[1:-1], output_size)
+    geometry = options.geometry_before(y.shape[1:-1], output_size, "y", "pooled")
+    _check_count("max_unpool", geometry)
     check_flag("max_unpool: check_argmax", check_argmax)
     m = _argmax_to_taps(argmax, geometry)
     if check_argmax:
@@ -169,28 +170,6 @@ def max_unpool(
         shares = wide / lax.stop_gradient(jnp.maximum(counts, 1)).astype(wide.dtype)
         return window_scatter(shares, m, geometry=geometry).astype(y.dtype)
     return window_scatter(y, m, geometry=geometry)
-
-
-def _geometry_before(
-    options: PoolOptions, pooled: tuple[int, ...], output_size: Sequence[int] | None
-) -> Geometry:
-    """The geometry of the pool, whose output has the shape `pooled`."""
-    name, rank = options.function, len(pooled)
-    window, strides, dilation = options.spacings(rank)
-    if output_size is None:
-        reach = tuple(map(extent, window, dilation))
-        ones, zeros = (1,) * rank, (0,) * rank
-        size, _ = transposed_input_size(name, pooled, reach, strides, options.padding, ones, zeros)
-    else:
-        size = per_axis(output_size, rank, f"{name}: output_size")
-    geometry = options.geometry(size)
-    if geometry.output_size != pooled:
-        raise ValueError(
-            f"{name}: a map of output_size {size} would be pooled to {geometry.output_size}, "
-            f"but y has {pooled}; ceil_mode is {options.ceil_mode}."
-        )
-    _check_count(name, geometry)
-    return geometry
 
 
 def _check_argmax(argmax: Array, m: Array, geometry: Geometry) -> None:

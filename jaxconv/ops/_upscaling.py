@@ -7,10 +7,10 @@ from math import floor, prod
 import jax
 
 from .._arguments import Size, per_axis
-from .._forms import linear_pair
 from .._geometry import Geometry
 from .._typing import AnyArray, Array
 from ..algorithms import Mixing
+from ..forms import axis_by_axis, linear_pair, merge_leading_axes
 from ._checks import as_array, check_flag, inexact_map, numeric_map, spatial_rank
 from ._windows import resample, window_spread
 
@@ -208,7 +208,12 @@ def _shuffled(slot: str, x, *, blocks: tuple[int, ...]) -> jax.ShapeDtypeStruct:
 
 
 _shuffle, _unshuffle = linear_pair(
-    "jaxconv_pixel_shuffle", _channels_to_space, _space_to_channels, result=_shuffled
+    _channels_to_space,
+    _space_to_channels,
+    name="jaxconv_pixel_shuffle",
+    result=_shuffled,
+    batch=merge_leading_axes,
+    shard=axis_by_axis,
 )
 
 

@@ -20,10 +20,9 @@ import jax
 import jax.numpy as jnp
 
 from .. import algorithms
-from .._forms import choice, linear_pair
 from .._geometry import Geometry
-from .._operation import broadcast_batch
 from ..algorithms import GPU_PLATFORMS, cpu, gpu, tpu
+from ..forms import axis_by_axis, broadcast_batch, chosen, linear_pair, merge_leading_axes
 
 
 def _result(slot: str, operand, *_, geometry: Geometry) -> jax.ShapeDtypeStruct:
@@ -44,10 +43,12 @@ def _resampled(slot: str, operand, *, mixings: tuple[algorithms.Mixing, ...]):
 
 
 window_sum, window_spread = linear_pair(
-    "jaxconv_window_sum",
     algorithms.sum_windows,
     algorithms.spread_windows,
+    name="jaxconv_window_sum",
     result=_result,
+    batch=merge_leading_axes,
+    shard=axis_by_axis,
     lowerings={
         "cpu": (cpu.sum_windows, cpu.spread_windows),
         "tpu": (tpu.sum_windows, tpu.spread_windows),
@@ -55,38 +56,46 @@ window_sum, window_spread = linear_pair(
     },
 )
 window_gather, window_scatter = linear_pair(
-    "jaxconv_window_gather",
     algorithms.gather_windows,
     algorithms.scatter_windows,
+    name="jaxconv_window_gather",
     result=_result,
+    batch=merge_leading_axes,
+    shard=axis_by_axis,
     lowerings={
         "cpu": (cpu.gather_windows, cpu.scatter_windows),
         "tpu": (algorithms.gather_windows, tpu.scatter_windows),
     },
 )
 window_equals, window_to_equals = linear_pair(
-    "jaxconv_window_equals",
     algorithms.sum_where_equal,
     algorithms.spread_where_equal,
+    name="jaxconv_window_equals",
     result=_result,
+    batch=merge_leading_axes,
+    shard=axis_by_axis,
     lowerings={"cpu": (cpu.sum_where_equal, cpu.spread_where_equal)},
 )
 resample, resample_back = linear_pair(
-    "jaxconv_resample",
     algorithms.resample,
     algorithms.resample_back,
+    name="jaxconv_resample",
     result=_resampled,
+    batch=merge_leading_axes,
+    shard=axis_by_axis,
     lowerings={"cpu": (cpu.resample, cpu.resample_back)},
 )
 
 
 def _maxima(name: str, max_and_tap_on_gpus):
-    return choice(
-        name,
-        algorithms.max_of_windows,
+    return chosen(
         algorithms.max_and_argmax,
         window_gather,
+        value=algorithms.max_of_windows,
+        name=name,
         result=_chosen,
+        batch=merge_leading_axes,
+        shard=axis_by_axis,
         lowerings={
             "cpu": (cpu.max_of_windows, cpu.max_and_argmax),
             "tpu": (tpu.max_of_windows, tpu.max_and_argmax),
@@ -112,5 +121,10 @@ def _where_chosen(y, index):
 
 # y[p] where a tap was chosen, and 0 where the index is -1.
 where_chosen, _ = linear_pair(
-    "jaxconv_where_chosen", _where_chosen, _where_chosen, result=_same, batch=broadcast_batch
+    _where_chosen,
+    _where_chosen,
+    name="jaxconv_where_chosen",
+    result=_same,
+    batch=broadcast_batch,
+    shard=axis_by_axis,
 )

@@ -17,6 +17,7 @@ from ._convolution import rotate_kernel as rotate_kernel
 from ._pooling import adaptive_avg_pool as adaptive_avg_pool
 from ._pooling import adaptive_max_pool as adaptive_max_pool
 from ._pooling import avg_pool as avg_pool
+from ._pooling import fold as fold
 from ._pooling import global_avg_pool as global_avg_pool
 from ._pooling import global_max_pool as global_max_pool
 from ._pooling import lp_pool as lp_pool
@@ -26,6 +27,7 @@ from ._pooling import max_pool_with_argmax as max_pool_with_argmax
 from ._pooling import max_unpool as max_unpool
 from ._pooling import min_pool as min_pool
 from ._pooling import sum_pool as sum_pool
+from ._pooling import unfold as unfold
 from ._resizing import pixel_shuffle as pixel_shuffle
 from ._resizing import pixel_unshuffle as pixel_unshuffle
 from ._resizing import upscale as upscale

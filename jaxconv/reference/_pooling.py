@@ -69,6 +69,31 @@ def min_pool(x: ndarray, *args, **options) -> ndarray:
     return -max_pool(-wide(x), *args, **options)
 
 
+def unfold(x: ndarray, window_shape: Size, strides: Size = 1, *args, **options) -> ndarray:
+    """y[n,p,r·c+j] = x[n,i,j] for the pixel i under tap r of the window of p. Padding is 0."""
+    axes = _pool_axes(x.shape, window_shape, strides, *args, **options)
+    taps = list(np.ndindex(*(window for _, window, *_ in axes)))
+    y = zeros((x.shape[0], *output_size(axes), len(taps) * x.shape[-1]), x)
+    y = y.reshape(*y.shape[:-1], len(taps), x.shape[-1])
+    for i, r, p in terms(axes):
+        y[:, *p, taps.index(r)] = x[:, *i]
+    return y.reshape(*y.shape[:-2], -1)
+
+
+def fold(
+    y: ndarray, output_size: Sequence[int], window_shape: Size, strides: Size = 1, *args, **options
+) -> ndarray:
+    """x[n,i,j] = Σ y[n,p,r·c+j] over the windows p whose tap r lies on the pixel i."""
+    shape = (1, *output_size, 1)
+    axes = _pool_axes(shape, window_shape, strides, *args, **options)
+    taps = list(np.ndindex(*(window for _, window, *_ in axes)))
+    y = wide(y).reshape(*y.shape[:-1], len(taps), -1)
+    x = zeros((y.shape[0], *output_size, y.shape[-1]), y)
+    for i, r, p in terms(axes):
+        x[:, *i] += y[:, *p, taps.index(r)]
+    return x
+
+
 def sum_pool(x: ndarray, *args, **options) -> ndarray:
     """y[n,p,c] = Σ x[n,i,c] over the i in the window of p. Padding adds 0."""
     windows, y_shape = _windows(x.shape, *args, **options)

@@ -1,6 +1,6 @@
 """The mechanism, on a form that is no convolution: T(a, b, c) = Σ a[i] b[i,j] c[j].
 
-Covers jaxconv/_operation.py.
+Covers jaxconv/forms/_choice.py, jaxconv/forms/_rules.py.
 """
 
 from functools import partial
@@ -11,8 +11,15 @@ import numpy as np
 import pytest
 from jax.extend import core
 
-from jaxconv._forms import choice, linear_pair, multilinear_form
-from jaxconv._operation import Primitive, broadcast_batch
+from jaxconv.forms import (
+    axis_by_axis,
+    broadcast_batch,
+    chosen,
+    linear_pair,
+    merge_leading_axes,
+    multilinear_form,
+)
+from jaxconv.forms._operation import Primitive
 from tests.oracles import together
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -35,12 +42,12 @@ def one_by_one(contractions, slot, operands, batched, **params):
 
 
 bra, outer, ket = multilinear_form(
-    "test_matrix",
     {
         "a": lambda b, c, *, scale: scale * (b @ c),
         "b": lambda a, c, *, scale: scale * jnp.outer(a, c),
         "c": lambda a, b, *, scale: scale * (a @ b),
     },
+    name="test_matrix",
     result=result,
     batch=one_by_one,
 )
@@ -103,9 +110,9 @@ def test_a_wrong_transpose_would_be_seen(operands):
     """A wrong map makes a wrong gradient, which the tests above would find."""
     a, b, c = operands
     _, wrong = linear_pair(
-        "test_wrong",
         lambda x: 2 * x,
         lambda y: 3 * y,
+        name="test_wrong",
         result=lambda slot, x: jax.ShapeDtypeStruct(x.shape, x.dtype),
         batch=broadcast_batch,
     )
@@ -116,9 +123,9 @@ def test_a_wrong_transpose_would_be_seen(operands):
 
 def test_constants_have_no_derivative(normal):
     pick, put = linear_pair(
-        "test_pick",
         lambda x, index: x[:, index],
         lambda y, index: jnp.zeros((y.shape[0], 5)).at[:, index].add(y),
+        name="test_pick",
         result=lambda slot, x, index: jax.ShapeDtypeStruct(
             (x.shape[0], 2 if slot == "out" else 5), x.dtype
         ),
@@ -142,8 +149,8 @@ def test_a_batching_rule_gets_arrays_of_jax_for_those_of_numpy():
         return one_by_one(contractions, slot, operands, batched, **params)
 
     *_, product = multilinear_form(
-        "test_numpy",
         {"a": lambda b, c: b @ c, "b": jnp.outer, "c": lambda a, b: a @ b},
+        name="test_numpy",
         result=result,
         batch=batch,
     )
@@ -162,8 +169,8 @@ def test_platforms_have_lowerings_of_their_own():
         return jax.ShapeDtypeStruct(x.shape, x.dtype)
 
     double, _ = multilinear_form(
-        "test_platforms",
         {"a": lambda x: x + x, "b": lambda x: x + x},
+        name="test_platforms",
         result=result,
         batch=broadcast_batch,
         lowerings={"a": {"cpu": lambda x: 2 * x, "cuda": lambda x: x * x}},
@@ -192,17 +199,20 @@ def chosen_rows(slot, operand, m, *, target):
 
 
 gather, scatter = linear_pair(
-    "test_gather",
     lambda x, m, *, target: jnp.take_along_axis(x, m, axis=-1),
     lambda y, m, *, target: jnp.where(jnp.arange(5) == m, y, 0.0),
+    name="test_gather",
+    batch=merge_leading_axes,
     result=chosen_rows,
     shard=lambda slot, shape, *_, **__: (None,) * len(shape),
 )
-nearest_value, nearest_and_column = choice(
-    "test_nearest",
-    lambda x, **params: nearest(x, **params)[0],
+nearest_value, nearest_and_column = chosen(
     nearest,
     gather,
+    value=lambda x, **params: nearest(x, **params)[0],
+    name="test_nearest",
+    batch=merge_leading_axes,
+    shard=axis_by_axis,
     result=lambda x, *, target: (
         jax.ShapeDtypeStruct((x.shape[0], 1), x.dtype),
         jax.ShapeDtypeStruct((x.shape[0], 1), jnp.int32),
@@ -242,9 +252,9 @@ def test_choice_has_the_derivative_of_what_it_chose(normal):
 
 def test_maps_of_a_platform_are_compiled_there_only():
     double, half = linear_pair(
-        "test_platforms",
         lambda x: 2 * x,
         lambda y: y / 2,
+        name="test_platforms",
         result=lambda slot, x: jax.ShapeDtypeStruct(x.shape, x.dtype),
         lowerings={"cpu": (lambda x: 3 * x, lambda y: y / 3)},
     )

@@ -1,0 +1,262 @@
+"""Check the transposes of an operation against its definition."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._arguments import described
+from ._operation import Operation
+
+# A platform's map may add in another order than the definition: so many units of rounding of the
+# largest element.
+_UNITS = 64
+
+
+def check(operation: Operation, *operands: Any, **params: Any) -> None:
+    """Check an operation's derivatives and its maps for each platform, at one point.
+
+    The definition is the map that the operation was made of, as JAX differentiates it. Checked are
+    - the derivative in every mode of `jaxconv.verify`: reverse and forward mode, second order,
+      `vmap`, `jit`, `scan`, `checkpoint` and others. For the linear operands of a form it is
+      compared along every coordinate, and so is <f(x), y> = <x, fᵀ(y)>. A wrong transpose is named
+      with its slip, such as a kernel that was not rotated;
+    - the values of the maps for the platforms that are here, and that the maps for the others can
+      be compiled into a program;
+    - the shapes and dtypes of all maps.
+
+    Operands in float64, with `jax.enable_x64`, make the check sharpest. Choose sizes that differ
+    from axis to axis. Those of at most a few thousand elements are checked element by element.
+
+    Args:
+      operation: An operation of `jaxconv.forms`.
+      *operands: Its operands: arrays of any shape, or pytrees.
+      **params: Its static parameters.
+
+    Returns:
+      None.
+
+    Raises:
+      ValueError: The operation is wrong. The message says how, or is the report of
+        `jaxconv.verify`.
+      TypeError: It is not an operation, or shapes or dtypes of its maps disagree.
+
+    Source: the identity is that of `linear_pair`; how the derivatives are compared is derived in
+    `jaxconv.verify.check_gradients`.
+
+    >>> from jaxconv import forms
+    >>> import jax.numpy as jnp
+    >>> shift, _ = forms.linear_pair(lambda x: jnp.roll(x, 1), lambda y: jnp.roll(y, 1))
+    >>> check(shift, jnp.array([1.0, 2.0, 4.0, -3.0]))
+    Traceback (most recent call last):
+    ...
+    ValueError: jaxconv.forms.check: ...
+    """
+    if not isinstance(operation, Operation):
+        raise TypeError(f"check: it takes an operation, got {type(operation).__name__}.")
+    from .. import verify  # the verifier takes as long to import as this library
+
+    wrong = list(_not_linear(operation, operands, params))
+    if not wrong:
+        wrong += _wrong_platforms(operation, operands, params)
+        wrong += _wrong_batches(operation, operands, params)
+    if not wrong:
+        report = _report(verify.check_gradients, operation, operands, params)
+        if report is not None and not report.ok:
+            # Without the rounding of a narrow dtype, a slip is easier to recognise.
+            with jax.enable_x64(True), suppress(Exception):  # the maps may insist on their dtype
+                wide = _report(verify.check_gradients, operation, _widened(operands), params)
+                report = report if wide is None or wide.ok else wide
+            wrong = [str(report)]
+    if wrong:
+        lines = " ".join(wrong) if len(wrong) == 1 and "\n" not in wrong[0] else "\n".join(wrong)
+        raise ValueError(f"jaxconv.forms.check: {operation.name} is wrong: {lines}")
+
+
+def _report(check_gradients, operation, operands, params):
+    """The report of the verifier; None if no operand can be differentiated."""
+    wanted = [
+        i
+        for i in operation.differentiable
+        if any(jnp.issubdtype(_dtype(a), jnp.inexact) for a in jax.tree.leaves(operands[i]))
+    ]
+    if not wanted:
+        return None
+    return check_gradients(
+        _of_real_parts(operation.name, partial(operation, **params)),
+        tuple(map(_real_parts, operands)),
+        argnums=wanted,
+        linear_in=wanted if operation.linear_slots else None,
+        reference=_of_real_parts(operation.name, partial(operation.definition, **params)),
+    )
+
+
+# The verifier takes real numbers: a complex array is passed as its real and imaginary part.
+
+
+class _Parts(NamedTuple):
+    real: Any
+    imaginary: Any
+
+
+def _real_parts(tree: Any) -> Any:
+    return jax.tree.map(lambda a: _Parts(a.real, a.imag) if _is_complex(a) else a, tree)
+
+
+def _of_real_parts(name: str, f: Callable[..., Any]) -> Callable[..., Any]:
+    def of_parts(*operands):
+        def whole(a):
+            return jax.lax.complex(*a) if isinstance(a, _Parts) else a
+
+        parts = jax.tree.map(whole, operands, is_leaf=lambda a: isinstance(a, _Parts))
+        return _real_parts(f(*parts))
+
+    of_parts.__name__ = name
+    with suppress(TypeError, ValueError):
+        of_parts.__signature__ = inspect.signature(f)
+    return of_parts
+
+
+def _widened(operands: Any) -> Any:
+    def widen(a):
+        if not jnp.issubdtype(_dtype(a), jnp.inexact):
+            return a
+        return np.asarray(a).astype(np.complex128 if _is_complex(a) else np.float64)
+
+    return jax.tree.map(widen, operands)
+
+
+def _dtype(a: Any) -> np.dtype:
+    return jax.dtypes.result_type(a)
+
+
+def _is_complex(a: Any) -> bool:
+    return jnp.issubdtype(_dtype(a), jnp.complexfloating)
+
+
+# Linearity of the maps themselves.
+
+
+def _not_linear(operation, operands, params) -> Iterator[str]:
+    """A sentence for each contraction that is not linear in an operand."""
+    for contraction, given in _contractions(operation, operands, params):
+        f = partial(contraction.definition, **params)
+        for i in contraction.linear_slots:
+            u, v = given[i], _random_like(given[i], seed=i + 1)
+
+            def at(x, f=f, given=given, i=i):
+                return jax.tree.leaves(f(*given[:i], x, *given[i + 1 :]))
+
+            both = at(jax.tree.map(lambda a, b: (2 * a + b).astype(a.dtype), u, v))
+            parts = [2 * a + b for a, b in zip(at(u), at(v), strict=True)]
+            if not all(map(_is_close, both, parts)):
+                yield (
+                    f"{contraction.name} is not linear in operand {i}: f(2u + v) differs from "
+                    "2 f(u) + f(v)."
+                )
+
+
+def _contractions(operation, operands, params):
+    """Each contraction of the operation's form, with operands for it."""
+    operands = [jax.tree.map(jnp.asarray, x) for x in operands]
+    if operation.linear_slots:
+        yield operation, operands
+    given, linear = operands[: operation.linear], operation.linear
+    result = _random_like(jax.eval_shape(partial(operation.definition, **params), *operands), 0)
+    for transpose, order in operation.transposes():
+        yield transpose, [*([*given, result][j] for j in order), *operands[linear:]]
+
+
+def _random_like(tree: Any, seed: int) -> Any:
+    rng = np.random.default_rng(seed)
+
+    def draw(a):
+        values = rng.normal(size=np.shape(a))
+        if jnp.issubdtype(_dtype(a), jnp.integer):
+            values = rng.integers(0, 4, np.shape(a))
+        if _is_complex(a):
+            values = values + 1j * rng.normal(size=np.shape(a))
+        return jnp.asarray(values, _dtype(a))
+
+    return jax.tree.map(draw, tree)
+
+
+def _is_close(actual: Any, expected: Any) -> bool:
+    """Whether two arrays agree up to the order of their sums."""
+    actual, expected = jnp.asarray(actual), jnp.asarray(expected)
+    if actual.shape != expected.shape or actual.dtype != expected.dtype:
+        return False
+    if not jnp.issubdtype(actual.dtype, jnp.inexact):
+        return bool((actual == expected).all())
+    wide = np.complex128 if _is_complex(actual) else np.float64
+    a, b = np.asarray(actual).astype(wide), np.asarray(expected).astype(wide)
+    bound = _UNITS * float(jnp.finfo(actual.dtype).eps) * np.abs(b).max(initial=1e-30)
+    return bool(np.all((np.abs(a - b) <= bound) | (a == b) | (np.isnan(a) & np.isnan(b))))
+
+
+def _agree(actual: Any, expected: Any) -> bool:
+    if jax.tree.structure(actual) != jax.tree.structure(expected):
+        return False
+    return all(map(_is_close, jax.tree.leaves(actual), jax.tree.leaves(expected)))
+
+
+# Batching rules, and what is compiled elsewhere.
+
+
+def _wrong_batches(operation, operands, params) -> Iterator[str]:
+    """A sentence for each operand whose batch changes the values."""
+    ours, definition = partial(operation, **params), partial(operation.definition, **params)
+    for i, operand in enumerate(operands):
+        if not jax.tree.leaves(operand):
+            continue
+        given = list(operands)
+        given[i] = jax.tree.map(
+            lambda a: jnp.stack([a, a[..., ::-1] if jnp.ndim(a) else a]), operand
+        )
+        axes = tuple(0 if j == i else None for j in range(len(operands)))
+        if not _agree(*(jax.vmap(f, axes)(*given) for f in (ours, definition))):
+            yield f"{operation.name}: vmap over operand {i} gives other values than the map itself."
+
+
+def _wrong_platforms(operation, operands, params) -> Iterator[str]:
+    """A sentence for each map of a platform that differs from the definition."""
+    every = list(_contractions(operation, operands, params))
+    if not operation.linear_slots:
+        every.append((operation, list(operands)))
+    for contraction, given in every:
+        definition = partial(contraction.definition, **params)
+        for platform, lowering in contraction.lowerings.items():
+            complaint = _on_platform(
+                partial(contraction, **params),
+                definition,
+                partial(lowering, **params),
+                platform,
+                given,
+            )
+            if complaint:
+                yield f"{contraction.name}: its map for {platform} {complaint}."
+
+
+def _on_platform(operation, definition, lowering, platform, operands) -> str:
+    """What is wrong with the map of a platform; empty if nothing is."""
+    try:
+        found, wanted = (
+            jax.tree.map(described, jax.eval_shape(f, *operands)) for f in (lowering, definition)
+        )
+        if found != wanted:
+            return f"returns {found}, not {wanted}"
+        try:
+            device = jax.devices(platform)[0]
+        except RuntimeError:  # not here, but the program for it can be made
+            jax.jit(operation).trace(*operands).lower(lowering_platforms=(platform,))
+            return ""
+        with jax.default_device(device):
+            actual, expected = (jax.jit(f)(*operands) for f in (lowering, definition))
+    except Exception as error:  # the map is the user's, and may raise anything
+        return "can't be compiled: " + " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return "" if _agree(actual, expected) else "gives other values"

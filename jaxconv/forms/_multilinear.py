@@ -1,0 +1,464 @@
+"""From a multilinear map and its transposes to operations of JAX.
+
+A *multilinear form* is a function that is linear in each of its slots, say T(a, b, c), and whose
+value is a number. Leave one slot empty and contract the others, and the form becomes a map, here
+called a *contraction*:
+
+    f_c(a, b) = ∂T(a, b, c)/∂c,       so that       <f_c(a, b), c> = T(a, b, c)                  (1)
+
+Every contraction is linear in each operand, and its transposes follow from (1). The cotangent of
+the result takes the empty slot, and the slot of the operand becomes the empty one:
+
+    <f_c(a, b), c_bar> = T(a, b, c_bar) = <a, f_a(b, c_bar)>                                     (2)
+
+The transpose of a contraction is therefore another contraction of the same form, and derivatives of
+every order stay inside the form. A form with two slots is a linear map and its transpose. A form
+with three slots is a bilinear map and its two transposes. That reverse mode is forward mode,
+linearised and transposed, is how JAX works: Radul et al., "You Only Linearize Once", POPL 2023,
+arXiv:2204.10923. On adjoints in general see Griewank & Walther, "Evaluating Derivatives", 2008.
+
+<·, ·> is the sum of products, without conjugation: like JAX, a form of complex arrays has
+transposes, not adjoints.
+
+A batch belongs to some of the slots. With the letter n for the members of a batch that a and c have
+and b has not,
+
+    T_n(a, b, c) = Σ_n T(a[n], b, c[n])                                                          (3)
+
+is another form. Its contractions are those of T under `jax.vmap`, summed over n where the empty
+slot has no batch. (3) is how a form is batched by default.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.interpreters import ad
+from jax.sharding import NamedSharding
+
+from .._typing import Array
+from ._arguments import (
+    check_function,
+    check_lowerings,
+    default_name,
+    described,
+    positional_count,
+    remember,
+)
+from ._operation import LEAF, Call, Level, Map, Operation
+from ._rules import Partition, in_every_member
+
+SYMMETRIES = ("symmetric", "antisymmetric")
+
+
+def multilinear_form(
+    maps: Mapping[Any, Map] | Map,
+    *,
+    symmetry: str | None = None,
+    slots: int | None = None,
+    name: str | None = None,
+    result: Callable[..., jax.ShapeDtypeStruct] | None = None,
+    batch: Callable[..., Any] | None = None,
+    shard: Callable[..., Partition | NamedSharding] | None = None,
+    lowerings: Mapping[Any, Any] | None = None,
+    verify: Sequence[Any] | None = None,
+) -> Any:
+    """Make the contractions of a form into operations, each with the others as its transposes.
+
+    For a form T(a, b, c) the map of each slot leaves it empty:
+
+        <f_c(a, b), c> = <f_b(a, c), b> = <f_a(b, c), a> = T(a, b, c)                          (1)
+
+    The transpose of f_c with respect to a is f_a, and so on, which is all that derivatives of any
+    order need. The maps take the other slots in the order of `maps`, then constants, which are not
+    differentiated, then static keyword parameters. Operands and results are arrays or pytrees.
+
+    A form that is symmetric, T(a, b, c) = T(b, a, c) and so on, has a single map f, and so has one
+    that changes its sign when two slots change places. The transpose of f is then f itself, up to
+    the sign of a permutation:
+
+        <f(a, b), c> = ±<f(b, c), a>                                                           (2)
+
+    Args:
+      maps: For each slot, in order, the contraction that leaves it empty; or with `symmetry` the
+        one map.
+      symmetry: None, `"symmetric"` or `"antisymmetric"`.
+      slots: With `symmetry`, the number of slots. None means one more than the map has positional
+        parameters.
+      name: The primitive of a contraction is called `{name}_{slot}`. None takes the names of the
+        maps.
+      result: `result(slot, *avals, **params)` gives shape and dtype of that contraction's result,
+        an array. None traces the map.
+      batch: `batch(contractions, slot, operands, batched, **params)` evaluates a contraction for
+        operands that carry a leading batch axis where `batched` says so. The result carries a
+        leading batch axis, too. None applies `jax.vmap` to the maps.
+      shard: `shard(slot, shape, *avals, **params)` gives the mesh axes over which each axis of a
+        result of that shape is sharded, over a mesh with explicit axes. The mesh is that of the
+        operands; a rule that knows another mesh returns a `NamedSharding`. None lays the result out
+        as JAX lays out that of the map; with `result`, nothing may be sharded.
+      lowerings: For a slot, `{platform: map}`: the map to compile on that platform ("cpu", "cuda",
+        "rocm", "tpu") in place of the one in `maps`. With `symmetry`, `{platform: map}`.
+      verify: Operands of the last contraction, for which `check` is called at once.
+
+    Returns:
+      A tuple with one `Operation` for each slot, in order; with `symmetry` the one `Operation`.
+
+    Raises:
+      ValueError: There are fewer than two slots, an option is out of range, or the check fails.
+      TypeError: A map is not a function, or an option has the wrong type. When it is differentiated
+        an operation raises it if shapes or dtypes of the maps disagree.
+
+    Source: derived in the docstring of `jaxconv/forms/_multilinear.py`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> scores, _, _ = multilinear_form({  # T(s, q, k) = Σ s[i,j] q[i,d] k[j,d]
+    ...     "s": lambda q, k: q @ k.T,
+    ...     "q": lambda s, k: s @ k,
+    ...     "k": lambda s, q: s.T @ q,
+    ... })
+    >>> jax.grad(lambda q: scores(q, jnp.ones((3, 2))).sum())(jnp.ones((1, 2)))
+    Array([[3., 3.]], dtype=float32)
+    >>> cross = multilinear_form(jnp.cross, symmetry="antisymmetric", slots=3)
+    >>> jax.grad(lambda a: cross(a, jnp.array([1.0, 2.0, 3.0]))[0])(jnp.zeros(3))
+    Array([ 0.,  3., -2.], dtype=float32)
+    """
+    form = _Form(result, batch, shard)
+    given: Any = maps
+    if symmetry is None:
+        if not isinstance(maps, Mapping):
+            raise TypeError(
+                "multilinear_form: maps must be a mapping from each slot to a function, got "
+                f"{type(maps).__name__}; a single map needs a symmetry."
+            )
+        form.add_all("multilinear_form", maps, name, lowerings or {})
+        made = tuple(form.operations.values())
+    else:
+        if symmetry not in SYMMETRIES:
+            raise ValueError(
+                f"multilinear_form: symmetry must be None, {' or '.join(map(repr, SYMMETRIES))}, "
+                f"got {symmetry!r}."
+            )
+        check_function("multilinear_form: maps", maps)
+        check_lowerings("multilinear_form", lowerings or {})
+        count = positional_count(given) + 1 if slots is None else slots
+        _check_slots(count)
+        sign = 1 if symmetry == "symmetric" else -1
+        form.add_symmetric(maps, count, sign, name or default_name(given), lowerings or {})
+        made = form.operations["out"]
+    options = {
+        "symmetry": symmetry,
+        "slots": slots,
+        "name": name,
+        "result": result,
+        "batch": batch,
+        "shard": shard,
+        "lowerings": lowerings,
+    }
+    remember(multilinear_form, (maps,), options, made if isinstance(made, tuple) else (made,))
+    verified(made[-1] if isinstance(made, tuple) else made, verify)
+    return made
+
+
+def linear_pair(
+    forward: Map,
+    transpose: Map,
+    *,
+    name: str | None = None,
+    result: Callable[..., jax.ShapeDtypeStruct] | None = None,
+    batch: Callable[..., Any] | None = None,
+    shard: Callable[..., Partition | NamedSharding] | None = None,
+    lowerings: Mapping[str, tuple[Map, Map]] | None = None,
+    verify: Sequence[Any] | None = None,
+) -> tuple[Operation, Operation]:
+    """Make a linear map and its transpose into two operations, each the other's derivative.
+
+        <forward(x), y> = <x, transpose(y)>         for all x and y                            (1)
+
+    Both take one linear operand, an array or a pytree of any shape, then constants, which are not
+    differentiated, then static keyword parameters. <·, ·> is the sum of products, without
+    conjugation. `multilinear_form` is the same for maps of several operands.
+
+    Args:
+      forward: The linear map.
+      transpose: Its transpose.
+      name: The primitives are called `{name}_out` and `{name}_in`. None takes the names of the
+        maps.
+      result: As for `multilinear_form`, with the slot "out" for the result of `forward` and "in"
+        for that of `transpose`.
+      batch: As for `multilinear_form`.
+      shard: As for `multilinear_form`.
+      lowerings: `{platform: (forward, transpose)}`: the maps to compile on that platform.
+      verify: Operands of `forward`, for which `check` is called at once.
+
+    Returns:
+      `(forward, transpose)` as operations.
+
+    Raises:
+      ValueError: The check fails, or a platform is unknown.
+      TypeError: A map is not a function. When it is differentiated an operation raises it if shapes
+        or dtypes of the maps disagree.
+
+    Source: derived in the docstring of `jaxconv/forms/_multilinear.py`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> def total(x):  # y[i] = Σ_{j ≤ i} x[j]
+    ...     return jnp.cumsum(x)
+    >>> def total_transpose(y):  # x_bar[j] = Σ_{i ≥ j} y_bar[i]
+    ...     return jnp.cumsum(y[::-1])[::-1]
+    >>> total, _ = linear_pair(total, total_transpose, verify=(jnp.ones(3),))
+    >>> jax.grad(lambda x: total(x)[1])(jnp.ones(3))
+    Array([1., 1., 0.], dtype=float32)
+    """
+    # The contraction that leaves "out" empty takes "in" as its operand: it is the forward map.
+    form = _Form(result, batch, shard)
+    given = lowerings or {}
+    check_lowerings("linear_pair", given)
+    form.add_all(
+        "linear_pair",
+        {"in": transpose, "out": forward},
+        name,
+        {
+            "in": {platform: maps[1] for platform, maps in given.items()},
+            "out": {platform: maps[0] for platform, maps in given.items()},
+        },
+    )
+    made = form.operations["out"], form.operations["in"]
+    options = {
+        "name": name,
+        "result": result,
+        "batch": batch,
+        "shard": shard,
+        "lowerings": lowerings,
+    }
+    remember(linear_pair, (forward, transpose), options, made)
+    verified(made[0], verify)
+    return made
+
+
+class _Form:
+    """The contractions of one form, and the rules that they share."""
+
+    def __init__(self, result, batch, shard):
+        self.result, self.batch, self.shard = result, batch, shard
+        self.operations: dict[Any, Operation] = {}
+        self.sign = 0  # of the exchange of two slots; 0 for a form without symmetry
+
+    def add_all(self, function, maps, name, lowerings):
+        _check_slots(len(maps))
+        for slot, contraction in maps.items():
+            check_lowerings(function, lowerings.get(slot, {}))
+            check_function(f"{function}: the map of {slot!r}", contraction)
+            own = f"{name}_{slot}" if name else default_name(contraction)
+            self._add(slot, own, contraction, lowerings.get(slot, {}), len(maps) - 1)
+
+    def add_symmetric(self, contraction, count, sign, name, lowerings):
+        self.sign = sign
+        self._add("out", name, contraction, lowerings, count - 1)
+
+    def _add(self, slot, name, contraction, lowerings, linear):
+        result, shard = self.result, self.shard
+        operation = Contraction(
+            self,
+            slot,
+            name,
+            contraction,
+            lowerings,
+            linear=linear,
+            result=result and (lambda *avals, **params: result(slot, *avals, **params)),
+            shard=shard and (lambda shape, /, *a, **params: shard(slot, shape, *a, **params)),
+        )
+        self.operations[slot] = operation
+
+    def turned(self, slot: Any, wanted: int) -> tuple[Operation, list[int], int]:
+        """The transpose of a contraction with respect to one operand, (2) of the module.
+
+        Returns:
+          Its operation; which operands it takes, where the number after the last is the cotangent;
+          and its sign.
+        """
+        if self.sign:
+            last = self.operations[slot].linear
+            order = [i for i in range(last + 1) if i != wanted]
+            return self.operations[slot], order, self.sign ** (last - wanted)
+        slots = list(self.operations)
+        others = [s for s in slots if s != slot]
+        place = {s: i for i, s in enumerate(others)} | {slot: len(others)}
+        empty = others[wanted]
+        return self.operations[empty], [place[s] for s in slots if s != empty], 1
+
+
+class Contraction(Operation):
+    """The contraction of a form that leaves `slot` empty; made by `multilinear_form`."""
+
+    def __init__(self, form: _Form, slot: Any, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.form, self.slot = form, slot
+        self.define(jvp=self._jvp, batch=self._batch, transpose=self._transpose)
+
+    @property
+    def linear_slots(self) -> Sequence[int]:
+        """The positions of the operands in which the map itself is linear."""
+        return range(self.linear)
+
+    def transposes(self) -> Sequence[tuple[Operation, list[int]]]:
+        """For each linear operand, the transpose with respect to it and the operands it takes."""
+        return [self.form.turned(self.slot, i)[:2] for i in range(self.linear)]
+
+    def _jvp(self, primals, tangents, call, params):
+        """One term for each operand that has a tangent, by linearity."""
+        call_ = call or plain(len(primals))
+        groups, dots = call_.split(primals), call_.split(tangents)
+        linear = self.linear
+        for i, constant in enumerate(dots[linear:]):
+            if any(map(is_nonzero, constant)):
+                raise TypeError(
+                    f"{self.name}: constant {i} has no derivative, since only the first "
+                    f"{_counted(linear)} linear; see jax.lax.stop_gradient."
+                )
+        out, _ = self.bind(primals, call, params)
+        out_dot: list[Any] | None = None
+        for i, group in enumerate(dots[:linear]):
+            if any(map(is_nonzero, group)):
+                filled = [
+                    dot if is_nonzero(dot) else jnp.zeros_like(x)
+                    for x, dot in zip(groups[i], group, strict=True)
+                ]
+                operands = [*groups[:i], filled, *groups[i + 1 :]]
+                term, _ = self.bind([a for g in operands for a in g], call, params)
+                out_dot = term if out_dot is None else list(map(ad.add_jaxvals, out_dot, term))
+        if out_dot is None:
+            return out, [zero_tangent(y) for y in out]
+        return out, [
+            y_dot if has_tangent(y) else zero_tangent(y)
+            for y, y_dot in zip(out, out_dot, strict=True)
+        ]
+
+    def _transpose(self, cotangents, operands, call, params):
+        """(2): the cotangent of the result takes the empty slot."""
+        call_ = call or plain(len(operands))
+        groups, linear = call_.split(operands), self.linear
+        wanted = [i for i, group in enumerate(groups) if any(map(ad.is_undefined_primal, group))]
+        if len(wanted) != 1 or wanted[0] >= linear:
+            raise TypeError(
+                f"{self.name}: it is linear in each of its first {linear} operands alone, "
+                f"not in operands {wanted} together."
+            )
+        (i,) = wanted
+        missing = [a.aval if ad.is_undefined_primal(a) else jax.typeof(a) for a in groups[i]]
+        if all(isinstance(bar, ad.Zero) for bar in cotangents):
+            bars = [ad.Zero(aval.to_ct_aval()) for aval in missing]
+        else:
+            bars = self._contract(i, groups, missing, cotangents, call, params)
+        found: list[list[Any]] = [[None] * len(group) for group in groups]
+        found[i] = [
+            bar if ad.is_undefined_primal(a) else None
+            for a, bar in zip(groups[i], bars, strict=True)
+        ]
+        return [bar for group in found for bar in group]
+
+    def _contract(self, wanted, groups, missing, cotangents, call, params):
+        linear = self.linear
+        transpose, order, sign = self.form.turned(self.slot, wanted)
+        avals = [
+            *(jax.typeof(a) for g in groups[:wanted] for a in g),
+            *missing,
+            *(jax.typeof(a) for g in groups[wanted + 1 :] for a in g),
+        ]
+        tree, out_avals = self.results(avals, call, params)
+        filled = [_filled(bar, aval) for bar, aval in zip(cotangents, out_avals, strict=True)]
+        given, constants = [*groups[:linear], filled], groups[linear:]
+        turned = [a for group in [*(given[j] for j in order), *constants] for a in group]
+        call_ = call or plain(len(groups))
+        trees = [*call_.trees[:linear], tree]
+        levels = tuple(
+            Level(tuple(level.slots[j] for j in [*order, wanted]), level.constants)
+            for level in call_.levels
+        )
+        new = Call((*(trees[j] for j in order), *call_.trees[linear:]), levels)
+        bars, bars_tree = transpose.bind(turned, None if new.is_plain() else new, params)
+        if bars_tree != call_.trees[wanted]:
+            raise TypeError(
+                f"{self.name}: its transpose {transpose.name} must return the structure of "
+                f"operand {wanted}, {call_.trees[wanted]}, but returned {bars_tree}."
+            )
+        for bar, aval in zip(bars, missing, strict=True):
+            own = jax.typeof(bar)
+            if (own.shape, own.dtype) != (aval.shape, aval.dtype):
+                raise TypeError(
+                    f"{self.name}: its transpose {transpose.name} must return "
+                    f"{described(aval)}, as operand {wanted} is, but returned {described(own)}."
+                )
+        if self.form.shard is None and self.form.result is None:
+            bars = [_laid_out_as(bar, aval) for bar, aval in zip(bars, missing, strict=True)]
+        return [-bar for bar in bars] if sign < 0 else bars
+
+    def _batch(self, operands, batched, call, params):
+        """The author's rule, or (3)."""
+        call_ = call or plain(len(operands))
+        leaves, by_operand = [], []
+        for group, flags in zip(call_.split(operands), call_.split(batched), strict=True):
+            is_linear = len(by_operand) < self.linear
+            if any(flags) and (is_linear or self.form.batch is not None):
+                group = in_every_member(group, flags)
+                flags = [True] * len(group)
+            leaves += group
+            by_operand.append(flags)
+        if self.form.batch is not None:
+            rule, operands = self.form.batch, call_.join(leaves)
+            out = rule(self.form.operations, self.slot, operands, [*map(any, by_operand)], **params)
+            return jax.tree.leaves(out)
+        linear = self.linear
+        level = Level(
+            (*(any(flags) for flags in by_operand[:linear]), True),
+            tuple(flag for flags in by_operand[linear:] for flag in flags),
+        )
+        return self.bind(leaves, call_._replace(levels=(*call_.levels, level)), params)[0]
+
+
+def zero_tangent(out: Array) -> ad.Zero:
+    """The tangent of a result that does not change."""
+    return ad.Zero(jax.typeof(out).to_tangent_aval())
+
+
+def plain(count: int) -> Call:
+    return Call((LEAF,) * count)
+
+
+def is_nonzero(tangent: Any) -> bool:
+    return not isinstance(tangent, ad.Zero) and tangent.dtype != jax.dtypes.float0
+
+
+def has_tangent(y: Array) -> bool:
+    return jax.typeof(y).to_tangent_aval().dtype != jax.dtypes.float0
+
+
+def _filled(bar: Any, aval: Any) -> Any:
+    """A cotangent as an array of the result's dtype, which the map expects."""
+    if isinstance(bar, ad.Zero) or bar.dtype == jax.dtypes.float0:
+        return ad.instantiate_zeros(ad.Zero(aval))
+    return bar
+
+
+def _laid_out_as(bar: Any, aval: Any) -> Any:
+    """A cotangent on a mesh with explicit axes, sharded as its operand is."""
+    own = jax.typeof(bar).sharding
+    if own.mesh.empty or own == aval.sharding:
+        return bar
+    return jax.sharding.reshard(bar, aval.sharding)
+
+
+def _counted(linear: int) -> str:
+    return "operand is" if linear == 1 else f"{linear} operands are"
+
+
+def _check_slots(count: Any) -> None:
+    if not isinstance(count, int) or count < 2:
+        raise ValueError(f"multilinear_form: a form has at least two slots, got {count!r}.")
+
+
+def verified(operation: Operation, operands: Sequence[Any] | None) -> None:
+    if operands is not None:
+        from ._check import check
+
+        check(operation, *operands)

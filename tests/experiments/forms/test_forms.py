@@ -1,0 +1,35 @@
+"""The table of mechanisms: what is tried, and that each verdict can occur."""
+
+import jax
+import jax.numpy as jnp
+
+from experiments.forms import rivals
+from experiments.forms.__main__ import MODES, Config, _verdict, main
+
+X, K = jnp.arange(7.0), jnp.array([1.0, -2.0, 0.5])
+
+
+def test_the_table(capsys):
+    found = main(Config(repeats=1, length=8))
+    of = {name: {row: cells[name] for row, cells in found.items()} for name in rivals.MECHANISMS}
+    assert {of["forms"][mode] for mode in MODES} == {"stated"}
+    assert of["custom_vjp"]["reverse"] == "stated"
+    assert of["custom_vjp"]["forward"] == "raises"
+    assert of["custom_jvp"]["reverse"] == "derived"
+    assert found["lines of code"]["forms"] == 1
+    assert "| forward | ✓ | – |" in capsys.readouterr().out
+
+
+def test_a_wrong_result_is_seen():
+    def wrong(*maps):
+        return lambda x, k: 2 * rivals.of_y(x, k)
+
+    with jax.enable_x64(True):
+        f = wrong(rivals.of_x, rivals.of_k, rivals.of_y)
+        assert _verdict(MODES["reverse"], f, f, X, K) == "wrong"
+
+
+def test_overheads(capsys):
+    found = main(Config(overhead=True, repeats=1, length=8))
+    assert all(float(row["ratio"]) > 0 for row in found.values())
+    assert "run, compiled" in capsys.readouterr().out

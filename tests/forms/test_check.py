@@ -1,0 +1,84 @@
+"""`forms.check` finds what is wrong, says it in a sentence or names the slip."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxconv.forms import broadcast_batch, check, elementwise, linear_pair, multilinear_form
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def blur(x):
+    return (x[1:] + x[:-1]) / 2
+
+
+def back(y):
+    return (jnp.pad(y, (0, 1)) + jnp.pad(y, (1, 0))) / 2
+
+
+X = (np.array([0.5, -1.25, 2.0, 3.5, -0.75]),)
+MISTAKES = {
+    "a factor": (lambda: linear_pair(blur, lambda y: 2 * back(y), verify=X), "a constant factor"),
+    "a sign": (lambda: linear_pair(blur, lambda y: -back(y), verify=X), "wrong sign"),
+    "reversed": (lambda: linear_pair(blur, lambda y: back(y)[::-1], verify=X), "reversed|flipped"),
+    "transpose not linear": (
+        lambda: linear_pair(blur, lambda y: back(y) ** 2, name="blur", verify=X),
+        r"blur_in is not linear in operand 0: f\(2u \+ v\) differs from 2 f\(u\) \+ f\(v\)\.$",
+    ),
+    "map not linear": (
+        lambda: linear_pair(lambda x: blur(x) + 1, back, name="blur", verify=X),
+        r"blur_out is not linear in operand 0",
+    ),
+    "shape": (lambda: linear_pair(blur, lambda y: y, name="blur", verify=X), "blur_in must return"),
+    "batch": (
+        lambda: linear_pair(blur, back, batch=broadcast_batch, name="blur", verify=X),
+        "blur_out: vmap over operand 0 gives other values than the map itself|check_gradients",
+    ),
+    "platform here": (
+        lambda: linear_pair(blur, back, lowerings={"cpu": (blur, lambda y: 3 * back(y))}, verify=X),
+        "back: its map for cpu gives other values",
+    ),
+    "platform not here": (
+        lambda: linear_pair(blur, back, lowerings={"tpu": (lambda x: jnp.no, back)}, verify=X),
+        "blur: its map for tpu can't be compiled: AttributeError",
+    ),
+    "its shape": (
+        lambda: linear_pair(blur, back, lowerings={"cuda": (blur, blur)}, verify=X),
+        r"back: its map for cuda returns float64\[3\], not float64\[5\]",
+    ),
+    "element-wise": (lambda: elementwise(jnp.sin, jnp.sin, verify=X), "sin is wrong"),
+    "of a form": (
+        lambda: multilinear_form(
+            {"a": lambda b, c: b @ c, "b": lambda a, c: jnp.outer(c, a), "c": lambda a, b: a @ b},
+            verify=(jnp.arange(3.0) + 1, jnp.arange(9.0).reshape(3, 3) - 3),
+        ),
+        "transposed",
+    ),
+    "complex": (
+        lambda: linear_pair(lambda x: 1j * x, lambda y: -1j * y, verify=(X[0] + 1j,)),
+        "wrong sign",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_named(mistake):
+    make, message = MISTAKES[mistake]
+    with pytest.raises((ValueError, TypeError), match=message):
+        make()
+
+
+def test_right_ones_pass():
+    linear_pair(blur, back, verify=X, lowerings={"cpu": (blur, back), "tpu": (blur, back)})
+    linear_pair(lambda x: 1j * x, lambda y: 1j * y, verify=(X[0] - 2j,))
+    linear_pair(blur, back, verify=(jnp.array([1, 2, 4]),))  # integers: the maps only
+    elementwise(jnp.sin, jnp.cos, verify=X)
+    multilinear_form(jnp.multiply, symmetry="symmetric", slots=3, verify=X * 2)
+    check(linear_pair(lambda x, *, k: k * x, lambda y, *, k: k * y)[0], {"a": X[0]}["a"], k=3)
+
+
+@pytest.mark.usefixtures("no_type_checker")
+def test_bad_input():
+    with pytest.raises(TypeError, match="check: it takes an operation, got function"):
+        check(blur, *X)

@@ -1,0 +1,114 @@
+"""Linear solves and fixed points, with derivatives of their equations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.scipy.sparse.linalg import gmres
+
+from jaxconv import verify
+from jaxconv.forms import fixed_point, linear_solve
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def solve(b, a):
+    return jnp.linalg.solve(a, b)
+
+
+solution = linear_solve(lambda x, a: a @ x, solve, lambda b, a: solve(b, a.T))
+
+
+def second_order(f, *xs):
+    every, total = tuple(range(len(xs))), lambda *xs: jnp.sum(f(*xs) ** 2)
+    return (
+        jax.grad(total, every)(*xs),
+        jax.jvp(jax.grad(total, every), xs, xs)[1],
+        jax.grad(lambda *xs: jax.jvp(total, xs, xs)[1], every)(*xs),
+        jax.vmap(f)(*(jnp.stack([x, 2 * x]) for x in xs)),
+    )
+
+
+def assert_same(actual, expected, rtol):
+    for a, b in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
+
+
+def test_linear_solve_equals_autodiff_to_second_order(normal):
+    b, a = normal((4,)), normal((4, 4)) + 4 * jnp.eye(4)
+    assert_same(second_order(solution, b, a), second_order(solve, b, a), 1e-11)
+
+
+def test_a_wrong_transpose_solve_is_found(normal):
+    wrong = linear_solve(lambda x, a: a @ x, solve, solve)  # as if A were symmetric
+    report = verify.check_gradients(
+        wrong, (normal((4,)), normal((4, 4)) + 4 * jnp.eye(4)), order=1, reference=solve
+    )
+    assert not report.ok
+
+
+def step(z, w, b):
+    return {"z": jnp.tanh(w @ z["z"] + b) / 2}
+
+
+def unrolled(w, b):
+    z = {"z": jnp.zeros_like(b)}
+    for _ in range(60):
+        z = step(z, w, b)
+    return z["z"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"solve_linear": lambda apply, b: gmres(apply, b, tol=1e-14, atol=0.0, maxiter=20)[0]}],
+    ids=["iteration", "gmres"],
+)
+def test_fixed_point_equals_autodiff_of_the_iteration(options, normal):
+    point = fixed_point(step, **options)
+    w, b = normal((3, 3)) / 3, normal((3,))
+
+    def ours(w, b):
+        return point({"z": jnp.zeros_like(b)}, w, b)["z"]
+
+    w, b = jnp.asarray(w), jnp.asarray(b)
+    assert_same(second_order(ours, w, b), second_order(unrolled, w, b), 1e-10)
+
+
+def test_a_root_finder_of_ones_own():
+    def newton(g, z):
+        for _ in range(8):
+            z = z - (g(z) - z) / (jax.grad(g)(z) - 1)
+        return z
+
+    root = fixed_point(
+        lambda z, a: jnp.cos(a * z), solve=newton, solve_linear=lambda f, b: b / f(1.0)
+    )
+    z, slope = jax.value_and_grad(root, 1)(0.5, 1.0)
+    assert abs(jnp.cos(z) - z) < 1e-14
+    np.testing.assert_allclose(slope, -z * jnp.sin(z) / (1 + jnp.sin(z)), rtol=1e-13)
+
+
+def test_an_iteration_ends():
+    count = []
+
+    def drifts(z):
+        jax.debug.callback(lambda: count.append(1))
+        return z + 1
+
+    fixed_point(drifts, max_steps=7)(0.0)
+    jax.effects_barrier()
+    assert len(count) == 7
+
+
+@pytest.mark.usefixtures("no_type_checker")
+def test_bad_input():
+    with pytest.raises(TypeError, match="linear_solve: solve must be a function, got int"):
+        linear_solve(jnp.dot, 2)
+    with pytest.raises(TypeError, match=r"linear_solve: .* must return float64\[3\], as b is, got"):
+        linear_solve(lambda x: x, lambda b: b[1:])(jnp.ones(3))
+    with pytest.raises(TypeError, match="fixed_point: f must be a function"):
+        fixed_point(2)
+    with pytest.raises(ValueError, match="fixed_point: max_steps must be at least 1, got 0"):
+        fixed_point(jnp.cos, max_steps=0)
+    with pytest.raises(TypeError, match=r"must return float64\[3\], as z is, got float64\[2\]"):
+        fixed_point(lambda z: z[1:])(jnp.ones(3))

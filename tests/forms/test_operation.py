@@ -1,0 +1,433 @@
+"""Forms made of plain functions and nothing else, under every transformation of JAX.
+
+Covers jaxconv/forms/_arguments.py, jaxconv/forms/_choice.py.
+"""
+
+import copy
+import pickle
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jaxconv.forms import chosen, linear_pair, multilinear_form
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+# T(a, b, c) = Σ a["w"][i] b[i,j] c[0][j] + Σ a["v"][i] b[i,j] (c[1][j] s[j]), with a constant s.
+
+
+def of_c(a, b, s, *, scale=1):
+    return scale * (a["w"] @ b), scale * (a["v"] @ b) * s
+
+
+def of_b(a, c, s, *, scale=1):
+    return scale * (jnp.outer(a["w"], c[0]) + jnp.outer(a["v"], s * c[1]))
+
+
+def of_a(b, c, s, *, scale=1):
+    return {"w": scale * (b @ c[0]), "v": scale * (b @ (s * c[1]))}
+
+
+of_a_op, of_b_op, of_c_op = multilinear_form({"a": of_a, "b": of_b, "c": of_c})
+
+
+def square(f):
+    return lambda *args: sum(jnp.sum(y**2) for y in jax.tree.leaves(f(*args)))
+
+
+# Each takes a function of (a, b, s) that is bilinear in a and b, and the operands.
+MODES = {
+    "value": lambda f, a, b, s: f(a, b, s),
+    "jit": lambda f, a, b, s: jax.jit(f)(a, b, s),
+    "grad": lambda f, a, b, s: jax.grad(square(f), (0, 1))(a, b, s),
+    "partial grad": lambda f, a, b, s: jax.grad(
+        lambda w: square(f)({"w": w, "v": a["v"]}, b, s)
+    )(a["w"]),
+    "jvp": lambda f, a, b, s: jax.jvp(lambda a, b: f(a, b, s), (a, b), (a, b)),
+    "forward over reverse": lambda f, a, b, s: jax.jvp(
+        jax.grad(lambda a, b: square(f)(a, b, s), (0, 1)), (a, b), (a, b)
+    ),
+    "reverse over forward": lambda f, a, b, s: jax.grad(
+        lambda a, b: jax.jvp(lambda a, b: square(f)(a, b, s), (a, b), (a, b))[1], (0, 1)
+    )(a, b),
+    "hessian": lambda f, a, b, s: jax.hessian(lambda b: square(f)(a, b, s))(b),
+    "third order": lambda f, a, b, s: jax.grad(
+        lambda b: sum(map(jnp.sum, jax.tree.leaves(jax.jvp(
+            jax.grad(lambda a: square(f)(a, b, s) ** 2), (a,), (a,)
+        ))))
+    )(b),
+    "linearize": lambda f, a, b, s: jax.linearize(lambda a: f(a, b, s), a)[1](a),
+    "linear_transpose": lambda f, a, b, s: jax.linear_transpose(lambda b: f(a, b, s), b)(
+        f(a, b, s)
+    ),
+    "vmap": lambda f, a, b, s: jax.vmap(f, (0, None, None))(many(a), b, s),
+    "vmap of an axis": lambda f, a, b, s: jax.vmap(f, (None, 2, None), 1)(
+        a, jnp.stack([b, 2 * b], 2), s
+    ),
+    "vmap of a constant": lambda f, a, b, s: jax.vmap(f, (None, None, 0))(a, b, many(s)),
+    "vmap of a part": lambda f, a, b, s: jax.vmap(
+        lambda w: f({"w": w, "v": a["v"]}, b, s)
+    )(many(a["w"])),
+    "vmap of vmap": lambda f, a, b, s: jax.vmap(jax.vmap(f, (0, None, None)), (None, 0, None))(
+        many(a), many(b), s
+    ),
+    "vmap of grad": lambda f, a, b, s: jax.vmap(jax.grad(square(f), (0, 1)), (0, None, None))(
+        many(a), b, s
+    ),
+    "grad of vmap": lambda f, a, b, s: jax.grad(
+        lambda a, b: square(jax.vmap(f, (0, None, None)))(many(a), b, s), (0, 1)
+    )(a, b),
+    "grad of vmap of vmap": lambda f, a, b, s: jax.grad(
+        lambda a, b: square(
+            jax.vmap(jax.vmap(f, (0, None, None)), (None, 0, None))
+        )(many(a), many(b), s), (0, 1)
+    )(a, b),
+    "vmap with a name": lambda f, a, b, s: jax.vmap(
+        lambda a: jax.lax.psum(f(a, b, s), "i"), axis_name="i"
+    )(many(a)),
+    "scan": lambda f, a, b, s: jax.grad(
+        lambda b: jax.lax.scan(lambda c, a: (c + square(f)(a, b, s), None), 0.0, many(a))[0]
+    )(b),
+    "while": lambda f, a, b, s: jax.lax.while_loop(
+        lambda c: c[0] < 2, lambda c: (c[0] + 1, {**c[1], "w": f(c[1], b, s)[0][:4]}), (0, a)
+    ),
+    "cond": lambda f, a, b, s: jax.grad(
+        lambda b: jax.lax.cond(b[0, 0] > 9, lambda: 0.0, lambda: square(f)(a, b, s))
+    )(b),
+    "checkpoint": lambda f, a, b, s: jax.grad(jax.checkpoint(square(f)))(a, b, s),
+    "unused result": lambda f, a, b, s: jax.grad(lambda a: jnp.sum(f(a, b, s)[1]))(a),
+    "zero": lambda f, a, b, s: jax.grad(lambda a: 0.0 * square(f)(a, b, s))(a),
+}  # fmt: skip
+
+
+def many(tree):
+    return jax.tree.map(lambda x: jnp.stack([x, jnp.sin(x), 2 * x]), tree)
+
+
+@pytest.fixture
+def operands(normal):
+    return {"w": normal((4,)), "v": normal((4,))}, normal((4, 5)), normal((5,))
+
+
+def assert_same(actual, expected, label=""):
+    actual, expected = (jax.tree.leaves(tree) for tree in (actual, expected))
+    assert len(actual) == len(expected)
+    for x, y in zip(actual, expected, strict=True):
+        scale = max(1.0, np.abs(y).max(initial=0.0))
+        np.testing.assert_allclose(x, y, rtol=0, atol=1e-13 * scale, err_msg=label)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_trees_and_constants_in_every_mode(mode, operands):
+    ours, plain = (partial(f, scale=3) for f in (of_c_op, of_c))
+    assert_same(MODES[mode](ours, *operands), MODES[mode](plain, *operands), mode)
+
+
+def test_the_jaxpr_holds_the_primitive_and_its_transposes(operands):
+    a, b, s = operands
+    found = str(jax.make_jaxpr(jax.grad(square(of_c_op), (0, 1)))(a, b, s))
+    assert all(f" {name}[" in found for name in ("of_a", "of_b", "of_c"))
+    double, _ = linear_pair(lambda x, *, k: k * x, lambda y, *, k: k * y, name="test_double")
+    assert " test_double_out[k=2]" in str(jax.make_jaxpr(lambda x: double(x, k=2))(b))
+
+
+def test_constants_have_no_derivative(operands):
+    with pytest.raises(TypeError, match=r"^of_c: constant 0 has no derivative"):
+        jax.grad(square(of_c_op), 2)(*operands)
+    a, b, _ = operands
+    integers = jnp.arange(5)  # have none to ask for
+    assert jax.grad(square(of_c_op), 2, allow_int=True)(a, b, integers).dtype == jax.dtypes.float0
+    assert_same(
+        jax.grad(lambda b: square(of_c_op)(a, b, jax.lax.stop_gradient(b[0])))(b),
+        jax.grad(lambda b: square(of_c)(a, b, jax.lax.stop_gradient(b[0])))(b),
+    )
+
+
+# One operand.
+
+
+def blur(x):
+    """Mean of neighbours."""
+    return (x[1:] + x[:-1]) / 2
+
+
+def blur_transpose(y):
+    return (jnp.pad(y, (0, 1)) + jnp.pad(y, (1, 0))) / 2
+
+
+def test_what_users_see():
+    blurred, back = linear_pair(blur, blur_transpose)
+    assert blurred.__doc__ == "Mean of neighbours."
+    assert blurred.__name__ == "blur"
+    assert repr(back) == "<jaxconv.forms operation blur_transpose>"
+    assert pickle.loads(pickle.dumps(blurred)) is blurred
+    assert copy.deepcopy(back) is back
+    with pytest.raises((AttributeError, pickle.PicklingError), match="lambda"):
+        pickle.dumps(linear_pair(lambda x: x, lambda y: y)[0])
+
+
+DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_dtypes(dtype, normal):
+    blurred, _ = linear_pair(blur, blur_transpose)
+    x = normal((5,)).astype(dtype)
+    holomorphic = dtype.startswith("complex")
+
+    def bars(f):
+        square = jax.grad(lambda x: jnp.sum(f(x) ** 2), holomorphic=holomorphic)
+        return *jax.vjp(f, x)[1](f(x)), square(x)
+
+    ours, plain = bars(blurred), bars(blur)
+    for a, b in zip(ours, plain, strict=True):
+        assert a.dtype == b.dtype == dtype
+        np.testing.assert_allclose(
+            np.asarray(a, complex), np.asarray(b, complex), rtol=8 * float(jnp.finfo(dtype).eps)
+        )
+
+
+def test_complex_numbers_are_transposed_and_not_conjugated():
+    turned, _ = linear_pair(lambda x: 1j * x, lambda y: 1j * y)
+    (bar,) = jax.vjp(turned, jnp.array(1 + 2j))[1](jnp.array(1.0 + 0j))
+    assert bar == 1j
+
+
+def test_integers_scalars_and_numpy():
+    blurred, _ = linear_pair(blur, blur_transpose)
+    np.testing.assert_array_equal(blurred(np.array([0, 2, 4])), [1, 3])
+    x = jnp.arange(3)
+    assert jax.grad(lambda x: blurred(x).sum(), allow_int=True)(x).dtype == jax.dtypes.float0
+    double, _ = linear_pair(lambda x: 2 * x, lambda y: 2 * y)
+    assert double(1.5) == 3
+    assert (double(1.5) * jnp.ones((), jnp.bfloat16)).dtype == jnp.bfloat16  # still weakly typed
+    assert jax.grad(double)(1.5) == 2
+    assert double(jnp.ones((0,))).shape == (0,)
+    with jax.disable_jit():
+        assert double(2.0) == 4
+
+
+def test_a_weight_without_a_batch_gets_the_sum_over_the_batch(normal):
+    """The cotangent of a shared operand is summed by the batched form itself."""
+    *_, product = multilinear_form(
+        {"w": lambda x, y: jnp.outer(x, y), "x": lambda w, y: w @ y, "y": lambda w, x: w.T @ x}
+    )
+    w, xs = normal((3, 2)), normal((7, 3))
+
+    def loss(f):
+        return lambda w: jnp.sum(jax.vmap(f, (None, 0))(w, xs) ** 2)
+
+    assert_same(jax.grad(loss(product))(w), jax.grad(loss(lambda w, x: w.T @ x))(w))
+    largest = [
+        v.aval.size for eq in jax.make_jaxpr(jax.grad(loss(product)))(w).eqns for v in eq.outvars
+    ]
+    assert max(largest) < 7 * w.size  # no array holds a gradient for each example
+
+
+# Devices.
+
+
+def in_mesh(kind):
+    return jax.make_mesh((4,), ("d",), axis_types=(kind,))
+
+
+def test_shard_map(normal):
+    blurred, _ = linear_pair(blur, blur_transpose)
+    mesh, x = in_mesh(AxisType.Auto), normal((8, 5))
+
+    def loss(f, shard):
+        def each(x, w):
+            y = jax.vmap(f)(x * w)
+            return jax.lax.psum(jnp.sum(y**2), "d") if shard else jnp.sum(y**2)
+
+        return each
+
+    parts = (PartitionSpec("d"), PartitionSpec())
+    ours = jax.shard_map(loss(blurred, True), mesh=mesh, in_specs=parts, out_specs=PartitionSpec())
+    assert_same(
+        jax.jit(jax.grad(ours, (0, 1)))(x, x[0]), jax.grad(loss(blur, False), (0, 1))(x, x[0])
+    )
+
+
+def test_jit_with_shardings(normal):
+    blurred, _ = linear_pair(blur, blur_transpose)
+    mesh, x = in_mesh(AxisType.Auto), normal((8, 5))
+    sharded = NamedSharding(mesh, PartitionSpec("d"))
+    f = jax.jit(jax.grad(lambda x: jnp.sum(jax.vmap(blurred)(x) ** 2)), in_shardings=sharded)
+    assert_same(f(x), jax.grad(lambda x: jnp.sum(jax.vmap(blur)(x) ** 2))(x))
+
+
+def test_explicit_meshes(normal):
+    times, _ = linear_pair(lambda x, s: x * s, lambda y, s: y * s)
+    total, _ = linear_pair(lambda x: x.sum(1), lambda y: jnp.broadcast_to(y[:, None], (8, 5)))
+    x, s = normal((8, 5)), normal((5,))
+    expected = jax.grad(lambda x: jnp.sum((x * s).sum(1) ** 2))(x)
+    with jax.set_mesh(in_mesh(AxisType.Explicit)):
+        x, s = jax.device_put(x, PartitionSpec("d")), jax.device_put(s, PartitionSpec())
+        y = jax.jit(times)(x, s)
+        assert jax.typeof(y).sharding.spec == PartitionSpec("d", None)
+        bar = jax.jit(jax.grad(lambda x: jnp.sum(total(times(x, s)) ** 2)))(x)
+        assert jax.typeof(bar).sharding.spec == PartitionSpec("d", None)
+        batch = jax.jit(jax.vmap(times, (0, None)))(x, s)
+        assert jax.typeof(batch).sharding.spec == PartitionSpec("d", None)
+    assert_same(bar, expected)
+
+
+@pytest.mark.parametrize("platforms", [("cpu",), ("cuda", "tpu")])
+def test_export(platforms, normal):
+    blurred, _ = linear_pair(blur, blur_transpose)
+    f = jax.jit(jax.grad(lambda x: jnp.sum(blurred(x) ** 2)))
+    (n,) = export.symbolic_shape("n")
+    shape = jax.ShapeDtypeStruct((n,), jnp.float64)
+    exported = export.export(f, platforms=platforms)(shape)
+    if platforms == ("cpu",):
+        x = normal((6,))
+        again = export.deserialize(exported.serialize())
+        assert_same(again.call(x), f(x))
+    assert exported.platforms == platforms
+
+
+def test_platforms_compile_their_own_map():
+    double, _ = linear_pair(
+        lambda x: x + x,
+        lambda y: y + y,
+        lowerings={"tpu": (lambda x: 2 * x, lambda y: 2 * y)},
+    )
+
+    def program(platform, f):
+        return jax.jit(f).trace(jnp.ones(3)).lower(lowering_platforms=(platform,)).as_text()
+
+    for f in (double, jax.grad(lambda x: double(x).sum()), jax.vmap(double)):
+        assert ("multiply" in program("tpu", f), "multiply" in program("cpu", f)) == (True, False)
+
+
+# Symmetric forms.
+
+
+def cyclic_difference(x):
+    return jnp.roll(x, -1) - jnp.roll(x, 1)
+
+
+@pytest.mark.parametrize(
+    ("f", "slots", "symmetry", "count"),
+    [
+        (cyclic_difference, 2, "antisymmetric", 1),
+        (jnp.cross, 3, "antisymmetric", 2),
+        (lambda a, b: a * b, None, "symmetric", 2),
+        (lambda a, b, c: a * b * c, None, "symmetric", 3),
+        (lambda x: jnp.roll(x, 1) + jnp.roll(x, -1), None, "symmetric", 1),
+    ],
+)
+def test_symmetric_forms(f, slots, symmetry, count, normal):
+    ours = multilinear_form(f, symmetry=symmetry, slots=slots, name="test_symmetric")
+    xs = [normal((3,)) for _ in range(count)]
+
+    def second(g):
+        inner = lambda *xs: jnp.sum(jnp.sin(g(*xs)))  # noqa: E731
+        everything = tuple(range(count))
+        return jax.jvp(jax.grad(inner, everything), tuple(xs), tuple(xs)), jax.grad(
+            lambda *xs: jax.jvp(inner, xs, xs)[1], everything
+        )(*xs)
+
+    assert_same(second(ours), second(f))
+    batch = [jnp.stack([x, jnp.cos(x)]) for x in xs]
+    axes = (0,) + (None,) * (count - 1)
+
+    def of_batch(g):
+        total = lambda *xs: jnp.sum(jax.vmap(g, axes)(*xs) ** 2)  # noqa: E731
+        return jax.grad(total, tuple(range(count)))(batch[0], *xs[1:])
+
+    assert_same(of_batch(ours), of_batch(f))
+
+
+# Choices.
+
+
+def largest(x, offset, *, k):
+    order = jnp.argsort(-(x["a"] + offset))[:k]
+    return x["a"][order], order
+
+
+take, _ = linear_pair(
+    lambda x, m, *, k: x["a"][m],
+    lambda y, m, *, k: {"a": jnp.zeros(5).at[m].add(y)},
+    name="test_take",
+)
+top, top_and_choice = chosen(largest, take, name="test_top")
+
+
+def test_choices_of_trees(normal):
+    x, offset = {"a": normal((3, 5))}, normal((3, 5))
+
+    def plain(x, offset, *, k):
+        return largest(x, jax.lax.stop_gradient(offset), k=k)[0]
+
+    def everything(f):
+        f = partial(f, k=2)
+        square = lambda x, o: jnp.sum(f(x, o) ** 3)  # noqa: E731
+        one = {"a": x["a"][0]}, offset[0]
+        return (
+            jax.vmap(f)(x, offset),
+            jax.vmap(jax.grad(square))(x, offset),
+            jax.grad(lambda x: jnp.sum(jax.vmap(f, (0, None))(x, offset[0]) ** 2))(x),
+            jax.vmap(jax.vmap(f, (0, None)), (None, 0))(x, offset),
+            jax.hessian(lambda a: square({"a": a}, offset[0]))(x["a"][0]),
+            jax.jvp(lambda x: f(x, offset[0]), one[:1], one[:1]),
+        )
+
+    assert_same(everything(top), everything(plain))
+    one = {"a": x["a"][0]}
+    (y, m), (_, m_dot) = jax.jvp(lambda x: top_and_choice(x, offset[0], k=2), (one,), (one,))
+    np.testing.assert_array_equal(one["a"][m], y)
+    assert m_dot.dtype == jax.dtypes.float0
+    with pytest.raises(TypeError, match=r"^test_top: a constant has no derivative"):
+        jax.grad(lambda o: top(one, o, k=2).sum())(offset[0])
+
+
+# Bad input: one sentence each.
+
+double, _ = linear_pair(lambda x, *, k=2: k * x, lambda y, *, k=2: k * y, name="double")
+wide, _ = linear_pair(blur, lambda y: y, name="wide")
+single, _ = linear_pair(lambda x: x.astype(jnp.float32), lambda y: y, name="single")
+tree, _ = linear_pair(lambda x: x, lambda y: (y, y), name="tree")
+product = multilinear_form(jnp.multiply, symmetry="symmetric", slots=3, name="product")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: linear_pair(2, blur), TypeError, r"linear_pair: .* must be a function, got int"),
+        (lambda: linear_pair(blur, blur, lowerings={"gpu": (blur, blur)}), ValueError,
+         r"linear_pair: a platform must be one of cpu, cuda, rocm, tpu, got 'gpu'"),
+        (lambda: multilinear_form({"a": blur}), ValueError, r"at least two slots, got 1"),
+        (lambda: multilinear_form(blur), TypeError, r"a single map needs a symmetry"),
+        (lambda: multilinear_form(blur, symmetry="odd"), ValueError, r"symmetry must be None, "),
+        (lambda: multilinear_form(jnp.add, symmetry="symmetric", slots=1), ValueError, "two slots"),
+        (lambda: multilinear_form(lambda *x: x, symmetry="symmetric"), TypeError, "number of slo"),
+        (lambda: chosen(blur, blur), TypeError, r"gather must be an operation, got function"),
+        (lambda: double(), TypeError, r"double_out: it takes 1 linear operands, got 0"),
+        (lambda: double("x"), TypeError, r"double_out: an operand must be an array .* got str"),
+        (lambda: double(1.0, k=[2]), TypeError, r"double_out: the parameter k is static .* list"),
+        (lambda: jax.jit(lambda k: double(1.0, k=k))(2.0), TypeError, "the parameter k is static"),
+        (lambda: jax.grad(lambda x: wide(x).sum())(jnp.ones(3)), TypeError,
+         r"wide_out: its transpose wide_in must return float64\[3\], .* returned float64\[2\]"),
+        (lambda: jax.grad(lambda x: single(x).sum())(jnp.ones(3)), TypeError,
+         r"single_out: its transpose single_in must return float64\[3\], .* returned float32\[3\]"),
+        (lambda: jax.grad(lambda x: tree(x).sum())(jnp.ones(3)), TypeError,
+         r"tree_out: its transpose tree_in must return the structure of operand 0"),
+        (lambda: jax.linear_transpose(lambda x: product(x, x), 1.0)(1.0), TypeError, "alone"),
+        (lambda: jax.jit(lambda s: linear_pair(lambda x: s * x, lambda y: s * y)[0](1.0))(2.0),
+         TypeError, r"must not close over arrays that JAX is tracing"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("no_type_checker")
+def test_bad_input(call, error, message):
+    with pytest.raises(error, match=message) as caught:
+        call()
+    assert str(caught.value).count(". ") == 0  # one sentence
