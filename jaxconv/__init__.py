@@ -13,7 +13,7 @@ the derivation in its docstring. This page follows one call through the library.
    to the library's own layout, channels last. `ConvOptions.spec` works out the geometry and the
    dtypes. The result is a `ConvSpec` (`_spec.py`): all that is static about the convolution, in one
    hashable object.
-3. `ops/_form.py`: `contract` binds a primitive (`_operation.py`) to the operands, with the
+3. `ops/_form.py`: `contract` binds a primitive (`forms/_operation.py`) to the operands, with the
    `ConvSpec` as its only parameter. There are three primitives, one for each slot of the trilinear
    form T that can be left empty. They are the only operations of a convolution that JAX ever sees:
 
@@ -21,8 +21,9 @@ the derivation in its docstring. This page follows one call through the library.
         jaxconv_x   k, y -> x       the gradient of its input, ∂T/∂x
         jaxconv_k   x, y -> k       the gradient of its kernel, ∂T/∂k
 
-   `jax.grad`, `jax.jvp` and `jax.vmap` exchange one primitive for another (`_forms.py`,
-   `ops/_batching.py`). Nothing else is needed for derivatives of any order.
+   `jax.grad`, `jax.jvp` and `jax.vmap` exchange one primitive for another
+   (`forms/_multilinear.py`, `ops/_batching.py`). Nothing else is needed for derivatives of any
+   order.
 4. `ops/_compile.py`: when XLA compiles the program, the primitive becomes an algorithm's operations
    for the platform that it is compiled for.
 5. `algorithms/`: the platform's folder chooses an algorithm by shape. The algorithm computes the
@@ -37,12 +38,18 @@ consists of four primitives of this library: `jaxconv_y`, the choice of the pool
 for fixed taps (`jaxconv_window_gather_in`), and `jaxconv_k`. `jax.make_jaxpr` prints them, and
 `jaxconv.explain` says which algorithms they are compiled to.
 
+## Programs that call `jax.lax`
+
+`jaxconv.accelerate` runs a function with these operations in place of lax's. `_accelerate/` meets
+each primitive of lax while JAX traces the function, and says which operation it is.
+
 ## Packages
 
 | package | contents |
 |---|---|
 | `jaxconv.ops` | the functions, each with its derivation; all of them are found here, too |
 | `jaxconv.algorithms` | how contractions and pools are computed on each platform |
+| `jaxconv.forms` | operations of your own, out of a map and its transposes |
 | `jaxconv.nn` | Flax NNX modules |
 | `jaxconv.lax` | the convolutions of `jax.lax`, under their own names |
 | `jaxconv.verify` | a verifier for any function's derivatives |
@@ -61,11 +68,13 @@ if TYPE_CHECKING:
     from . import algorithms as algorithms
     from . import backprop as backprop
     from . import derivations as derivations
+    from . import forms as forms
     from . import lax as lax
     from . import nn as nn
     from . import ops as ops
     from . import reference as reference
     from . import verify as verify
+    from ._accelerate import accelerate as accelerate
     from .ops import adaptive_avg_pool as adaptive_avg_pool
     from .ops import adaptive_max_pool as adaptive_max_pool
     from .ops import add_bias as add_bias
@@ -79,6 +88,7 @@ if TYPE_CHECKING:
     from .ops import dense as dense
     from .ops import dropout as dropout
     from .ops import explain as explain
+    from .ops import fold as fold
     from .ops import global_avg_pool as global_avg_pool
     from .ops import global_max_pool as global_max_pool
     from .ops import lp_pool as lp_pool
@@ -95,11 +105,14 @@ if TYPE_CHECKING:
     from .ops import squared_error as squared_error
     from .ops import sum_pool as sum_pool
     from .ops import tanh as tanh
+    from .ops import unfold as unfold
     from .ops import upscale as upscale
 
 __version__ = "0.1.0"
 
-_PACKAGES = ("algorithms", "backprop", "derivations", "lax", "nn", "ops", "reference", "verify")
+_PACKAGES = (
+    *("algorithms", "backprop", "derivations", "forms", "lax", "nn", "ops", "reference", "verify"),
+)
 
 if not TYPE_CHECKING:  # A type checker would take it to say that every name exists.
 
@@ -109,7 +122,8 @@ if not TYPE_CHECKING:  # A type checker would take it to say that every name exi
         if name == "__all__":  # for `from jaxconv import *`
             return _functions()
         if name in _functions():
-            value = globals()[name] = getattr(import_module(f"{__name__}.ops"), name)
+            module = "_accelerate" if name == "accelerate" else "ops"
+            value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
             return value
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
@@ -121,6 +135,7 @@ def __dir__() -> list[str]:
 
 
 def _functions() -> list[str]:
-    """The names of the functions of `ops`."""
+    """The names of `accelerate` and the functions of `ops`."""
     ops = import_module(f"{__name__}.ops")
-    return [name for name, thing in vars(ops).items() if name[0] != "_" and callable(thing)]
+    functions = (name for name, thing in vars(ops).items() if name[0] != "_" and callable(thing))
+    return ["accelerate", *functions]

@@ -88,7 +88,7 @@ class Geometry:
         kernel of (G') is rotated by 180°: its tap r' is tap R-1-r' of (G).
         """
         padding = tuple(
-            _padding_that_ends_at(
+            padding_that_ends_at(
                 lo=d * (r - 1) - lo, last=e * (i - 1) + d * (r - 1), grid=s, points=p
             )
             for i, r, p, s, lo, e, d in self.axes()
@@ -109,7 +109,7 @@ class Geometry:
         stride, and the kernel is the output, whose stride is the kernel dilation.
         """
         padding = tuple(
-            _padding_that_ends_at(lo=lo, last=d * (r - 1) + s * (p - 1), grid=e, points=i)
+            padding_that_ends_at(lo=lo, last=d * (r - 1) + s * (p - 1), grid=e, points=i)
             for i, r, p, s, lo, e, d in self.axes()
         )
         return replace(
@@ -147,6 +147,6 @@ class Axis(NamedTuple):
     d: int
 
 
-def _padding_that_ends_at(*, lo: int, last: int, grid: int, points: int) -> tuple[int, int]:
+def padding_that_ends_at(*, lo: int, last: int, grid: int, points: int) -> tuple[int, int]:
     """The padding `(lo, hi)` of `points` that lie `grid` apart, such that it ends at `last`."""
     return lo, last + 1 - lo - extent(points, grid)

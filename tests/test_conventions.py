@@ -21,10 +21,10 @@ ROOT = Path(__file__).parent.parent
 # others that it may import, and those that only its functions may import, when they are called. All
 # may import the standard library.
 BASE = {"jax", "numpy", "jaxtyping"}
-BELOW_OPS = {"_typing", "_geometry", "_spec", "_operation", "_forms", "algorithms"}
+BELOW_OPS = {"_typing", "_geometry", "_spec", "forms", "algorithms"}
 ABOVE_OPS = BELOW_OPS | {"_arguments", "ops"}
 BELOW_ALGORITHMS = {
-    *("_typing", "_geometry", "_spec", "_compilation", "_operation", "_forms"),
+    *("_typing", "_geometry", "_spec", "_compilation"),
     "reference",  # for the trial of oneDNN
 }
 PACKAGES = {
@@ -33,15 +33,20 @@ PACKAGES = {
     "_arguments": ({"_geometry"}, set(), set()),
     "_spec": ({"_geometry"}, {"numpy"}, set()),
     "_compilation": (set(), set(), set()),
-    "_operation": ({"_typing", "_compilation"}, BASE, set()),
-    "_forms": ({"_typing", "_operation"}, BASE, set()),
+    "forms": (
+        {"_typing", "_compilation", "verify"},
+        BASE,
+        set(),
+    ),  # `verify` when a form is checked
     "algorithms": (BELOW_ALGORITHMS, BASE, set()),
     "ops": (BELOW_OPS | {"_arguments"}, BASE, set()),
+    "_accelerate": (ABOVE_OPS, BASE, set()),  # what lax's operations run as
     "lax": (ABOVE_OPS, BASE, set()),  # lax's functions under lax's names
     "nn": (ABOVE_OPS, BASE | {"flax"}, set()),
     "backprop": (ABOVE_OPS, BASE, set()),
     "derivations": (ABOVE_OPS, BASE, set()),
     "verify": (set(), {"jax", "numpy", "scipy"}, {"rich", "matplotlib"}),
+    "pytest_plugin": ({"verify"}, {"pytest"}, set()),
     "reference": (set(), {"numpy"}, set()),
     "__init__": (set(), set(), set()),  # It loads on first use.
 }
@@ -124,7 +129,7 @@ def test_experiments_import_no_tests(path):
     ("path", "source", "named"),
     [
         ("jaxconv/_geometry.py", "import jax", "jax"),
-        ("jaxconv/_forms.py", "from ._geometry import Geometry", "jaxconv._geometry"),
+        ("jaxconv/forms/_rules.py", "from .._geometry import Geometry", "jaxconv._geometry"),
         ("jaxconv/algorithms/_taps.py", "from ..ops import conv", "jaxconv.ops"),
         ("jaxconv/algorithms/_taps.py", "from .. import ops, _geometry", "jaxconv.ops"),
         ("jaxconv/ops/_pooling.py", "import jaxconv.nn as nn", "jaxconv.nn"),
@@ -206,7 +211,7 @@ def public_names(entry: str) -> list[str]:
     )
 
 
-ENTRY_POINTS = ("jaxconv", "jaxconv.lax", "jaxconv.nn", "jaxconv.verify")
+ENTRY_POINTS = ("jaxconv", "jaxconv.forms", "jaxconv.lax", "jaxconv.nn", "jaxconv.verify")
 
 
 @pytest.mark.parametrize("name", [name for entry in ENTRY_POINTS for name in public_names(entry)])

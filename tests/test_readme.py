@@ -46,7 +46,10 @@ def test_every_block_is_of_a_kind_that_runs(page):
     assert len(blocks(page, PYTHON | SHELL | OUTPUT)) == len(fences) / 2 > 0
 
 
-@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md", "experiments/coverage/README.md"])
+@pytest.mark.parametrize(
+    "page",
+    [*PAGES, "CHANGELOG.md", "experiments/coverage/README.md", "experiments/forms/README.md"],
+)
 def test_links_lead_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):

@@ -6,7 +6,8 @@
     torch_peer the computation with PyTorch
     checks     whether the results are right
     timing     interleaved runs, and the rates of the machine
-    ops, step, compile, memory      the suites
+    ops, step, compile, memory, models      the suites
+    zoo        public models for the suite `models`
     tuning     `--tune`: measure the algorithms on this machine and write the fastest to a file
     report, figures      tables and figure
 

@@ -3,6 +3,7 @@
     python -m experiments.benchmark
     python -m experiments.benchmark --suite ops --cases A B "resnet-*" --modes entry
     python -m experiments.benchmark --suite step
+    python -m experiments.benchmark --suite models --cases "mobilenet-*" --modes entry
     python -m experiments.benchmark --tune --shape "x=(500,12,12,32) kernel=(5,5,32,32)"
 
 The program prints a table of medians with their spread, which is half the distance of the
@@ -26,7 +27,8 @@ from . import cases, shapes
 class Config:
     """Measure times of convolutions and pools, training steps and compilation, or memory."""
 
-    suite: Literal["ops", "step", "compile", "memory", "all"] = "ops"  # the suite to run
+    # the suite to run; models needs `pip install "jaxconv[models]"`
+    suite: Literal["ops", "step", "compile", "memory", "models", "all"] = "ops"
     cases: tuple[str, ...] = ("*",)  # names or shell patterns, see benchmark/cases.py
     # A convolution of your own, in place of --cases or beside them; may be repeated:
     # "x=(n,h,w,c) kernel=(kh,kw,c,o) strides=1 padding=SAME kernel_dilation=1 groups=1"
@@ -69,8 +71,10 @@ def _chosen(config: Config) -> list[cases.Case]:
     own = [shapes.parse(text) for text in config.shape]
     patterns = () if own and config.cases == ("*",) else config.cases
     for pattern in patterns:
-        fits = cases.matching([pattern]) or cases.matching_networks([pattern])
-        require(bool(fits), f"--cases {pattern!r} matches no case.")
+        known = (cases.matching, cases.matching_networks, cases.matching_models)
+        require(
+            any(matching([pattern]) for matching in known), f"--cases {pattern!r} matches no case."
+        )
     return own + cases.matching(patterns)
 
 

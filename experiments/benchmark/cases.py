@@ -245,6 +245,25 @@ BLOCKS = {"A": 2, "B": 2, "C": 5}
 # The networks of the experiments whose training steps are timed.
 NETWORKS = ("standard", "modified", "autoencoder")
 
+# The public models whose gradient steps are timed, and the packages they are from; see `zoo.py`.
+MODELS = {
+    "efficientnet-b0": "keras",
+    "mobilenet-v2": "keras",
+    "resnet50": "keras",
+    "densenet121": "keras",
+    "convnext-tiny": "keras",
+    "xception": "keras",
+    "nasnet-mobile": "keras",
+    "inception-v3": "keras",
+    "haiku-resnet18": "haiku",
+    "haiku-mobilenet-v1": "haiku",
+    "linen-resnet18": "flaxmodels",
+    "linen-resnet34": "flaxmodels",
+    "nnx-unet": "flax",
+    "equinox-convnext-atto": "equimo",
+    "equinox-mobilenet-v3": "equimo",
+}
+
 
 def matching(patterns: Sequence[str]) -> list[Case]:
     """The cases whose names match a shell pattern, in the order of `CASES`."""
@@ -254,6 +273,11 @@ def matching(patterns: Sequence[str]) -> list[Case]:
 def matching_networks(patterns: Sequence[str]) -> list[str]:
     """The networks whose names match a shell pattern, in the order of `NETWORKS`."""
     return [name for name in NETWORKS if fits(name, patterns)]
+
+
+def matching_models(patterns: Sequence[str]) -> list[str]:
+    """The public models whose names match a shell pattern, in the order of `MODELS`."""
+    return [name for name in MODELS if fits(name, patterns)]
 
 
 def fits(name: str, patterns: Sequence[str]) -> bool:

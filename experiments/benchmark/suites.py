@@ -14,8 +14,8 @@ from jaxconv.algorithms.tuning import ENVIRONMENT_VARIABLE
 from ..command_line import UserError, require
 from ..command_line.progress import progress
 from . import compile as compiling
-from . import machine, memory, ops, report, step, tuning
-from .cases import Case, Conv, matching_networks
+from . import machine, memory, models, ops, report, step, tuning
+from .cases import Case, Conv, matching_models, matching_networks
 from .timing import Machine
 
 Row = dict[str, Any]
@@ -57,8 +57,8 @@ def run(cases: list[Case], config) -> Row:
     for name, suite in chosen.items():
         rows, total = suite(cases, config, peers, rates)
         record[name] = list(with_progress(name, rows, total))
-        if name == "memory":
-            memory.print_table(record[name])
+        if name in _OWN_TABLES:
+            _OWN_TABLES[name](record[name])
             continue
         compared = tuple(peer for peer in peers if name != "compile" or peer != "torch")
         report.print_times(record[name], compared)
@@ -119,7 +119,20 @@ def _memory(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
     return rows, memory.count_rows(cases, networks)
 
 
-SUITES = {"ops": _ops, "step": _step, "compile": _compile, "memory": _memory}
+def _models(cases, config, peers, rates) -> tuple[Iterator[Row], int]:
+    names = matching_models(config.cases)
+    rows = models.rows(names, modes=config.modes, repeats=config.repeats, machine=rates)
+    return rows, len(names) * len(config.modes)
+
+
+SUITES = {
+    "ops": _ops,
+    "step": _step,
+    "compile": _compile,
+    "memory": _memory,
+    "models": _models,
+}
+_OWN_TABLES = {"memory": memory.print_table, "models": models.print_table}
 
 
 # ---- tuning ----------------------------------------------------------------------------------

@@ -1,10 +1,16 @@
-"""Which algorithm runs for each convolution of a program, and why."""
+"""Which algorithm runs for each convolution of a program, and why.
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+And what `jaxconv.accelerate` replaces in it: it says so while the program is traced (`note`).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any, NamedTuple
 
 import jax
+from jax.experimental.xla_metadata import set_xla_metadata
 
 from .. import algorithms
 from .._geometry import Geometry
@@ -66,21 +72,96 @@ class ExplainedConvolution:
 
 
 @dataclass(frozen=True)
+class ExplainedPrimitive:
+    """A convolution or a pool of `jax.lax` that `jaxconv.accelerate` met.
+
+    Attributes:
+      path: The operations around it, outermost first, and its own name, such as
+        `("jit", "scan", "conv_general_dilated")`. The path of a custom derivative rule starts at
+        the operation that has the rule.
+      operands: Shapes of the operands. A size may be a symbol of `jax.export`.
+      results: Shapes of the results.
+      dtypes: Dtypes of the operands.
+      runs: What runs in its place, or None if it stays.
+      reason: Why it stays, or None.
+      times: How often the program contains it. The body of a loop counts once.
+    """
+
+    path: tuple[str, ...]
+    operands: tuple[tuple[Any, ...], ...]
+    results: tuple[tuple[Any, ...], ...]
+    dtypes: tuple[str, ...]
+    runs: str | None
+    reason: str | None
+    times: int = 1
+
+    def inside(self, path: tuple[str, ...]) -> "ExplainedPrimitive":
+        """The same primitive in a program that other operations hold."""
+        return replace(self, path=(*path, *self.path)) if path else self
+
+    def __str__(self) -> str:
+        operands, results = (", ".join(map(str, s)) for s in (self.operands, self.results))
+        times = f"  ({self.times} times)" if self.times > 1 else ""
+        says = f"runs      {self.runs}" if self.runs else f"stays     {self.reason}"
+        return (
+            f"{' > '.join(self.path)}  {operands} -> {results}  {self.dtypes[0]}{times}\n  {says}"
+        )
+
+
+@dataclass(frozen=True)
 class Explanation:
     """The convolutions of a program, in the order in which JAX traces them.
 
     Attributes:
       platform: `"cpu"`, `"cuda"`, `"rocm"` or `"tpu"`.
       convolutions: One entry for each different convolution.
+      accelerated: One entry for each different primitive of `jax.lax` that `jaxconv.accelerate`
+        met, if the program is accelerated, or a part of it.
     """
 
     platform: str
     convolutions: tuple[ExplainedConvolution, ...]
+    accelerated: tuple[ExplainedPrimitive, ...] = ()
 
     def __str__(self) -> str:
+        lines = [f"platform {self.platform}", *map(str, self.convolutions)]
         if not self.convolutions:
-            return f"No convolution of jaxconv's in this program (platform {self.platform})."
-        return "\n".join([f"platform {self.platform}", *map(str, self.convolutions)])
+            lines = [f"No convolution of jaxconv's in this program (platform {self.platform})."]
+        if self.accelerated:
+            met = sum(primitive.times for primitive in self.accelerated)
+            replaced = sum(primitive.times for primitive in self.accelerated if primitive.runs)
+            lines.append(f"accelerate replaces {replaced} of {met} convolutions and pools of lax")
+        return "\n".join([*lines, *map(str, self.accelerated)])
+
+
+_met: ContextVar[list[ExplainedPrimitive] | None] = ContextVar("met", default=None)
+_unique = count()
+
+
+def note(met: Iterable[ExplainedPrimitive], path: tuple[str, ...]) -> None:
+    """Say which primitives were met inside which operations, if `explain` is asking."""
+    rows = _met.get()
+    if rows is not None:
+        rows.extend(row.inside(path) for row in met)
+
+
+def _traced(f: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, list[ExplainedPrimitive]]:
+    """The program of a call, and what `accelerate` met while it was traced."""
+    rows: list[ExplainedPrimitive] = []
+    token = _met.set(rows)
+    try:
+        # Metadata that no other trace has, so that JAX does not take a part from an earlier trace.
+        with set_xla_metadata(jaxconv_explain=next(_unique)):
+            return jax.make_jaxpr(f)(*args).jaxpr, rows
+    finally:
+        _met.reset(token)
+
+
+def _counted(rows: Iterable[ExplainedPrimitive]) -> tuple[ExplainedPrimitive, ...]:
+    times: dict[ExplainedPrimitive, int] = {}
+    for row in rows:
+        times[row] = times.get(row, 0) + 1
+    return tuple(replace(row, times=n) for row, n in times.items())
 
 
 def explain(f: Callable[..., Any], *args: Any, platform: str | None = None) -> Explanation:
@@ -90,6 +171,11 @@ def explain(f: Callable[..., Any], *args: Any, platform: str | None = None) -> E
 
     `explain` traces `f` as `jax.jit` would trace it. It neither compiles nor runs `f`. It finds the
     convolutions and their gradients in loops and conditions, too.
+
+    Of a program with `jaxconv.accelerate` in it, `explain` also says which convolutions and pools
+    of `jax.lax` are replaced, by what, and why the others stay:
+
+        print(jaxconv.explain(jaxconv.accelerate(train_step), params, batch))
 
     Args:
       f: Any function that JAX can trace.
@@ -113,11 +199,12 @@ def explain(f: Callable[..., Any], *args: Any, platform: str | None = None) -> E
         platform = "cuda" if backend == "gpu" else backend
     if platform not in PLATFORMS:
         raise ValueError(f"explain: platform must be one of {PLATFORMS}, got {platform!r}.")
+    program, met = _traced(f, args)
     counts: dict[_Found, int] = {}
-    for found in _contractions(jax.make_jaxpr(f)(*args).jaxpr):
+    for found in _contractions(program):
         counts[found] = counts.get(found, 0) + 1
     explained = (_explained(found, platform, times) for found, times in counts.items())
-    return Explanation(platform, tuple(explained))
+    return Explanation(platform, tuple(explained), _counted(met))
 
 
 class _Found(NamedTuple):

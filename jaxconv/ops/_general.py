@@ -17,6 +17,7 @@ from ._checks import as_array
 from ._convolution import convolve
 from ._operands import DimensionNumbers, layouts
 from ._options import ConvOptions
+from ._readings import convolution_of, read, run, why_not
 
 _NAME = "conv_general_dilated"
 # lax also takes arrays of integers, which computations with shapes may give.
@@ -107,6 +108,9 @@ def conv_general_dilated(
     group g are convolutions of the examples of group g. With the groups of examples moved to the
     channels, that is a convolution with feature groups, so it needs no derivative of its own.
 
+    A gradient that is written as a call of this function runs as the gradient that it is: by
+    `conv_input_vjp` or `conv_kernel_vjp`, where that is faster.
+
     Args:
       lhs: Input of rank m + 2; by default `(n, c, *spatial)`, as in lax.
       rhs: Kernel of rank m + 2; by default `(o, c / feature_group_count, *window)`.
@@ -163,6 +167,9 @@ def conv_general_dilated(
     check_as_lax(of_lax, lhs, rhs, **dict(zip(_OPTIONS, arguments, strict=True)))
     if lhs.dtype == np.dtype(bool):  # Booleans have no derivative.
         return of_lax(lhs, rhs, *arguments, out_sharding)
+    convolution = convolution_of(lhs, rhs, _params_of_lax(lhs, rhs, arguments))
+    if out_sharding is None and not why_not(convolution):
+        return run(_NAME, convolution, read(convolution), lhs, rhs)
     numbers = layouts(_NAME, lhs.shape, rhs.shape, dimension_numbers)
     groups = feature_group_count
     if batch_group_count != 1:
@@ -184,6 +191,21 @@ def conv_general_dilated(
     kernel = options.operand(Slot.KERNEL, "rhs", rhs)
     y = convolve(options, x, kernel)
     return y if out_sharding is None else jax.sharding.reshard(y, out_sharding)
+
+
+def _params_of_lax(lhs: Array, rhs: Array, arguments: tuple[Any, ...]) -> dict[str, Any]:
+    """The parameters of lax's primitive, with which lax completes the arguments of a call."""
+    options: dict[str, Any] = dict(zip(_OPTIONS, arguments, strict=True))
+    operands = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (lhs, rhs)]
+    bound = _bound_by_lax if _can_be_hashed(options) else _bound_by_lax.__wrapped__
+    return bound(*operands, **options)
+
+
+@lru_cache(maxsize=4096)
+def _bound_by_lax(lhs, rhs, **options) -> dict[str, Any]:
+    program = jax.make_jaxpr(partial(lax.conv_general_dilated, **options))(lhs, rhs)
+    (convolution,) = program.jaxpr.eqns
+    return convolution.params
 
 
 def _as_operand(name: str, value: Any) -> Array:

@@ -5,7 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxconv import algorithms, conv, conv_input_vjp, conv_kernel_vjp, conv_transpose, explain
+from jaxconv import (
+    accelerate,
+    algorithms,
+    conv,
+    conv_input_vjp,
+    conv_kernel_vjp,
+    conv_transpose,
+    explain,
+)
 from jaxconv._spec import Slot
 
 X, KERNEL = jnp.ones((50, 12, 12, 32)), jnp.ones((5, 5, 32, 32))
@@ -154,3 +162,71 @@ def test_derivatives_use_the_named_algorithm_where_it_applies():
         "conv_input_vjp": "split_patches > direct",
         "conv_kernel_vjp": "split_patches > two_products",
     }
+
+
+# Programs with `accelerate` in them.
+
+
+def lax_loss(x, kernel):
+    numbers = ("NHWC", "HWIO", "NHWC")
+    y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=numbers)
+    return jnp.sum(y**2)
+
+
+def in_a_loop(x, kernel):
+    @jax.jit
+    def body(x, _):
+        return x + lax_loss(x, kernel), None
+
+    return jax.lax.scan(body, x, length=2)[0]
+
+
+def test_lists_what_accelerate_replaces():
+    x, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4))
+    explanation = explain(jax.jit(accelerate(in_a_loop)), x, kernel, platform="cpu")
+    (row,) = explanation.accelerated
+    assert row.path == ("scan", "jit", "conv_general_dilated")
+    assert (row.operands, row.results) == (((2, 8, 8, 3), (3, 3, 3, 4)), ((2, 6, 6, 4),))
+    assert (row.dtypes, row.reason, row.times) == (("float32", "float32"), None, 1)
+    assert row.runs.startswith("jaxconv.")
+    assert [contraction.function for contraction in explanation.convolutions] == ["conv"]
+    assert str(explanation).splitlines()[-3:] == [
+        "accelerate replaces 1 of 1 convolutions and pools of lax",
+        "scan > jit > conv_general_dilated  (2, 8, 8, 3), (3, 3, 3, 4) -> (2, 6, 6, 4)  float32",
+        f"  runs      {row.runs}",
+    ]
+
+
+def test_a_function_that_is_traced_already_is_explained_again():
+    x, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4))
+    step = jax.jit(accelerate(jax.jit(lax_loss)))
+    step(x, kernel)
+    first, second = (explain(step, x, kernel).accelerated for _ in range(2))
+    assert first == second
+    assert [row.path for row in first] == [("jit", "conv_general_dilated")]
+    before = step._cache_size()
+    step(x, kernel)
+    assert step._cache_size() == before  # The function itself is not traced again.
+
+
+def test_lists_gradients_in_both_orders():
+    x, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4))
+    after = explain(accelerate(jax.grad(lax_loss, 1)), x, kernel).accelerated
+    assert [row.results[0] for row in after] == [(2, 6, 6, 4), kernel.shape]
+    before = explain(jax.grad(accelerate(lax_loss), 1), x, kernel)
+    assert [row.results[0] for row in before.accelerated] == [(2, 6, 6, 4)]
+    assert {c.function for c in before.convolutions} == {"conv", "conv_kernel_vjp"}
+
+
+def test_equal_primitives_are_listed_once():
+    x, kernel = jnp.ones((2, 8, 8, 3)), jnp.ones((3, 3, 3, 4))
+    explanation = explain(accelerate(lambda: lax_loss(x, kernel) + lax_loss(2 * x, kernel)))
+    assert [row.times for row in explanation.accelerated] == [2]
+    assert "replaces 2 of 2" in str(explanation)
+    assert "float32  (2 times)" in str(explanation)
+
+
+def test_programs_without_accelerate_have_no_such_list():
+    explanation = explain(lax_loss, X, KERNEL)
+    assert explanation.accelerated == ()
+    assert "accelerate" not in str(explanation)

@@ -1,0 +1,260 @@
+"""Pools of lax and their derivatives, as `accelerate` replaces them, against lax.
+
+Covers jaxconv/_accelerate/_pools.py.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from jaxconv._accelerate import accelerate
+from tests.accelerate.primitives import said
+from tests.oracles import assert_within_rounding, together
+
+pytestmark = pytest.mark.usefixtures("float64")
+
+OPERATIONS = {"max": (-jnp.inf, lax.max), "min": (jnp.inf, lax.min), "add": (0.0, lax.add)}
+POOLS = {"max": "jaxconv.max_pool", "min": "jaxconv.min_pool", "add": "jaxconv.sum_pool"}
+
+
+@st.composite
+def pools(draw, differentiated=False):
+    """A shape and the options of a pool over any axes of it."""
+    rank = draw(st.integers(1, 4))
+    options = {name: [] for name in ("window", "strides", "padding", "base", "dilation")}
+    shape = []
+    for _ in range(rank):
+        pooled = draw(st.booleans())
+        window = draw(st.integers(1, 3)) if pooled else 1
+        dilation = draw(st.integers(1, 2)) if pooled and not differentiated else 1
+        base = draw(st.sampled_from([1, 1, 2])) if pooled and not differentiated else 1
+        low, high = (draw(st.integers(0, window - 1)) for _ in "lh")
+        least = dilation * (window - 1) + 1
+        shape.append(draw(st.integers(least, least + 4)))
+        options["window"].append(window)
+        options["strides"].append(draw(st.integers(1, 3)) if pooled else 1)
+        options["padding"].append((low, high))
+        options["base"].append(base)
+        options["dilation"].append(dilation)
+    return tuple(shape), options
+
+
+def pool(name, options):
+    start, operation = OPERATIONS[name]
+
+    def f(x):
+        return lax.reduce_window(
+            x,
+            start,
+            operation,
+            options["window"],
+            options["strides"],
+            options["padding"],
+            options["base"],
+            options["dilation"],
+        )
+
+    return f
+
+
+def derivatives(f):
+    """Value, tangent and gradient of a pool."""
+
+    def g(x, x_dot):
+        y, y_dot = jax.jvp(f, (x,), (x_dot,))
+        y_bar = jnp.cos(jnp.arange(y.size).reshape(y.shape))
+        (x_bar,) = jax.vjp(f, x)[1](y_bar)
+        return y, y_dot, x_bar
+
+    return g
+
+
+# Elements of every kind, with ties among all of them.
+KINDS = [np.nan, -np.inf, np.inf, 0.0, 1.0, 2.0]
+
+
+@settings(max_examples=1, deadline=None, derandomize=True, database=None)
+@given(st.lists(st.tuples(pools(True), st.sampled_from(["max", "min"])), min_size=8, max_size=8))
+def test_extremes_and_their_derivatives_are_those_of_lax(many):
+    rng = np.random.default_rng(0)
+    programs = []
+    for (shape, options), name in many:
+        x_dot = rng.normal(size=shape)
+        x = rng.integers(0, 3, shape).astype(float)
+        f = derivatives(pool(name, options))
+        programs += [(f, x, x_dot), (accelerate(f), x, x_dot)]
+    results = iter(together(programs))
+    for (_, options), name in many:
+        expected, actual = next(results), next(results)
+        for part, a, b in zip(("y", "y_dot", "x_bar"), actual, expected, strict=True):
+            np.testing.assert_allclose(a, b, 1e-12, 1e-12, err_msg=f"{part} {name} {options}")
+
+
+@settings(max_examples=1, deadline=None, derandomize=True, database=None)
+@given(st.lists(pools(), min_size=8, max_size=8))
+def test_sums_are_those_of_lax(many):
+    rng = np.random.default_rng(0)
+    programs = []
+    for shape, options in many:
+        f = derivatives(pool("add", options))
+        operands = rng.normal(size=(2, *shape))
+        programs += [(f, *operands), (accelerate(f), *operands)]
+    results = iter(together(programs, magnitudes=True))
+    for _, options in many:
+        (expected, scale), (actual, _) = next(results), next(results)
+        for a, b, s in zip(actual[:2], expected[:2], scale[:2], strict=True):
+            assert_within_rounding(a, b, s, 2 * np.prod(options["window"]), str(options))
+        np.testing.assert_allclose(actual[2], expected[2], 1e-12, 1e-12)
+
+
+@settings(max_examples=1, deadline=None, derandomize=True, database=None)
+@given(st.lists(st.tuples(pools(), st.sampled_from(["max", "min"])), min_size=8, max_size=8))
+def test_dilated_extremes_are_those_of_lax(many):
+    rng = np.random.default_rng(0)
+    programs = []
+    for (shape, options), name in many:
+        x = rng.choice(KINDS, shape)
+        programs += [(pool(name, options), x), (accelerate(pool(name, options)), x)]
+    results = iter(together(programs))
+    for (_, options), name in many:
+        expected, actual = next(results), next(results)
+        np.testing.assert_array_equal(actual, expected, f"{name} {options}")
+
+
+def test_the_gradient_of_an_accelerated_pool_is_that_of_lax():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 3, (2, 9, 8, 3)).astype(float)
+    programs = []
+    for name, padding in (("max", (0, 0)), ("max", (1, 1)), ("min", (1, 0))):
+        sizes = {"window": (1, 3, 3, 1), "strides": (1, 2, 2, 1), "base": (1,) * 4}
+        sides = [(0, 0), padding, padding, (0, 0)]
+        f = pool(name, sizes | {"padding": sides, "dilation": (1,) * 4})
+        weights = rng.normal(size=jax.eval_shape(f, x).shape)
+        for g in (f, accelerate(f)):
+            programs.append((jax.grad(lambda x, g=g, w=weights: jnp.sum(w * g(x))), x))
+    results = together(programs)
+    for expected, actual in zip(results[::2], results[1::2], strict=True):
+        assert np.any(expected)
+        np.testing.assert_allclose(actual, expected, 1e-12, 1e-12)
+
+
+def test_a_nan_gets_the_gradient():
+    x = jnp.asarray([[3.0, jnp.nan, 4.0], [1.0, 2.0, 0.0]])
+
+    def f(x):
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3), (1, 1), "VALID")
+
+    def gradient(f, x):
+        return jax.vjp(f, x)[1](jnp.ones((2, 1)))[0]
+
+    for x_bar in (gradient(accelerate(f), x), accelerate(partial(gradient, f))(x)):
+        np.testing.assert_array_equal(x_bar, [[0, 1, 0], [0, 1, 0]])
+
+
+def image_pool(name, x, *, start=None):
+    first, operation = OPERATIONS[name]
+    start = first if start is None else start
+    return lax.reduce_window(x, start, operation, (1, 3, 3, 1), (1, 2, 2, 1), "VALID")
+
+
+IMAGES = np.random.default_rng(0).integers(0, 3, (2, 9, 8, 3)).astype(np.float64)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_pools_are_recognised(name):
+    assert said(partial(image_pool, name), IMAGES) == [POOLS[name]]
+
+
+def test_derivatives_are_recognised():
+    f = partial(image_pool, "max")
+    gradient = said(jax.grad(lambda x: jnp.sum(f(x) ** 2)), IMAGES)
+    assert gradient == ["jaxconv.max_pool", "the transpose of jaxconv.max_pool"]
+    tangent = said(lambda x: jax.jvp(f, (x,), (x,)), IMAGES)
+    assert tangent == ["jaxconv.max_pool", "the derivative of jaxconv.max_pool"]
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_reductions_from_any_value(name):
+    """The derivative is lax's own: it halves the tangent of a maximum among two equals."""
+
+    def f(x, start):
+        return image_pool(name, x, start=start)
+
+    def tangents(x, x_dot):
+        return jax.jvp(lambda x: f(x, 1.0 * jnp.ones(())), (x,), (x_dot,))
+
+    x_dot = np.random.default_rng(1).normal(size=IMAGES.shape)
+    assert said(jax.jit(f), IMAGES, 1.0) == [POOLS[name]]
+    for g, *operands in ((f, IMAGES, 1.0), (tangents, IMAGES, x_dot)):
+        expected, actual = jax.jit(g)(*operands), jax.jit(accelerate(g))(*operands)
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-12), actual, expected)
+    before = jax.jit(
+        lambda x, x_dot: jax.jvp(accelerate(lambda x: f(x, jnp.ones(()))), [x], [x_dot])
+    )
+    expected = tangents(IMAGES, x_dot)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-12), before(IMAGES, x_dot), expected)
+
+
+KEPT = {
+    "another operation": (
+        lambda x: lax.reduce_window(x, 1.0, lax.mul, (1, 2, 2, 1), (1, 1, 1, 1), "VALID"),
+        "it reduces by another operation than max, min or add",
+    ),
+    "padding of a first value": (
+        lambda x: lax.reduce_window(x, x[0, 0, 0, 0], lax.add, (1, 2, 2, 1), (1, 1, 1, 1), "SAME"),
+        "its padding holds the first value, which may not be zero",
+    ),
+    "windows of one element": (
+        lambda x: lax.reduce_window(x, 0.0, lax.add, (1, 1, 1, 1), (1, 1, 1, 1), "VALID"),
+        "its windows hold one element",
+    ),
+    "cumulative": (
+        lambda x: lax.reduce_window(
+            jnp.tile(x, (1, 5, 1, 1)),
+            0.0,
+            lax.add,
+            (1, 45, 1, 1),
+            (1,) * 4,
+            [(0, 0), (44, 0)] + 2 * [(0, 0)],
+        ),
+        "its windows grow over a whole axis, as in a cumulative sum",
+    ),
+    "nothing": (
+        lambda x: lax.reduce_window(x[:0], 0.0, lax.add, (1, 2, 2, 1), (1, 1, 1, 1), "VALID"),
+        "an axis has no elements",
+    ),
+    "complex": (
+        lambda x: lax.reduce_window(
+            x + 1j, -jnp.inf + 0j, lax.max, (1, 2, 2, 1), (1, 1, 1, 1), "VALID"
+        ),
+        "its elements are complex",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_stays(name):
+    f, reason = KEPT[name]
+    assert said(f, IMAGES) == [reason]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "bfloat16", "float16", "float32"])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_dtypes_are_kept(name, dtype):
+    x = jnp.asarray(IMAGES, dtype)
+    if jnp.issubdtype(x.dtype, jnp.integer):
+        limits = {"max": jnp.iinfo(dtype).min, "min": jnp.iinfo(dtype).max, "add": 0}
+        start = np.asarray(limits[name], dtype)
+    else:
+        start = None
+    f = partial(image_pool, name, start=start)
+    assert said(f, x) == [POOLS[name]]
+    expected, actual = f(x), accelerate(f)(x)
+    assert actual.dtype == expected.dtype
+    np.testing.assert_array_equal(actual, expected)  # sums of small integers are exact
