@@ -30,7 +30,9 @@ def test_wrong(gradient_check):
 def test_the_report_is_in_the_failure(pytester, monkeypatch):
     pytester.makepyfile(TESTS)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    run = pytester.runpytest_subprocess("-p", "jaxconv.pytest_plugin", "-p", "no:cacheprovider")
+    # An installed plugin is loaded under the name of its entry point, and may not be so twice.
+    plugins = ("-p", "no:jaxconv", "-p", "jaxconv.pytest_plugin", "-p", "no:cacheprovider")
+    run = pytester.runpytest_subprocess(*plugins)
     run.assert_outcomes(passed=2, failed=1)
     run.stdout.fnmatch_lines(
         [

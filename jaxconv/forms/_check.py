@@ -61,6 +61,7 @@ def check(operation: Operation, *operands: Any, **params: Any) -> None:
         raise TypeError(f"check: it takes an operation, got {type(operation).__name__}.")
     from .. import verify  # the verifier takes as long to import as this library
 
+    _require_fitting_transposes(operation, operands, params)
     wrong = list(_not_linear(operation, operands, params))
     if not wrong:
         wrong += _wrong_platforms(operation, operands, params)
@@ -72,10 +73,25 @@ def check(operation: Operation, *operands: Any, **params: Any) -> None:
             with jax.enable_x64(True), suppress(Exception):  # the maps may insist on their dtype
                 wide = _report(verify.check_gradients, operation, _widened(operands), params)
                 report = report if wide is None or wide.ok else wide
-            wrong = [str(report)]
+            raise ValueError(f"jaxconv.forms.check: {report}")
     if wrong:
-        lines = " ".join(wrong) if len(wrong) == 1 and "\n" not in wrong[0] else "\n".join(wrong)
+        lines = "\n".join(wrong)
         raise ValueError(f"jaxconv.forms.check: {operation.name} is wrong: {lines}")
+
+
+def _require_fitting_transposes(operation, operands, params):
+    """Trace each transpose, which raises a TypeError if its shape or dtype is not the operand's."""
+    for i in operation.linear_slots:
+        if not all(jnp.issubdtype(_dtype(a), jnp.inexact) for a in jax.tree.leaves(operands[i])):
+            continue
+
+        def back_and_forth(x, i=i):
+            y, transpose = jax.vjp(
+                lambda x: operation(*operands[:i], x, *operands[i + 1 :], **params), x
+            )
+            return transpose(y)
+
+        jax.eval_shape(back_and_forth, operands[i])
 
 
 def _report(check_gradients, operation, operands, params):
