@@ -47,7 +47,7 @@ MISTAKES = [
      "factor of 2"),
     ("return x[i] * y[:, None]", "return x[i][:, ::-1] * y[:, None]", "reversed|flipped"),
     ("return from_the_front(b[::-1], after[::-1])[::-1]",
-     "return from_the_front(b, after)", "y|x"),
+     "return -from_the_front(b[::-1], after[::-1])[::-1]", "wrong sign"),
     ("return jnp.put_along_axis(x, m, y, axis=-1, inplace=False)",
      "return jnp.put_along_axis(x, m, y / k, axis=-1, inplace=False)", "factor of 0.5"),
 ]  # fmt: skip
