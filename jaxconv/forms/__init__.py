@@ -26,7 +26,8 @@ linear operands, as a *constant*. What is static is passed by keyword and must b
 compares an operation with its definition and names the slip in a wrong transpose. Notebook 7,
 "Derive your own", tells the whole way from a definition on paper.
 
-`_multilinear.py` derives the rules. `_operation.py` makes them a primitive of JAX.
+`_multilinear.py` derives the rules, `_contraction.py` states them for JAX, and `_operation.py`
+makes them a primitive.
 """
 
 from ._check import check as check

@@ -7,7 +7,8 @@ import jax
 from jax.sharding import NamedSharding
 
 from ._arguments import check_function, check_lowerings, default_name, remember
-from ._multilinear import has_tangent, is_nonzero, plain, verified, zero_tangent
+from ._contraction import has_tangent, is_nonzero, plain, zero_tangent
+from ._multilinear import verified
 from ._operation import LEAF, PAIR, Call, Level, Map, Operation
 from ._rules import Partition, in_every_member
 

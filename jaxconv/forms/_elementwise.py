@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax.interpreters import ad
 
 from ._arguments import check_function, check_lowerings, default_name, remember
-from ._multilinear import is_nonzero, verified, zero_tangent
+from ._contraction import is_nonzero, zero_tangent
+from ._multilinear import verified
 from ._operation import Map, Operation
 from ._rules import in_every_member
 

@@ -1,6 +1,6 @@
 """The mechanism, on a form that is no convolution: T(a, b, c) = Σ a[i] b[i,j] c[j].
 
-Covers jaxconv/forms/_choice.py, jaxconv/forms/_rules.py.
+Covers jaxconv/forms/_choice.py, jaxconv/forms/_contraction.py, jaxconv/forms/_rules.py.
 """
 
 from functools import partial
