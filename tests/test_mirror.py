@@ -16,7 +16,9 @@ ROOT = Path(__file__).parent.parent
 OF_THE_PROJECT = {
     "tests/test_api_reference.py": "the API reference that is built from the docstrings",
     "tests/test_conventions.py": "imports, docstrings and files",
+    "tests/test_determinism.py": "equal bits in every run of a program",
     "tests/test_import_cycles.py": "cycles among the modules of jaxconv and experiments",
+    "tests/test_memory.py": "what operations keep for the reverse pass, and what a process keeps",
     "tests/test_mirror.py": "this table",
     "tests/test_notebooks.py": "notebooks/",
     "tests/test_porting.py": "notebooks/how_to_port_weights.py",

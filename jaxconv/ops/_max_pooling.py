@@ -19,7 +19,7 @@ from .._geometry import Geometry
 from .._typing import AnyArray, Array
 from ._checks import real_map
 from ._pool_options import PoolOptions
-from ._windows import window_equals, window_max
+from ._windows import window_equals, window_max, window_share
 
 TIES = ("first", "split", "all")
 
@@ -168,11 +168,9 @@ def _max_with_ties_jvp(geometry, ties, primals, tangents):
     fixed = lax.stop_gradient((x, y))  # x and y only determine E, which is locally constant
     if ties == "all":
         return y, window_equals(x_dot, *fixed, geometry=geometry)
-    # |E| may be too large for a narrow dtype.
-    wide = algorithms.accumulator(x.dtype)
-    size = window_equals(jnp.ones(x.shape, wide), *fixed, geometry=geometry)
-    y_dot = window_equals(x_dot.astype(wide), *fixed, geometry=geometry)
-    return y, (y_dot / jnp.maximum(size, 1)).astype(x.dtype)  # (5)
+    wide = x_dot.astype(algorithms.accumulator(x.dtype))  # |E| may be too large for a narrow dtype
+    y_dot = window_share(window_equals(wide, *fixed, geometry=geometry), *fixed, geometry=geometry)
+    return y, y_dot.astype(x.dtype)  # (5)
 
 
 def checked_ties(function: str, ties: str) -> str:

@@ -1,10 +1,11 @@
 """The maps that pooling and upscaling consist of, as operations of JAX.
 
-Four pairs of linear maps, each the transpose of the other:
+Five pairs of linear maps, each the transpose of the other:
 
     window_sum    <->  window_spread      y[p] = Σ_r x[s·p + d·r - lo]
     window_gather <->  window_scatter     y[p] = x[s·p + d·m[p] - lo]   for fixed taps m
     window_equals <->  window_to_equals   y[p] = Σ_r x[s·p + d·r - lo] [tap r holds the maximum]
+    window_share  <->  itself             y[p] = x[p] / #{r: tap r holds the maximum}
     resample      <->  resample_back      y[p] = Σ_k w[p,k] x[i[p,k]]   for fixed i and w
 
 and one choice, whose derivative is `window_gather` at the taps m that it chose:
@@ -111,8 +112,29 @@ window_max_in_loop, window_max_and_tap_in_loop = _maxima(
 )
 
 
-def _same(slot: str, operand, *_) -> jax.ShapeDtypeStruct:
+def _same(slot: str, operand, *_, **__) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(operand.shape, operand.dtype)
+
+
+def _shared(sum_where_equal):
+    def share(y_dot, x, y, *, geometry: Geometry):
+        ones = jnp.ones(x.shape, y_dot.dtype)
+        return y_dot / jnp.maximum(sum_where_equal(ones, x, y, geometry=geometry), 1)
+
+    return share
+
+
+# y_dot[p] divided by the number of taps that hold the maximum. The reverse pass counts them again,
+# so that it keeps x and y only. Call it with a dtype that can hold the number.
+window_share, _ = linear_pair(
+    _shared(algorithms.sum_where_equal),
+    _shared(algorithms.sum_where_equal),
+    name="jaxconv_window_share",
+    result=_same,
+    batch=merge_leading_axes,
+    shard=axis_by_axis,
+    lowerings={"cpu": (_shared(cpu.sum_where_equal),) * 2},
+)
 
 
 def _where_chosen(y, index):
