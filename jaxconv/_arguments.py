@@ -251,8 +251,11 @@ def per_axis(value: Any, rank: int, name: str, *, minimum: int = 1) -> tuple[int
 
 
 def listed(value: Any) -> Any:
-    """An array as nested lists; anything else as it is."""
-    return value.tolist() if hasattr(value, "tolist") else value
+    """An array as nested lists; anything else as it is, an array that JAX is tracing too."""
+    try:
+        return value.tolist() if hasattr(value, "tolist") else value
+    except TypeError:  # a traced array has no values yet; the checks refuse it by its name
+        return value
 
 
 def _is_integer(value: Any) -> TypeGuard[Integral]:

@@ -14,7 +14,7 @@ from jax import lax
 from ._geometry import extent
 from ._typing import AnyArray, Array
 from .ops import conv_general_dilated as conv_general_dilated
-from .ops._checks import as_array
+from .ops._checks import as_array, check_flag
 from .ops._general import Integers, Sides, as_tuples, check_as_lax, check_integers
 from .ops._operands import DimensionNumbers, layouts
 
@@ -165,6 +165,8 @@ def conv_transpose(
             f"{name}: lhs and rhs must have the same rank, of at least 2, "
             f"got shapes {lhs.shape} and {rhs.shape}."
         )
+    check_flag(f"{name}: transpose_kernel", transpose_kernel)
+    check_flag(f"{name}: use_consistent_padding", use_consistent_padding)
     strides, rhs_dilation = as_tuples(strides), as_tuples(rhs_dilation)
     sides: Any = as_tuples(padding)
     check_integers(f"{name}: strides", strides, rank)

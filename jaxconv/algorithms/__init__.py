@@ -48,6 +48,7 @@ from .shared._dtypes import common_dtype as common_dtype
 from .shared._dtypes import of_whole_bytes as of_whole_bytes
 from .shared._maxima import gather_windows as gather_windows
 from .shared._maxima import index_dtype as index_dtype
+from .shared._maxima import lowest_of as lowest_of
 from .shared._maxima import max_and_argmax as max_and_argmax
 from .shared._maxima import max_of_windows as max_of_windows
 from .shared._maxima import scatter_windows as scatter_windows

@@ -12,6 +12,7 @@ from .. import ops
 from .._arguments import Padding, Size, listed, per_axis
 from .._typing import Array
 from ..ops._boundary import PaddingMode
+from ..ops._operands import canonical_dtype
 from ._parameters import (
     Initializer,
     Operands,
@@ -54,21 +55,21 @@ class _Convolution(Weighted):
             bias_size,
             **parameters,
         )
+        canonical_dtype(f"{name}: preferred_element_type", preferred_element_type)
         # As lists and tuples: NNX takes NumPy arrays for data and would trace them.
         self.strides = listed(strides)
         self.padding = listed(padding)
-        self.options = nnx.static(
-            {
-                "padding_mode": padding_mode,
-                "input_dilation": listed(input_dilation),
-                "kernel_dilation": listed(kernel_dilation),
-                "feature_group_count": feature_group_count,
-                "flip_kernel": flip_kernel,
-                "precision": precision,
-                "preferred_element_type": preferred_element_type,
-                "impl": impl,
-            }
-        )
+        options = {
+            "padding_mode": padding_mode,
+            "input_dilation": input_dilation,
+            "kernel_dilation": kernel_dilation,
+            "feature_group_count": feature_group_count,
+            "flip_kernel": flip_kernel,
+            "precision": precision,
+            "preferred_element_type": preferred_element_type,
+            "impl": impl,
+        }
+        self.options = nnx.static({name: listed(option) for name, option in options.items()})
 
     def _operands(self, x: Array) -> Operands:
         return self.operands(x, self.options["preferred_element_type"])
@@ -108,7 +109,7 @@ class Conv(_Convolution):
 
     Raises:
       ValueError: A size is below 1, or the groups do not divide the channels.
-      TypeError: A size is not an integer.
+      TypeError: A size is not an integer, or an option has the wrong type.
 
     Source: the initialisation is that of Glorot & Bengio, "Understanding the difficulty of training
     deep feedforward neural networks", AISTATS 2010.
@@ -220,15 +221,14 @@ class ConvBlock(Conv):
         **options: Any,
     ):
         super().__init__(in_features, out_features, kernel_size, strides, padding, **options)
-        self.pool = nnx.static(
-            {
-                "window_shape": listed(window_shape),
-                "activation": activation,
-                "pool_strides": listed(pool_strides),
-                "pool_padding": listed(pool_padding),
-                "pool_ceil_mode": pool_ceil_mode,
-            }
-        )
+        pool = {
+            "window_shape": window_shape,
+            "activation": activation,
+            "pool_strides": pool_strides,
+            "pool_padding": pool_padding,
+            "pool_ceil_mode": pool_ceil_mode,
+        }
+        self.pool = nnx.static({name: listed(option) for name, option in pool.items()})
 
     def __call__(self, x: Array) -> Array:
         x, kernel, bias, kernel_dtype = self._operands(x)
@@ -274,7 +274,7 @@ class ConvTranspose(_Convolution):
 
     Raises:
       ValueError: A size is below 1, or the groups do not divide the channels.
-      TypeError: A size is not an integer.
+      TypeError: A size is not an integer, or an option has the wrong type.
 
     The map and its gradients are derived in `jaxconv.conv_transpose`.
 

@@ -36,7 +36,7 @@ class Linear(Weighted):
 
     Raises:
       ValueError: A size is below 1.
-      TypeError: A size is not an integer.
+      TypeError: A size is not an integer, or an option has the wrong type.
 
     The gradients are derived in `jaxconv.dense`.
 

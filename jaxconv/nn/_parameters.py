@@ -10,6 +10,8 @@ from flax import nnx
 from .. import algorithms, ops
 from .._arguments import per_axis
 from .._typing import Array
+from ..ops._checks import check_flag
+from ..ops._operands import canonical_dtype
 
 Initializer: TypeAlias = Callable[..., Any]
 
@@ -48,6 +50,9 @@ class Weighted(nnx.Module):
         bias_init: Initializer,
         rngs: nnx.Rngs,
     ):
+        check_flag(f"{type(self).__name__}: use_bias", use_bias)
+        for option, value in (("dtype", dtype), ("param_dtype", param_dtype)):
+            canonical_dtype(f"{type(self).__name__}: {option}", value)
         self.kernel = nnx.Param(kernel_init(rngs.params(), tuple(kernel_shape), param_dtype))
         bias = nnx.Param(bias_init(rngs.params(), (bias_size,), param_dtype)) if use_bias else None
         self.bias = nnx.data(bias)

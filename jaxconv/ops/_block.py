@@ -15,7 +15,7 @@ from .._typing import AnyArray, Array
 from ._activations import relu, tanh
 from ._bias import broadcast_bias, checked_bias
 from ._boundary import PaddingMode
-from ._checks import as_array, real_map
+from ._checks import as_array, is_one_of, real_map
 from ._convolution import convolve
 from ._max_pooling import max_pool
 from ._options import ConvOptions
@@ -113,7 +113,7 @@ def conv_block(
     >>> conv_block(x, kernel, bias, window_shape=2).shape
     (2, 3, 3, 4)
     """
-    if activation not in tuple(_ACTIVATIONS):
+    if not is_one_of(activation, _ACTIVATIONS):
         raise ValueError(
             f"conv_block: activation must be one of {tuple(_ACTIVATIONS)}, got {activation!r}."
         )

@@ -3,6 +3,7 @@
 A `name` is always "function: argument". Error messages start with it.
 """
 
+from collections.abc import Container
 from numbers import Real
 from typing import Any
 
@@ -14,15 +15,21 @@ from jax import lax
 from .._arguments import listed
 from .._typing import Array
 
+# JAX can store these. XLA computes nothing with them, and some operations end the process.
+_WITHOUT_ARITHMETIC = ("float6_e2m3fn", "float6_e3m2fn", "int1", "uint1")
+
 
 def as_array(name: str, value: Any) -> Array:
     """The operand of a user as a JAX array of numbers."""
     if not isinstance(value, jax.Array | np.ndarray | np.generic):
         raise TypeError(f"{name} must be an array, got {type(value).__name__}.")
-    array = jnp.asarray(value)
-    if jnp.issubdtype(array.dtype, jnp.bool_):
-        raise TypeError(f"{name} must hold numbers, got dtype bool.")
-    return array
+    dtype = value.dtype
+    if not jnp.issubdtype(dtype, jnp.number) or str(dtype) in _WITHOUT_ARITHMETIC:
+        raise TypeError(f"{name} must hold numbers, got dtype {dtype}.")
+    try:
+        return jnp.asarray(value)
+    except TypeError:  # NumPy has more dtypes of numbers than JAX
+        raise TypeError(f"{name} must hold numbers that JAX has, got dtype {dtype}.") from None
 
 
 def numeric_map(function: str, x: Any, name: str = "x") -> Array:
@@ -64,6 +71,11 @@ def check_flag(name: str, value: Any) -> None:
     """Raise a TypeError unless the value is True or False."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be a bool, got {value!r}.")
+
+
+def is_one_of(value: Any, names: Container[str | None]) -> bool:
+    """Whether an option is one of these names. `in` would compare an array element by element."""
+    return (value is None or isinstance(value, str)) and value in names
 
 
 def checked_rate(name: str, value: Any) -> float:

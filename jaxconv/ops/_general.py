@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import PartitionSpec, Sharding
 
 from .._arguments import listed, per_axis
 from .._spec import Slot
 from .._typing import AnyArray, Array
 from ._checks import as_array
 from ._convolution import convolve
-from ._operands import DimensionNumbers, layouts
+from ._operands import DimensionNumbers, canonical_dtype, layouts
 from ._options import ConvOptions
 from ._readings import convolution_of, read, run, why_not
 
@@ -44,6 +45,7 @@ def check_as_lax(function: Callable[..., Array], lhs: Array, rhs: Array, **optio
     lax's `function` is evaluated for shapes only. Callers must check what lax does not check.
     """
     name = function.__name__
+    canonical_dtype(f"{name}: preferred_element_type", options["preferred_element_type"])
     operands = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (lhs, rhs)]
     evaluated = _result_of_lax if _can_be_hashed(options) else _result_of_lax.__wrapped__
     try:
@@ -70,7 +72,7 @@ def _can_be_hashed(options: dict[str, Any]) -> bool:
 def as_tuples(value: Any) -> Any:
     """An iterable, and the iterables in it, as tuples; anything else as it is."""
     value = listed(value)
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    if isinstance(value, str | jax.Array) or not isinstance(value, Iterable):
         return value
     return tuple(map(as_tuples, value))
 
@@ -152,6 +154,10 @@ def conv_general_dilated(
             check_integers(f"{_NAME}: {name}", value, rank, minimum=_ANY)
     per_axis(feature_group_count, 1, f"{_NAME}: feature_group_count", minimum=_ANY)
     per_axis(batch_group_count, 1, f"{_NAME}: batch_group_count", minimum=_ANY)
+    if not isinstance(out_sharding, Sharding | PartitionSpec | None):
+        raise TypeError(
+            f"{_NAME}: out_sharding must be a sharding or a PartitionSpec, got {out_sharding!r}."
+        )
     of_lax: Any = lax.conv_general_dilated
     arguments = (
         strides,

@@ -57,6 +57,8 @@ def softmax_cross_entropy(logits: AnyArray, labels: AnyArray) -> Array:
 
 @jax.custom_jvp
 def _cross_entropy(z: Array, labels: Array) -> Array:
+    if not z.shape[-1]:  # no label is in range
+        return jnp.full(labels.shape, jnp.nan, z.dtype)
     shifted = z - z.max(axis=-1, keepdims=True)  # (1) stays the same, and exp cannot overflow
     is_true = _one_hot(z, labels)
     true = jnp.where(is_true, shifted, 0).sum(axis=-1)
@@ -108,6 +110,8 @@ def softmax(z: AnyArray) -> Array:
 
 @jax.custom_jvp
 def _softmax(z: Array) -> Array:
+    if not z.size:  # nothing has no maximum
+        return z
     e = jnp.exp(z - z.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
 

@@ -17,7 +17,7 @@ from .. import algorithms
 from .._arguments import Padding, Size
 from .._geometry import Geometry
 from .._typing import AnyArray, Array
-from ._checks import real_map
+from ._checks import is_one_of, real_map
 from ._pool_options import PoolOptions
 from ._windows import window_equals, window_max, window_share
 
@@ -175,6 +175,6 @@ def _max_with_ties_jvp(geometry, ties, primals, tangents):
 
 def checked_ties(function: str, ties: str) -> str:
     """The argument `ties` of the public `function`, if it is one of `TIES`."""
-    if ties not in TIES:
+    if not is_one_of(ties, TIES):
         raise ValueError(f"{function}: ties must be one of {', '.join(TIES)}, got {ties!r}.")
     return ties

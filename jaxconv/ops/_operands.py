@@ -72,8 +72,8 @@ def canonical_dtype(name: str, value: Any) -> np.dtype | None:
         return None
     try:
         return np.dtype(jax.dtypes.canonicalize_dtype(value))
-    except TypeError as error:
-        raise TypeError(f"{name}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be a dtype, got {value!r}: {error}") from None
 
 
 def slot_dtypes(

@@ -19,7 +19,7 @@ from .._geometry import Geometry
 from .._spec import ConvSpec, Slot
 from .._typing import Array
 from ._boundary import PaddingMode, check_sides
-from ._checks import as_array, check_flag, check_precision
+from ._checks import as_array, check_flag, check_precision, is_one_of
 from ._operands import DimensionNumbers, Operand, canonical_dtype, channels_last, slot_dtypes
 
 IMPLEMENTATIONS = (None, "textbook", "lax", *algorithms.ALGORITHMS)
@@ -52,12 +52,12 @@ class ConvOptions:
         check_precision(self.function, self.precision)
         if isinstance(self.precision, list):  # lax takes a list, which has no hash
             object.__setattr__(self, "precision", tuple(self.precision))
-        if self.padding_mode not in get_args(PaddingMode):
+        if not is_one_of(self.padding_mode, get_args(PaddingMode)):
             raise ValueError(
                 f"{self.function}: padding_mode must be one of {get_args(PaddingMode)}, "
                 f"got {self.padding_mode!r}."
             )
-        if self.impl not in IMPLEMENTATIONS:
+        if not is_one_of(self.impl, IMPLEMENTATIONS):
             raise ValueError(
                 f"{self.function}: impl must be one of {IMPLEMENTATIONS}, got {self.impl!r}."
             )

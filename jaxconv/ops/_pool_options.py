@@ -90,7 +90,7 @@ class PoolOptions:
             ones, zeros = (1,) * rank, (0,) * rank
             size, _ = transposed_input_size(name, pooled, reach, strides, self.padding, ones, zeros)
         else:
-            size = per_axis(output_size, rank, f"{name}: output_size")
+            size = per_axis(output_size, rank, f"{name}: output_size", minimum=0)
         geometry = self.geometry(size)
         if geometry.output_size != pooled:
             raise ValueError(

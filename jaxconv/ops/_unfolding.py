@@ -12,6 +12,7 @@ from .._typing import AnyArray, Array
 from ..forms import axis_by_axis, linear_pair, merge_leading_axes
 from ._checks import numeric_map, spatial_rank
 from ._pool_options import PoolOptions
+from ._windows import unless_empty
 
 
 def unfold(
@@ -133,8 +134,7 @@ def _result(slot: str, operand, *, geometry: Geometry) -> jax.ShapeDtypeStruct:
 
 
 _unfold, _fold = linear_pair(
-    algorithms.unfold_windows,
-    algorithms.fold_windows,
+    *unless_empty(algorithms.unfold_windows, algorithms.fold_windows, _result),
     name="jaxconv_unfold",
     result=_result,
     batch=merge_leading_axes,

@@ -11,7 +11,7 @@ from .. import algorithms
 from .._arguments import Padding, Size
 from .._geometry import Geometry
 from .._typing import AnyArray, Array
-from ._checks import as_array, check_flag, numeric_map, real_map, spatial_rank
+from ._checks import as_array, check_flag, is_one_of, numeric_map, real_map, spatial_rank
 from ._pool_options import PoolOptions
 from ._windows import window_gather, window_max_and_tap, window_scatter
 
@@ -144,7 +144,7 @@ def max_unpool(
     """
     y, argmax = numeric_map("max_unpool", y, "y"), as_array("max_unpool: argmax", argmax)
     spatial_rank("max_unpool", y, "y")
-    if overlap not in OVERLAPS:
+    if not is_one_of(overlap, OVERLAPS):
         raise ValueError(f"max_unpool: overlap must be 'sum' or 'mean', got {overlap!r}.")
     if not jnp.issubdtype(argmax.dtype, jnp.integer):
         raise TypeError(f"max_unpool: argmax must hold integers, got dtype {argmax.dtype}.")
@@ -174,6 +174,8 @@ def max_unpool(
 
 def _check_argmax(argmax: Array, m: Array, geometry: Geometry) -> None:
     """Check, with `checkify`, that all positions but -1 are in their windows."""
+    if not argmax.size:
+        return
     is_outside = (m < 0) & (argmax != -1)
     checkify.check(
         ~is_outside.any(),

@@ -11,7 +11,7 @@ from .._geometry import Geometry
 from .._typing import AnyArray, Array
 from ..algorithms import Mixing
 from ..forms import axis_by_axis, linear_pair, merge_leading_axes
-from ._checks import as_array, check_flag, inexact_map, numeric_map, spatial_rank
+from ._checks import as_array, check_flag, inexact_map, is_one_of, numeric_map, spatial_rank
 from ._windows import resample, window_spread
 
 METHODS = ("nearest", "bilinear", "zeros")
@@ -81,7 +81,7 @@ def upscale(
     >>> upscale(jnp.ones((1, 2, 3, 4)), factor=(2, 3)).shape
     (1, 4, 9, 4)
     """
-    if method not in METHODS:
+    if not is_one_of(method, METHODS):
         raise ValueError(f"upscale: method must be one of {', '.join(METHODS)}, got {method!r}.")
     check_flag("upscale: align_corners", align_corners)
     if align_corners and method != "bilinear":

@@ -17,6 +17,8 @@ and one choice, whose derivative is `window_gather` at the taps m that it chose:
 maps.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -43,39 +45,71 @@ def _resampled(slot: str, operand, *, mixings: tuple[algorithms.Mixing, ...]):
     return jax.ShapeDtypeStruct((n, *size, c), operand.dtype)
 
 
+def unless_empty(forward, transpose, result=_result):
+    """A pair of maps, neither called where it would have nothing to slice and to add up."""
+
+    def run(slot, map_, operand, *constants, geometry: Geometry):
+        like = result(slot, operand, geometry=geometry)
+        if 0 in (*operand.shape, *like.shape):
+            return jnp.zeros(like.shape, like.dtype)
+        return map_(operand, *constants, geometry=geometry)
+
+    return partial(run, "out", forward), partial(run, "in", transpose)
+
+
+def _maxima_unless_empty(max_of_windows, max_and_argmax):
+    """The maps of a choice: an empty map has only padding, if any."""
+
+    def of_nothing(x, geometry: Geometry):
+        y, m = _chosen(x, geometry=geometry)
+        return jnp.full(y.shape, algorithms.lowest_of(x.dtype), x.dtype), jnp.full_like(m, -1)
+
+    def value(x, *, geometry: Geometry):
+        if is_empty(x, geometry):
+            return of_nothing(x, geometry)[0]
+        return max_of_windows(x, geometry=geometry)
+
+    def choice(x, *, geometry: Geometry):
+        if is_empty(x, geometry):
+            return of_nothing(x, geometry)
+        return max_and_argmax(x, geometry=geometry)
+
+    def is_empty(x, geometry: Geometry):
+        return 0 in (*x.shape, *geometry.output_size)
+
+    return value, choice
+
+
 window_sum, window_spread = linear_pair(
-    algorithms.sum_windows,
-    algorithms.spread_windows,
+    *unless_empty(algorithms.sum_windows, algorithms.spread_windows),
     name="jaxconv_window_sum",
     result=_result,
     batch=merge_leading_axes,
     shard=axis_by_axis,
     lowerings={
-        "cpu": (cpu.sum_windows, cpu.spread_windows),
-        "tpu": (tpu.sum_windows, tpu.spread_windows),
-        **dict.fromkeys(GPU_PLATFORMS, (gpu.sum_windows, gpu.spread_windows)),
+        "cpu": unless_empty(cpu.sum_windows, cpu.spread_windows),
+        "tpu": unless_empty(tpu.sum_windows, tpu.spread_windows),
+        **dict.fromkeys(GPU_PLATFORMS, unless_empty(gpu.sum_windows, gpu.spread_windows)),
     },
 )
 window_gather, window_scatter = linear_pair(
-    algorithms.gather_windows,
-    algorithms.scatter_windows,
+    *unless_empty(algorithms.gather_windows, algorithms.scatter_windows),
     name="jaxconv_window_gather",
     result=_result,
     batch=merge_leading_axes,
     shard=axis_by_axis,
     lowerings={
-        "cpu": (cpu.gather_windows, cpu.scatter_windows),
-        "tpu": (algorithms.gather_windows, tpu.scatter_windows),
+        "cpu": unless_empty(cpu.gather_windows, cpu.scatter_windows),
+        "tpu": unless_empty(algorithms.gather_windows, tpu.scatter_windows),
     },
 )
 window_equals, window_to_equals = linear_pair(
-    algorithms.sum_where_equal,
-    algorithms.spread_where_equal,
+    *unless_empty(algorithms.sum_where_equal, algorithms.spread_where_equal),
     name="jaxconv_window_equals",
     result=_result,
     batch=merge_leading_axes,
     shard=axis_by_axis,
-    lowerings={"cpu": (cpu.sum_where_equal, cpu.spread_where_equal)},
+    lowerings={"cpu": unless_empty(cpu.sum_where_equal, cpu.spread_where_equal)},
 )
 resample, resample_back = linear_pair(
     algorithms.resample,
@@ -89,18 +123,20 @@ resample, resample_back = linear_pair(
 
 
 def _maxima(name: str, max_and_tap_on_gpus):
+    on_gpus = _maxima_unless_empty(gpu.max_of_windows, max_and_tap_on_gpus)
+    value, choice = _maxima_unless_empty(algorithms.max_of_windows, algorithms.max_and_argmax)
     return chosen(
-        algorithms.max_and_argmax,
+        choice,
         window_gather,
-        value=algorithms.max_of_windows,
+        value=value,
         name=name,
         result=_chosen,
         batch=merge_leading_axes,
         shard=axis_by_axis,
         lowerings={
-            "cpu": (cpu.max_of_windows, cpu.max_and_argmax),
-            "tpu": (tpu.max_of_windows, tpu.max_and_argmax),
-            **dict.fromkeys(GPU_PLATFORMS, (gpu.max_of_windows, max_and_tap_on_gpus)),
+            "cpu": _maxima_unless_empty(cpu.max_of_windows, cpu.max_and_argmax),
+            "tpu": _maxima_unless_empty(tpu.max_of_windows, tpu.max_and_argmax),
+            **dict.fromkeys(GPU_PLATFORMS, on_gpus),
         },
     )
 
@@ -118,6 +154,8 @@ def _same(slot: str, operand, *_, **__) -> jax.ShapeDtypeStruct:
 
 def _shared(sum_where_equal):
     def share(y_dot, x, y, *, geometry: Geometry):
+        if 0 in (*x.shape, *y.shape):
+            return y_dot
         ones = jnp.ones(x.shape, y_dot.dtype)
         return y_dot / jnp.maximum(sum_where_equal(ones, x, y, geometry=geometry), 1)
 

@@ -77,7 +77,7 @@ def unfold(x: ndarray, window_shape: Size, strides: Size = 1, *args, **options) 
     y = y.reshape(*y.shape[:-1], len(taps), x.shape[-1])
     for i, r, p in terms(axes):
         y[:, *p, taps.index(r)] = x[:, *i]
-    return y.reshape(*y.shape[:-2], -1)
+    return y.reshape(*y.shape[:-2], len(taps) * x.shape[-1])
 
 
 def fold(
@@ -87,7 +87,7 @@ def fold(
     shape = (1, *output_size, 1)
     axes = _pool_axes(shape, window_shape, strides, *args, **options)
     taps = list(np.ndindex(*(window for _, window, *_ in axes)))
-    y = wide(y).reshape(*y.shape[:-1], len(taps), -1)
+    y = wide(y).reshape(*y.shape[:-1], len(taps), y.shape[-1] // len(taps))
     x = zeros((y.shape[0], *output_size, y.shape[-1]), y)
     for i, r, p in terms(axes):
         x[:, *i] += y[:, *p, taps.index(r)]

@@ -165,6 +165,16 @@ BAD = {
         ValueError,
         "ConvTranspose: .* must divide both numbers of channels, got 2 groups for 6 and 3",
     ),
+    "parameters": (
+        lambda r: nn.Linear(3, 6, param_dtype=[1, 1], rngs=r),
+        TypeError,
+        "Linear: param_dtype",
+    ),
+    "an array": (
+        lambda r: nn.Conv(3, 6, (3,), impl=np.ones(2), rngs=r)(jnp.ones((1, 4, 3))),
+        ValueError,
+        "conv: impl must be one of",
+    ),
     "tied to what": (lambda r: nn.ConvTranspose.tied(nn.MaxPool(2)), TypeError, "got MaxPool"),
 }
 

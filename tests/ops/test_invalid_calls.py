@@ -8,6 +8,7 @@ Covers jaxconv/ops/_checks.py, jaxconv/ops/_options.py, jaxconv/ops/_pool_option
 
 import random
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -240,3 +241,62 @@ def test_generated_bad_calls_are_refused():
                 refused += 1
     print(f"\nseed {SEED}: {refused} bad calls refused")
     assert not wrong, "\n".join(map(str, wrong[:20])) + f"\n{len(wrong)} in all"
+
+
+NOT_NUMBERS = {
+    "text": np.full(X.shape, "x"),
+    "times": np.ones(X.shape, "m8[s]"),
+    "objects": np.ones(X.shape, object),
+    "long double": np.ones(X.shape, np.clongdouble),
+    "keys": jax.random.split(jax.random.key(0), X.shape),
+    **{  # JAX stores these, and has no arithmetic for them
+        name: X.astype(name) for name in ("float6_e3m2fn", "int1", "uint1") if hasattr(jnp, name)
+    },
+}
+
+
+@pytest.mark.parametrize("what", NOT_NUMBERS)
+@pytest.mark.parametrize("function", ["conv", "max_pool", "unfold", "relu"])
+def test_arrays_that_hold_no_numbers(what, function):
+    rest = {"conv": (KERNEL,), "max_pool": (2,), "unfold": (2,), "relu": ()}[function]
+    with pytest.raises(TypeError, match=f"{function}: x must hold numbers"):
+        getattr(jaxconv, function)(NOT_NUMBERS[what], *rest)
+
+
+def test_an_option_that_is_traced():
+    """JAX's own error about a traced value does not say which option it is."""
+    for option in ("strides", "padding", "kernel_dilation", "feature_group_count"):
+        with pytest.raises(TypeError, match=f"conv: {option} must"):
+            jax.jit(lambda value, option=option: jaxconv.conv(X, KERNEL, **{option: value}))(1)
+    with pytest.raises(TypeError, match="dropout: rate must be a number"):
+        jax.jit(lambda rate: jaxconv.dropout(X, X > 0, rate))(0.5)
+
+
+# Values of a kind that a comparison, an iteration or a conversion does not survive.
+ARRAY, THREE = np.ones((2, 2)), ("a", "b", "c")
+STRANGE = [
+    ("conv", {"padding_mode": ARRAY}),
+    ("conv", {"impl": ARRAY}),
+    ("conv", {"preferred_element_type": THREE}),
+    ("conv_block", {"activation": ARRAY}),
+    ("conv_general_dilated", {"out_sharding": (1.0, 1.0)}),
+    ("conv_general_dilated", {"window_strides": jax.random.split(jax.random.key(0))}),
+    ("conv_general_dilated", {"preferred_element_type": THREE}),
+    ("lax.conv_transpose", {"transpose_kernel": ARRAY}),
+    ("lax.conv_transpose", {"use_consistent_padding": ARRAY}),
+]
+
+
+@pytest.mark.parametrize(("function", "wrong"), STRANGE)
+def test_options_of_a_strange_kind(function, wrong):
+    (option,) = wrong
+    with pytest.raises((ValueError, TypeError), match=f"{function.removeprefix('lax.')}: {option}"):
+        run(function, CALLS[function] | wrong)
+
+
+def test_names_that_are_arrays():
+    for function, option in (("max_pool", "ties"), ("upscale", "method")):
+        with pytest.raises(ValueError, match=f"{function}: {option} must be one of"):
+            getattr(jaxconv, function)(X, 2, **{option: ARRAY})
+    with pytest.raises(ValueError, match="max_unpool: overlap must be"):
+        jaxconv.max_unpool(Y, Y.astype(int), 2, overlap=ARRAY)

@@ -123,6 +123,16 @@ def test_cross_entropy_of_labels_of_eight_bits(dtype, classes, normal):
     chex.assert_trees_all_equal(pull_back(jnp.ones(3)), expected[1](jnp.ones(3)))
 
 
+def test_no_classes():
+    """No label is in range, and there is nothing to take the maximum of."""
+    for shape in ((3, 0), (0, 0), (0, 4)):
+        z, labels = jnp.ones(shape), jnp.zeros(shape[0], int)
+        assert softmax(z).shape == shape
+        loss, pull_back = jax.vjp(lambda z, labels=labels: softmax_cross_entropy(z, labels), z)
+        assert jnp.isnan(loss).all()
+        assert pull_back(loss)[0].shape == shape
+
+
 def test_cross_entropy_of_an_impossible_label_is_nan():
     losses = softmax_cross_entropy(jnp.zeros((3, 4)), jnp.array([-1, 3, 4]))
     assert np.isnan(losses).tolist() == [True, False, True]

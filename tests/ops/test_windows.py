@@ -361,3 +361,58 @@ def test_the_good_calls_are_good(function):
             **jax.tree.map(lambda a: jnp.asarray(a) if isinstance(a, np.ndarray) else a, good)
         )
     )
+
+
+# Maps without pixels, without examples or without channels, and windows that see padding alone.
+EMPTY = [
+    ((2, 0, 2, 1), {"window_shape": (2, 1), "strides": 1, "padding": ((0, 1), (2, 2))}),
+    ((2, 0, 0, 2), {"window_shape": 3, "strides": 2}),
+    ((1, 1, 0, 1), {"window_shape": 2, "strides": 1, "padding": 2}),
+    ((0, 3, 3, 1), {"window_shape": 2, "strides": 2, "padding": "SAME"}),
+    ((1, 3, 3, 0), {"window_shape": 2, "strides": 1}),
+]
+POOLS_OF_EMPTY = {
+    "max_pool": {},
+    "max_pool, split": {"ties": "split"},
+    "max_pool, all": {"ties": "all"},
+    "min_pool": {},
+    "sum_pool": {},
+    "avg_pool": {"count_include_pad": False},
+    "lp_pool": {"p": 2},
+    "unfold": {},
+}
+
+
+def test_empty_maps():
+    """Values by the definition, empty gradients, and every transformation."""
+
+    def of(package, name, options):
+        return partial(getattr(package, name.partition(",")[0]), **options)
+
+    @jax.jit
+    def of_all():
+        results = {}
+        for name, own in POOLS_OF_EMPTY.items():
+            for i, (shape, options) in enumerate(EMPTY):
+                x, f = jnp.ones(shape), of(jaxconv, name, options | own)
+                y, pull_back = jax.vjp(f, x)
+                y_dot = jax.jvp(f, (x,), (x,))[1]
+                results[name, i] = y, y_dot, pull_back(y)[0], jax.vmap(f)(x[None])
+        return results
+
+    for (name, i), (y, y_dot, x_bar, many) in of_all().items():
+        shape, options = EMPTY[i]
+        own = {"p": 2} if name == "lp_pool" else {}
+        np.testing.assert_array_equal(y, of(reference, name, options | own)(np.ones(shape)))
+        assert (x_bar.shape, y_dot.shape, many.shape) == (shape, y.shape, (1, *y.shape))
+        assert not y_dot.any()
+
+
+def test_unpooling_and_folding_to_empty_maps():
+    for shape, options in EMPTY:
+        y, argmax = jaxconv.max_pool_with_argmax(jnp.ones(shape), **options)
+        assert (argmax == -1).all()
+        back = jaxconv.max_unpool(y, argmax, **options, output_size=shape[1:-1], check_argmax=True)
+        assert back.shape == shape
+        patches = jaxconv.unfold(jnp.ones(shape), **options)
+        assert jaxconv.fold(patches, **options, output_size=shape[1:-1]).shape == shape
