@@ -100,7 +100,8 @@ def conv_block(
       impl: Of the convolution, as in `conv`.
 
     Returns:
-      Feature map `(n, *pooled, o)`.
+      Feature map `(n, *pooled, o)`. Where a window of the pool holds only padding, the result is
+      f(-inf): 0 for relu and -1 for tanh.
 
     Raises:
       ValueError: As in `conv`, `max_pool` and `add_bias`, or the activation is unknown.

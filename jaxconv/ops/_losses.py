@@ -94,6 +94,7 @@ def softmax(z: AnyArray) -> Array:
       Probabilities of the shape and dtype of `z`. They sum to 1 over the last axis.
 
     Raises:
+      ValueError: `z` has no axis of classes.
       TypeError: `z` is not an array of floating-point numbers.
 
     Source: Bridle, "Probabilistic interpretation of feedforward classification network outputs",
@@ -105,6 +106,8 @@ def softmax(z: AnyArray) -> Array:
     z = as_array("softmax: z", z)
     if not jnp.issubdtype(z.dtype, jnp.floating):
         raise TypeError(f"softmax: z must be floating point, got dtype {z.dtype}.")
+    if not z.ndim:
+        raise ValueError("softmax: z must be (..., classes), got shape ().")
     return _softmax(z)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 
-# A long run multiplies the number of examples and draws new ones in each run. `__main__.py` gives it
-# a process of its own, which ends when its time is up.
+# A long run multiplies the number of examples and draws new ones in each run. `__main__.py` gives
+# each property a process of its own, which ends when its time is up.
 FACTOR = int(os.environ.get("FUZZ", "0"))
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "inf"))
 # The example that runs, and the number of examples before it: what is left of a process that died.

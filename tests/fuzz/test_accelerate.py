@@ -120,7 +120,7 @@ def test_windows(call, dtype, content, name):
         def run(f):
             try:
                 return f(x)
-            except NotImplementedError:  # lax has no gradient of dilated maxima
+            except (NotImplementedError, TypeError):  # of dilated maxima, and of some empty maps
                 return None
 
         expected = run(gradient(f))

@@ -93,7 +93,17 @@ def test_three_contractions_equal_the_definition(case, dtype, content, impl, for
     names = ("y", "x_bar", "k_bar", "x_bar of vjp", "k_bar of vjp")
     for i, (name, actual) in enumerate(zip(names, results, strict=False)):
         which = (0, 1, 2, 1, 2)[i]
-        assert_close(actual, expected[which], scales[which], case.terms[which], dtype, what=name)
+        # What is folded back from the padding to its sources has been rounded before.
+        folded = which == 1 and case.options["padding_mode"] != "zeros"
+        assert_close(
+            actual,
+            expected[which],
+            scales[which],
+            case.terms[which],
+            dtype,
+            wide=dtype if folded else None,
+            what=name,
+        )
 
 
 @fuzzed(3, convolutions(), INEXACT, values(), st.sampled_from(["jvp", "vmap", "jit", "second"]))
@@ -165,7 +175,8 @@ def test_infinities_and_nan_reach_what_the_definition_says(case, dtype, content,
 
 @fuzzed(3, convolutions(modes=False), INEXACT, values(), st.data())
 def test_transposed_convolution_is_the_adjoint(case, dtype, content, data):
-    assume(case.is_valid)
+    # It makes no empty map of one that is not.
+    assume(case.is_valid and (0 not in case.x_shape[1:-1] or 0 in case.y_shape[1:-1]))
     with jax.enable_x64(True):
         _, kernel, y = operands_of(case, dtype, content)
         options, size = case.options, case.x_shape[1:-1]
@@ -216,7 +227,8 @@ def test_block_equals_its_parts(case, dtype, content, data):
         scale = 1 + largest.max(initial=0) + np.abs(exact(bias)).max(initial=0)
         close = partial(assert_close, magnitude=scale, dtype=dtype)
         seen = np.isfinite(exact(expected))  # a window of padding alone has the least number
-        np.testing.assert_array_equal(np.isfinite(exact(actual)), seen)
+        alone = {"relu": 0, "tanh": -1, None: -np.inf}[activation]
+        assert (exact(actual)[~seen] == alone).all()
         terms = 4 * case.terms[0] * (1 + eps_ratio(dtype))
         close(np.where(seen, actual, 0), np.where(seen, exact(expected), 0), terms=terms)
         shape = jax.eval_shape(block, x, kernel, bias)

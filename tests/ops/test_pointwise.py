@@ -142,6 +142,7 @@ BAD_CALLS = {
     "relu": (lambda: jaxconv.relu(1j * jnp.ones(2)), TypeError, "relu: x must be real"),
     "tanh": (lambda: jaxconv.tanh(jnp.ones(2, int)), TypeError, "tanh: x must be floating"),
     "softmax": (lambda: softmax([1.0]), TypeError, "softmax: z must be an array"),
+    "no classes": (lambda: softmax(jnp.ones(())), ValueError, "softmax: z must be"),
     "dense": (lambda: dense(jnp.ones((2, 3)), jnp.ones((4, 5))), ValueError, "dense: x must be"),
     "labels": (
         lambda: softmax_cross_entropy(jnp.ones((2, 3)), jnp.ones(2)),
