@@ -84,6 +84,9 @@ class Operation:
     The functions of `jaxconv.forms` make operations. Operands are arrays of any shape, or pytrees
     of them. Keyword parameters are static and must be hashable.
 
+    JAX keeps the rules of a primitive as long as the process runs, and with them the maps and the
+    arrays that these close over. So an operation is made once, and not in every step.
+
     Args:
       name: Name of the primitive.
       definition: The map, as it is compiled where `lowerings` has no other one.

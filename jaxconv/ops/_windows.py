@@ -45,39 +45,42 @@ def _resampled(slot: str, operand, *, mixings: tuple[algorithms.Mixing, ...]):
     return jax.ShapeDtypeStruct((n, *size, c), operand.dtype)
 
 
+# The maps are functions of this module, so that the operations made of them can be pickled.
+
+
 def unless_empty(forward, transpose, result=_result):
     """A pair of maps, neither called where it would have nothing to slice and to add up."""
+    run = _linear_unless_empty
+    return partial(run, "out", forward, result), partial(run, "in", transpose, result)
 
-    def run(slot, map_, operand, *constants, geometry: Geometry):
-        like = result(slot, operand, geometry=geometry)
-        if 0 in (*operand.shape, *like.shape):
-            return jnp.zeros(like.shape, like.dtype)
-        return map_(operand, *constants, geometry=geometry)
 
-    return partial(run, "out", forward), partial(run, "in", transpose)
+def _linear_unless_empty(slot, map_, result, operand, *constants, geometry: Geometry):
+    like = result(slot, operand, geometry=geometry)
+    if 0 in (*operand.shape, *like.shape):
+        return jnp.zeros(like.shape, like.dtype)
+    return map_(operand, *constants, geometry=geometry)
 
 
 def _maxima_unless_empty(max_of_windows, max_and_argmax):
     """The maps of a choice: an empty map has only padding, if any."""
+    return partial(_max_unless_empty, max_of_windows), partial(_choice_unless_empty, max_and_argmax)
 
-    def of_nothing(x, geometry: Geometry):
-        y, m = _chosen(x, geometry=geometry)
-        return jnp.full(y.shape, algorithms.lowest_of(x.dtype), x.dtype), jnp.full_like(m, -1)
 
-    def value(x, *, geometry: Geometry):
-        if is_empty(x, geometry):
-            return of_nothing(x, geometry)[0]
-        return max_of_windows(x, geometry=geometry)
+def _max_unless_empty(max_of_windows, x, *, geometry: Geometry):
+    if 0 in (*x.shape, *geometry.output_size):
+        return _of_padding(x, geometry)[0]
+    return max_of_windows(x, geometry=geometry)
 
-    def choice(x, *, geometry: Geometry):
-        if is_empty(x, geometry):
-            return of_nothing(x, geometry)
-        return max_and_argmax(x, geometry=geometry)
 
-    def is_empty(x, geometry: Geometry):
-        return 0 in (*x.shape, *geometry.output_size)
+def _choice_unless_empty(max_and_argmax, x, *, geometry: Geometry):
+    if 0 in (*x.shape, *geometry.output_size):
+        return _of_padding(x, geometry)
+    return max_and_argmax(x, geometry=geometry)
 
-    return value, choice
+
+def _of_padding(x, geometry: Geometry):
+    y, m = _chosen(x, geometry=geometry)
+    return jnp.full(y.shape, algorithms.lowest_of(x.dtype), x.dtype), jnp.full_like(m, -1)
 
 
 window_sum, window_spread = linear_pair(
@@ -152,26 +155,25 @@ def _same(slot: str, operand, *_, **__) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(operand.shape, operand.dtype)
 
 
-def _shared(sum_where_equal):
-    def share(y_dot, x, y, *, geometry: Geometry):
-        if 0 in (*x.shape, *y.shape):
-            return y_dot
-        ones = jnp.ones(x.shape, y_dot.dtype)
-        return y_dot / jnp.maximum(sum_where_equal(ones, x, y, geometry=geometry), 1)
+def _shared(sum_where_equal, y_dot, x, y, *, geometry: Geometry):
+    if 0 in (*x.shape, *y.shape):
+        return y_dot
+    ones = jnp.ones(x.shape, y_dot.dtype)
+    return y_dot / jnp.maximum(sum_where_equal(ones, x, y, geometry=geometry), 1)
 
-    return share
 
+_share, _share_on_cpus = (partial(_shared, of.sum_where_equal) for of in (algorithms, cpu))
 
 # y_dot[p] divided by the number of taps that hold the maximum. The reverse pass counts them again,
 # so that it keeps x and y only. Call it with a dtype that can hold the number.
 window_share, _ = linear_pair(
-    _shared(algorithms.sum_where_equal),
-    _shared(algorithms.sum_where_equal),
+    _share,
+    _share,
     name="jaxconv_window_share",
     result=_same,
     batch=merge_leading_axes,
     shard=axis_by_axis,
-    lowerings={"cpu": (_shared(cpu.sum_where_equal),) * 2},
+    lowerings={"cpu": (_share_on_cpus, _share_on_cpus)},
 )
 
 

@@ -1,6 +1,7 @@
 """All pools over many windows, against the definition: values, tangents and cotangents."""
 
 import os
+import pickle
 from functools import partial
 
 import chex
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 import jaxconv
 from jaxconv import avg_pool, max_pool_with_argmax, max_unpool, reference
+from jaxconv.forms._operation import Operation
+from jaxconv.ops import _unfolding, _windows
 from tests.oracles import assert_within_rounding, together, transpose_of
 
 FLOAT64 = pytest.mark.usefixtures("float64")
@@ -416,3 +419,12 @@ def test_unpooling_and_folding_to_empty_maps():
         assert back.shape == shape
         patches = jaxconv.unfold(jnp.ones(shape), **options)
         assert jaxconv.fold(patches, **options, output_size=shape[1:-1]).shape == shape
+
+
+def test_operations_can_be_pickled():
+    """Their maps are functions of a module, or partial calls of these."""
+    for module in (_windows, _unfolding):
+        operations = [a for a in vars(module).values() if isinstance(a, Operation)]
+        assert len(operations) >= 2
+        for operation in operations:
+            assert pickle.loads(pickle.dumps(operation)).name == operation.name
