@@ -180,7 +180,7 @@ CALLED = {
     "input_padding": ("padding", "output"),
     "output_padding": ("output",),
     "output_shape": ("output", "size"),
-    "output_size": ("output",),
+    "output_size": ("output", "input"),
     "precision": ("Precision", "precision"),
     "y": ("operands", "argmax", "target"),
     "target": ("y",),
