@@ -1,6 +1,7 @@
 """The algorithms for CPUs, the choice between them, and pools as XLA's CPU compiler runs them best.
 
     direct          XLA's own convolution, in the layout that it knows best
+    onednn          oneDNN's convolution, inside jaxlib; runs only where the user switches it on
     two_products    a kernel gradient's product of tall matrices, as two products at once
     pointwise       a product of many rows, as a convolution
     strips          few channels: rows cut into strips, with a banded kernel
@@ -15,8 +16,8 @@
 
 XLA's convolution is seldom the fastest on a CPU, and which algorithm is depends on all sizes. So
 each algorithm estimates its time, and the plan with the lowest estimate runs, or the one that an
-active `tuning` has measured to be faster. Estimates are for float32 and float64. Other dtypes are
-convolved directly.
+active `tuning` has measured to be faster. Half precision is summed in float32 and chosen for as
+float32 is. Integers and complex numbers are convolved directly.
 
 Patches, phases, strips and tiles rearrange a contraction and leave the new one to another
 algorithm. So a plan is a chain of algorithms. The class of an algorithm says which remainders it

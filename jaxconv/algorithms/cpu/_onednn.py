@@ -59,6 +59,15 @@ def _windows_meet_the_input(geometry: Geometry) -> bool:
     )
 
 
+def _is_misread(geometry: Geometry, c: int) -> bool:
+    """Whether oneDNN may leave the output unwritten: one channel, and an axis of one output.
+
+    Seen with strides along the last axis. All axes are refused, as sizes of one are what it
+    confuses.
+    """
+    return c == 1 and geometry.rank > 1 and 1 in geometry.output_size
+
+
 class OneDnn(Algorithm):
     """(1) and (2)."""
 
@@ -89,6 +98,9 @@ class OneDnn(Algorithm):
             return "oneDNN does not dilate the input"
         if not _windows_meet_the_input(as_forward(*problem[:2])):
             return "a window sees only padding or is larger than the map, and oneDNN may overrun it"
+        channels = problem.o if problem.slot == Slot.INPUT else problem.c
+        if _is_misread(as_forward(*problem[:2]), channels):
+            return "oneDNN may not compute one channel with one output along an axis"
         if accumulator(problem.dtype) != np.float32:
             return "oneDNN is called in float32 only"
         return why_not_supported()

@@ -8,9 +8,10 @@ It is called on x86-64 under Linux, if the environment variable `JAXCONV_ONEDNN`
     JAXCONV_ONEDNN=off      never, whatever the tuning says
     unset                   if the active tuning says that a trial passed with this version
 
-It is off by default because the calls are no public interface: kernels of jaxlib 0.10 for depthwise
-layers were seen to write beyond their arrays where a window sees only padding. Such calls are not
-made (`_onednn.py`), but nothing says that there are no others.
+It is off by default because the calls are no public interface, and random trials found faults: with
+jaxlib 0.10 some depthwise layers write beyond their arrays, and with every version some outputs of
+one channel are never written. Such calls are not made (`_onednn.py`), but nothing says that there
+are no others.
 
 XLA can't serialize a program with such a call. So none is made in a program that is exported, and
 none where JAX's persistent compilation cache is on. Whoever serializes a compiled program by other
@@ -96,9 +97,3 @@ def probe_onednn() -> str:
         last = (trial.stderr or trial.stdout).strip().splitlines()[-1:]
         return f"the trial failed with status {trial.returncode}: {''.join(last)}"
     return ""
-
-
-def _why_not_on(system: str, machine: str) -> str:
-    if system == "linux" and machine == "x86_64":
-        return ""
-    return f"it was tried on Linux and x86_64 only, not on {system} and {machine}"

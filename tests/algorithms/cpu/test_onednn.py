@@ -285,6 +285,18 @@ def test_windows_without_a_tap_on_the_map_are_left_to_others(what):
 
 
 @pytest.mark.usefixtures("supported")
+@pytest.mark.parametrize("stride", [1, 2, 5])
+def test_one_channel_with_one_output_along_an_axis_is_left_to_others(stride):
+    """oneDNN leaves the outputs unwritten, seen with strides along the last axis."""
+    x, kernel = jnp.ones((16, 9, 3, 1)), jnp.ones((2, 3, 1, 9))
+    with pytest.raises(ValueError, match="one channel with one output"):
+        conv(x, kernel, strides=(1, stride), impl="onednn")
+    y_bar = jnp.ones((16, 8, 1, 1))
+    with pytest.raises(ValueError, match="one channel with one output"):
+        jaxconv.conv_input_vjp(y_bar, jnp.ones((2, 1, 3, 1)), (16, 9, 1, 3), impl="onednn")
+
+
+@pytest.mark.usefixtures("supported")
 def test_programs_that_jax_caches_on_disk_do_not_call_it(tmp_path):
     """XLA can't serialize them, and JAX would warn at each compilation."""
     with jax.enable_x64(False):
