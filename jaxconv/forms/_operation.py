@@ -294,6 +294,13 @@ class Operation:
                 f"{self.name}: the map must not close over arrays that JAX is tracing; pass them "
                 "as constants, after the linear operands."
             )
+        of_mesh = jax.sharding.get_abstract_mesh().axis_names
+        for name in (getattr(effect, "name", None) for effect in closed.effects):
+            if name is not None and name not in of_mesh:
+                raise TypeError(
+                    f"{self.name}: the map must not communicate over {name!r}, an axis of vmap; "
+                    "over the axes of shard_map it may."
+                )
         return (LEAF if tree == LEAF else tree), closed.out_avals
 
     def _make_function(self, map_: Map, call: Call | None, params: tuple[tuple[str, Any], ...]):

@@ -255,6 +255,24 @@ def test_shard_map(normal):
     )
 
 
+def centred(x):
+    """The difference from the mean over the devices, or over the members of a batch."""
+    return x - jax.lax.pmean(x, "d")
+
+
+def test_a_map_may_communicate_over_the_axes_of_shard_map(normal):
+    ours, _ = linear_pair(centred, centred)
+    x, parts = normal((4, 5)), PartitionSpec("d")
+
+    def loss(f):
+        each = jax.shard_map(
+            jax.vmap(f), mesh=in_mesh(AxisType.Auto), in_specs=parts, out_specs=parts
+        )
+        return lambda x: jnp.sum(each(x) ** 3)
+
+    assert_same(jax.jit(jax.grad(loss(ours)))(x), jax.grad(loss(centred))(x))
+
+
 def test_jit_with_shardings(normal):
     blurred, _ = linear_pair(blur, blur_transpose)
     mesh, x = in_mesh(AxisType.Auto), normal((8, 5))
@@ -424,6 +442,8 @@ product = multilinear_form(jnp.multiply, symmetry="symmetric", slots=3, name="pr
         (lambda: jax.linear_transpose(lambda x: product(x, x), 1.0)(1.0), TypeError, "alone"),
         (lambda: jax.jit(lambda s: linear_pair(lambda x: s * x, lambda y: s * y)[0](1.0))(2.0),
          TypeError, r"must not close over arrays that JAX is tracing"),
+        (lambda: jax.vmap(linear_pair(centred, centred)[0], axis_name="d")(jnp.ones((2, 3))),
+         TypeError, r"centred: the map must not communicate over 'd', an axis of vmap"),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("no_type_checker")
