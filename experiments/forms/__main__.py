@@ -107,6 +107,7 @@ MODES: dict[str, Callable[..., Any]] = {
     "shard_map": _sharded,
     "export": _exported,
 }
+WITHOUT_TRANSPOSES = ("forward", "vmap")
 
 
 def table(config: Config) -> dict[str, dict[str, Any]]:
@@ -119,7 +120,9 @@ def table(config: Config) -> dict[str, dict[str, Any]]:
         right = mechanism(rivals.of_x, rivals.of_k, rivals.of_y)
         planted = rivals.planted(mechanism)
         for mode, of in MODES.items():
-            found[mode][name] = _verdict(of, right, planted, x, k)
+            found[mode][name] = _verdict(
+                mode, lambda f, of=of: of(f, x, k), right, planted, rivals.of_y
+            )
         found["a map for each platform"][name] = _platforms(mechanism, x, k)
         found["lines of code"][name] = _lines(mechanism)
     maps = rivals.of_x, rivals.of_k, rivals.of_y
@@ -139,18 +142,18 @@ def table(config: Config) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _verdict(of, right, planted, x, k) -> str:
-    expected = jax.tree.leaves(of(rivals.of_y, x, k))
+def _verdict(mode: str, of: Callable[..., Any], right, planted, plain) -> str:
+    """What a mode makes of a mechanism; `of` applies the mode to a function."""
+    expected = jax.tree.leaves(of(plain))
     try:
-        actual = jax.tree.leaves(of(right, x, k))
+        actual = jax.tree.leaves(of(right))
     except Exception:  # a mechanism that can't do it raises one of many errors
         return "raises"
     if not all(map(_equal, actual, expected)):
         return "wrong"
-    wrong = jax.tree.leaves(of(planted, x, k))
-    has_transpose = of not in (MODES["forward"], MODES["vmap"])
+    wrong = jax.tree.leaves(of(planted))
     is_used = not all(map(_equal, wrong, expected))
-    return "stated" if is_used or not has_transpose else "derived"
+    return "stated" if is_used or mode in WITHOUT_TRANSPOSES else "derived"
 
 
 def _equal(a, b) -> bool:
@@ -194,7 +197,9 @@ def _of_torch(x: np.ndarray, k: np.ndarray) -> dict[str, Any]:
     import torch
     from torch.utils.checkpoint import checkpoint
 
-    f, x, k = rivals.torch_function(), torch.tensor(x), torch.tensor(k)
+    f = rivals.torch_function(*rivals.TORCH_MAPS)
+    planted = rivals.planted(rivals.torch_function, rivals.TORCH_MAPS)
+    x, k = torch.tensor(x), torch.tensor(k)
     pair, leaves = torch.stack([x, 2 * x]), [a.clone().requires_grad_() for a in (x, k)]
 
     def loss(f):
@@ -222,14 +227,7 @@ def _of_torch(x: np.ndarray, k: np.ndarray) -> dict[str, Any]:
     }  # fmt: skip
     found: dict[str, Any] = {"lines of code": _lines(rivals.torch_function)}
     for name, of in modes.items():
-        expected = of(rivals.torch_of_y)
-        try:
-            actual = of(f)
-        except Exception:  # as for the mechanisms of JAX
-            found[name] = "raises"
-            continue
-        pairs = zip(*(a if isinstance(a, tuple) else (a,) for a in (actual, expected)), strict=True)
-        found[name] = "stated" if all(torch.allclose(a, b) for a, b in pairs) else "wrong"
+        found[name] = _verdict(name, of, f, planted, rivals.torch_of_y)
     return found
 
 

@@ -91,7 +91,7 @@ MECHANISMS = {
 }
 
 
-def torch_function() -> Any:
+def torch_function(of_x, of_k, of_y):
     """`torch.autograd.Function`, with a rule for `vmap` and for forward mode."""
     import torch
 
@@ -100,7 +100,7 @@ def torch_function() -> Any:
 
         @staticmethod
         def forward(x, k):
-            return torch_of_y(x, k)
+            return of_y(x, k)
 
         @staticmethod
         def setup_context(ctx, inputs, output):
@@ -110,12 +110,12 @@ def torch_function() -> Any:
         @staticmethod
         def backward(ctx, y_bar):
             x, k = ctx.saved_tensors
-            return torch_of_x(k, y_bar), torch_of_k(x, y_bar)
+            return of_x(k, y_bar), of_k(x, y_bar)
 
         @staticmethod
         def jvp(ctx, x_dot, k_dot):
             x, k = ctx.saved_tensors
-            return torch_of_y(x_dot, k) + torch_of_y(x, k_dot)
+            return of_y(x_dot, k) + of_y(x, k_dot)
 
     return Correlation.apply
 
@@ -147,8 +147,13 @@ def copied(f: Any) -> Any:
     return lambda *operands: f(*operands)
 
 
-def planted(mechanism: Any) -> Any:
+MAPS = of_x, of_k, of_y
+TORCH_MAPS = torch_of_x, torch_of_k, torch_of_y
+
+
+def planted(mechanism: Any, maps: Any = MAPS) -> Any:
     """The mechanism with transposes that are three times too large, to see whether it uses them."""
+    of_x, of_k, of_y = maps
     return mechanism(partial(_tripled, of_x), partial(_tripled, of_k), of_y)
 
 
