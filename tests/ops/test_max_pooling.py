@@ -25,12 +25,14 @@ from tests.oracles import assert_within_rounding, together
 
 pytestmark = pytest.mark.usefixtures("float64")
 
-# (spatial, window, options). The last has more taps than are unrolled.
+# (spatial, window, options)
 WINDOWS = [
     ((8, 6), 2, {}),
     ((7, 6), (3, 2), {"strides": (1, 2), "padding": ((1, 2), (0, 1)), "window_dilation": (2, 1)}),
-    ((14, 13), (12, 12), {"strides": 1, "padding": ((0, 1), (1, 0))}),
+    ((14, 13), (12, 12), {"strides": 1, "padding": ((0, 1), (1, 0))}),  # a loop over its rows
+    ((3, 7, 6), (2, 12, 11), {"strides": 1, "padding": "SAME"}),
     ((25, 14), (12, 13), {}),  # large windows side by side
+    ((25, 14), (12, 13), {"padding": ((2, 9), (0, 12))}),
     ((5, 3), (5, 3), {}),  # one window
 ]
 

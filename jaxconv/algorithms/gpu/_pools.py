@@ -19,10 +19,22 @@ from ..._geometry import Geometry, extent
 from ..._typing import Array, Input, Pooled, Taps
 from ..shared import _adjacent, _maxima, _sums
 from ..shared._dtypes import accumulator, of_whole_bytes
+from ..shared._hints import Hints
 
 # The most taps of a window whose sum or maximum is one loop, and of one whose taps are compared.
 # XLA fuses no reduction with the division that follows it, and makes two of one over two axes.
 _MAX_REDUCED, _MAX_COMPARED = 64, 32
+
+
+class _GpuHints(Hints):
+    """XLA's reductions on GPUs keep a NaN, as `reduce_window` does."""
+
+    def maximum(self, x: Array, axes: tuple[int, ...]) -> Array:
+        """The largest elements along some axes, NaN where there is one."""
+        return x.max(axes)
+
+
+_HINTS = _GpuHints()
 
 
 def sum_windows(x: Input, *, geometry: Geometry) -> Pooled:
@@ -48,7 +60,7 @@ def max_of_windows(x: Input, *, geometry: Geometry) -> Pooled:
     """The largest element of each window; NaN where it holds one; the lowest value where empty."""
     window = _reduce_window(geometry)
     if window is None or _is_large_and_adjacent(geometry, _MAX_REDUCED):
-        return _maxima.max_of_windows(x, geometry=geometry)
+        return _maxima.max_of_windows(x, geometry=geometry, hints=_HINTS)
     seen = x.astype(of_whole_bytes(x.dtype))
     lowest = jnp.asarray(_maxima.lowest_of(x.dtype), seen.dtype)
     return window(seen, lowest, lax.max).astype(x.dtype)
@@ -74,7 +86,7 @@ def max_and_argmax_in_loop(x: Input, *, geometry: Geometry) -> tuple[Pooled, Tap
         )
         return best.astype(x.dtype), index
     if math.prod(geometry.window) > _MAX_COMPARED:
-        return _maxima.max_and_argmax(x, geometry=geometry)
+        return _maxima.max_and_argmax(x, geometry=geometry, hints=_HINTS)
     best, index = _maxima.compare_all_taps(seen, geometry, _maxima.lowest_of(x.dtype))
     return best.astype(x.dtype), index
 

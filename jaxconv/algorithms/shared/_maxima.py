@@ -63,11 +63,7 @@ def scatter_windows(y: Pooled, index: Taps, *, geometry: Geometry, hints: Hints 
         moved = y.astype(of_whole_bytes(y.dtype))
         return _adjacent.scatter(moved, index, geometry=geometry).astype(y.dtype)
     wide = y.astype(accumulator(y.dtype))
-    if math.prod(geometry.window) <= MAX_TAPS:
-        return scatter_by_shifts(wide, index, geometry, hints).astype(y.dtype)
-    zero = jnp.zeros((), wide.dtype)
-    x = place_over_taps(lambda tap: jnp.where(index == tap, wide, zero), [], geometry=geometry)
-    return x.astype(y.dtype)
+    return scatter_by_shifts(wide, index, geometry, hints).astype(y.dtype)
 
 
 def sum_where_equal(
