@@ -35,11 +35,11 @@ from .._algorithm import Algorithm, Remainder, Solve
 from .._problem import Problem
 from ..shared._arrays import (
     add_up,
+    kernel_with_zeros_multiplied,
     rotate_kernel,
     split_groups,
     sum_in_loop,
     taps_by_group,
-    with_zeros_multiplied,
 )
 from ..shared._dtypes import to_accumulator
 from ..shared._taps import MAX_TAPS, all_taps, pad_or_crop_to_taps, place_all_taps
@@ -76,16 +76,17 @@ class Taps(Algorithm):
         """∂T/∂y: (1)."""
         groups = spec.geometry.groups
         x, kernel = to_accumulator(spec.dtypes.y, x, kernel)
-        products = self._products(split_groups(x, groups), kernel, spec.geometry)
+        # What computes x would become part of each term.
+        x = split_groups(self.hints.separate(x), groups)
+        products = self._products(x, kernel, spec)
         total, *sums = (
             add_up(products[start : start + TERMS]) for start in range(0, len(products), TERMS)
         )
         for more in sums:
             total = self.hints.separate(total) + more
-        y = total.reshape(*total.shape[:-2], -1)
-        if _pads_terms(spec.geometry, kernel):
-            y = with_zeros_multiplied(Slot.OUTPUT, y, kernel, groups)
-        return _as_a_loop(y).astype(spec.dtypes.y)
+        y = _as_a_loop(total.reshape(*total.shape[:-2], -1))
+        # Each loop that reads y would compute it again.
+        return self.hints.separate(y).astype(spec.dtypes.y)
 
     def input_vjp(self, spec: ConvSpec, kernel: Kernel, y: Output, solve: Solve) -> Input:
         """∂T/∂x: y times each tap, placed where the tap lies."""
@@ -95,6 +96,8 @@ class Taps(Algorithm):
             # place each product.
             rotated = rotate_kernel(kernel, groups, hints=self.hints)
             return self.forward(spec.transposed(), y, rotated, solve)
+        y = self.hints.separate(y)
+        y = self.hints.separate(y)
         kernel, y = to_accumulator(spec.dtypes.x, kernel, y)
         k = jnp.swapaxes(taps_by_group(kernel, groups), 1, 2)
         y_groups = split_groups(y, groups)
@@ -103,7 +106,7 @@ class Taps(Algorithm):
             return add_up(y_groups[..., m : m + 1] * k[tap, ..., m] for m in range(k.shape[-1]))
 
         x = place_all_taps(term, spec.geometry)
-        return x.reshape(*x.shape[:-2], -1).astype(spec.dtypes.x)
+        return self.hints.separate(x.reshape(*x.shape[:-2], -1)).astype(spec.dtypes.x)
 
     def kernel_vjp(self, spec: ConvSpec, x: Input, y: Output, solve: Solve) -> Kernel:
         """∂T/∂k: for each tap the sum over examples and positions of input times y."""
@@ -169,12 +172,16 @@ class Taps(Algorithm):
         passed_on = outputs * (loops - 1) if outputs > CACHED else 0.0
         return LAUNCH + slow * operations + STREAMED * (copied + passed_on)
 
-    def _products(self, x: Array, kernel: Array, geometry: Geometry) -> list[Array]:
+    def _products(self, x: Array, kernel: Kernel, spec: ConvSpec) -> list[Array]:
         """The terms of (1), for x as `(n, *spatial, g, c/g)`."""
+        geometry = spec.geometry
+        pads_terms = _pads_terms(geometry, kernel)
+        if pads_terms and spec.forward == Slot.OUTPUT:
+            kernel = kernel_with_zeros_multiplied(Slot.OUTPUT, kernel, geometry.groups)
         # A rotated kernel is written out first. A loop would read it in its former order.
         flat = self.hints.separate(kernel.reshape(-1))
         k = taps_by_group(flat.reshape(kernel.shape), geometry.groups)
-        if _pads_terms(geometry, kernel):
+        if pads_terms:
             zero = jnp.zeros((), x.dtype)
             return [
                 lax.pad(part * k_r[0], zero, [*sides, (0, 0, 0), (0, 0, 0)])
@@ -211,7 +218,7 @@ def _pads_terms(geometry: Geometry, kernel: Kernel) -> bool:
     That reads and writes x once less. It makes 3x3 windows a fifth faster, and with strides three
     times, under three conditions: the terms make one loop; at most two taps of an axis see padding
     (with four on either side it takes four times as long); and the vectors that are padded are
-    long.
+    long. Besides, each tap and each output must meet an element.
     """
     axes = list(geometry.axes())
     met = [[outputs_inside(tap, axis) for tap in range(axis.r)] for axis in axes]
@@ -226,6 +233,9 @@ def _pads_terms(geometry: Geometry, kernel: Kernel) -> bool:
         and math.prod(geometry.window) <= TERMS
         and max(at_ends) <= _TAPS_AT_ENDS
         and all(all(of_axis) for of_axis in met)
+        and all(
+            len(set().union(*of_axis)) == axis.p for of_axis, axis in zip(met, axes, strict=True)
+        )
     )
 
 

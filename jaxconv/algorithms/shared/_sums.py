@@ -35,7 +35,8 @@ def sum_windows(x: Input, *, geometry: Geometry, hints: Hints = NONE) -> Pooled:
             total = _sum_along(pad_spatial(total, axis, lo, hi), axis, geometry)
         else:
             total = add_up(taps_filled(total, axis, geometry, fill=0, hints=hints))
-    return total.astype(x.dtype)
+    # Each loop that reads the sums would compute them again.
+    return hints.separate(total.astype(x.dtype))
 
 
 def spread_windows(y: Pooled, *, geometry: Geometry, hints: Hints = NONE) -> Input:
@@ -53,7 +54,7 @@ def spread_windows(y: Pooled, *, geometry: Geometry, hints: Hints = NONE) -> Inp
             total = add_up(taps_filled(total, axis, geometry.transposed(), fill=0, hints=hints))
         else:
             total = place_taps(lambda _, total=total: total, axis, geometry)
-    return total.astype(y.dtype)
+    return hints.separate(total.astype(y.dtype))
 
 
 def _is_large_and_adjacent(geometry: Geometry) -> bool:

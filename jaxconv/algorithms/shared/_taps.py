@@ -87,8 +87,11 @@ def pad_or_crop_to_taps(
     x: Array, geometry: Geometry, fill: int | float = 0
 ) -> tuple[Array, Geometry]:
     """Pad or crop all spatial axes to what the taps see; also the geometry without padding."""
-    for axis in range(geometry.rank):
-        x = pad_spatial(x, axis, *sides_seen(axis, geometry, x.shape[axis + 1]), fill)
+    sides = [sides_seen(axis, geometry, x.shape[axis + 1]) for axis in range(geometry.rank)]
+    if any(map(any, sides)):
+        config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in sides)]
+        config += [(0, 0, 0)] * (x.ndim - len(config))
+        x = lax.pad(x, jnp.asarray(fill, x.dtype), config)
     none = ((0, 0),) * geometry.rank
     return x, replace(geometry, input_size=x.shape[1 : 1 + geometry.rank], padding=none)
 

@@ -106,3 +106,19 @@ def test_a_depthwise_kernel_gradient_is_one_loop_for_all_taps(window, normal):
         return jaxconv.conv_kernel_vjp(x, y, kernel.shape, padding="SAME", feature_group_count=32)
 
     assert compiled_text(kernel_vjp, x, y).count(" fusion(") < 12
+
+
+@pytest.mark.skipif(jax.__version_info__ < (0, 11), reason="XLA drops the barriers")
+def test_a_depthwise_layer_is_computed_once_for_all_that_reads_it(normal):
+    """Its input for all taps, and its output for the loops of batch normalization."""
+    x, kernel = normal((4, 16, 16, 32), jnp.float32), normal((3, 3, 1, 32), jnp.float32)
+
+    def normalised(x, kernel):
+        x = jax.nn.relu6(x * jnp.abs(kernel[0, 0]) + kernel[1, 1])
+        y = conv(x, kernel, padding="SAME", feature_group_count=32)
+        y -= y.mean((0, 1, 2))
+        return y / jnp.sqrt((y**2).mean((0, 1, 2)))
+
+    text = compiled_text(normalised, x, kernel)
+    assert text.count(" clamp(") == 1
+    assert len(re.findall(r"= f32\[4,\S+ slice\(", text)) <= 9  # one for each tap
