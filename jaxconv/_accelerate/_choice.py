@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from ..ops._explain import ExplainedPrimitive
 from . import _jax
@@ -85,7 +86,7 @@ def _with_types(
             jax.numpy_rank_promotion("allow"),
             jax.numpy_dtype_promotion("standard"),
         ):
-            arrays = run(*operands)
+            arrays = run(*map(jnp.asarray, operands))  # NumPy's arrays come as they are
             return [
                 _jax.weak(array) if aval.weak_type else array
                 for array, aval in zip(arrays, results, strict=True)

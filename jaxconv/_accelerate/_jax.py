@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
+import numpy as np
 from jax._src.config import _check_vma, config_ext
 from jax._src.core import extend_axis_env_nd
 from jax.core import Trace as Trace
+from jax.core import Tracer
 from jax.extend import linear_util
 from jax.extend.core import DropVar, Jaxpr, JaxprEqn, Literal, Primitive, Var
 from jax.extend.core import set_current_trace as set_current_trace
@@ -109,6 +111,16 @@ def inlined(
 
 def renamed(atoms: Sequence[Atom], names: Mapping[Var, Atom]) -> list[Atom]:
     return [atom if isinstance(atom, Literal) else names.get(atom, atom) for atom in atoms]
+
+
+def is_zero(value: Any) -> bool:
+    """Whether a scalar, or an atom or tracer that stands for one, is known to be zero."""
+    while hasattr(value, "val"):  # of a tracer or a literal
+        value = value.val
+    if isinstance(value, Var | Tracer):
+        return False
+    here = getattr(value, "is_fully_addressable", True)
+    return here and not np.asarray(value).any()
 
 
 def in_context_of(equation: JaxprEqn) -> Any:

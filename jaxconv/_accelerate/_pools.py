@@ -2,6 +2,7 @@
 
     reduce_window_max, _min     the largest or smallest element of each window
     reduce_window_sum           the sum of each window; average pools divide it
+    pad, reduce_window_sum      the gradient of a sum pool with strides
     reduce_window               these three, if it reduces by one of their operations
     select_and_scatter_add      the gradient of a max pool: the transpose for the taps it chose
     select_and_gather_add       the tangent of a max pool, at the taps it chose
@@ -33,6 +34,7 @@ from ..ops._windows import (
     window_max,
     window_max_and_tap,
     window_scatter,
+    window_spread,
     window_sum,
 )
 from ._replacement import Kept, Replacement, rule
@@ -219,7 +221,65 @@ def _reduce_window_min(avals: Sequence[Any], params: Mapping[str, Any]) -> Repla
 
 @rule(lax.reduce_window_sum_p)
 def _reduce_window_sum(avals: Sequence[Any], params: Mapping[str, Any]) -> Replacement | Kept:
-    return _pool("add", avals, params)
+    return _transposed_sum(avals[0], **params) or _pool("add", avals, params)
+
+
+def _transposed_sum(
+    y: Any,
+    *,
+    window_dimensions: Sequence[int],
+    window_strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    base_dilation: Sequence[int],
+    window_dilation: Sequence[int],
+) -> Replacement | None:
+    """The gradient of a pool with strides, which lax writes as a sum over the dilated gradient.
+
+        out[q] = Σ_t y[p] [q + d·t = e·p + lo]
+               = Σ_r y[p] [e·p + d·r - (d(R-1) - lo) = q]    with r = R-1-t
+
+    This is the transpose of a sum pool with strides e and low padding d(R-1) - lo.
+    """
+    if max(window_strides) > 1 or max(base_dilation) == 1 or _why_not(y.dtype, ordered=False):
+        return None
+    reach = [d * (w - 1) for w, d in zip(window_dimensions, window_dilation, strict=True)]
+    ends = [e * (p - 1) for p, e in zip(y.shape, base_dilation, strict=True)]
+    shape = tuple(
+        end + 1 + lo + hi - r for end, (lo, hi), r in zip(ends, padding, reach, strict=True)
+    )
+    of_pool = [(r - lo, max(r - hi, 0)) for (lo, hi), r in zip(padding, reach, strict=True)]
+    if min(shape) < 1 or any(lo < 0 for lo, _ in of_pool):
+        return None
+    windows = _windows(
+        y.update(shape=shape), window_dimensions, base_dilation, of_pool, None, window_dilation
+    )
+    if isinstance(windows, Kept) or windows.out != y.shape:
+        return None
+
+    def run(y):
+        return [_reshaped(window_spread(windows.pooled(y), geometry=windows.geometry), shape)]
+
+    return Replacement(run, "the transpose of jaxconv.sum_pool")
+
+
+def with_dilation(pad: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The parameters of a sum over windows that dilates its operand itself.
+
+    Args:
+      pad: The parameters of the `pad` that dilates its operand with zeros.
+      params: The parameters of the `reduce_window_sum`.
+
+    Returns:
+      The parameters of the same sum over what is dilated, or None if it has none.
+    """
+    if max(params["base_dilation"]) > 1 or any(map(any, params["padding"])):
+        return None
+    sides = [tuple(map(int, of_axis)) for of_axis in pad["padding_config"]]
+    return {
+        **params,
+        "base_dilation": tuple(inner + 1 for *_, inner in sides),
+        "padding": tuple((lo, hi) for lo, hi, _ in sides),
+    }
 
 
 @rule(lax.reduce_window_p)

@@ -26,7 +26,8 @@ import jax
 from ..ops._explain import ExplainedPrimitive, note
 from ..ops._form import SLOT_OF
 from . import _jax
-from ._choice import choose
+from ._choice import Choice, choose
+from ._pools import with_dilation
 from ._replacement import RULES
 
 # Names of the operations around a primitive.
@@ -42,6 +43,8 @@ class AcceleratingTrace(_jax.Trace):
         super().__init__()
         self.parent_trace = parent
         self.path = path
+        # The last primitive, if it dilated an array: its result, operand and parameters.
+        self.dilated: tuple[Any, Any, Any] | None = None
         self.computes_at_once = _jax.computes_at_once(parent)
         self.requires_low = parent.requires_low
         # Libraries compare traces to see whether a variable was made in another transformation.
@@ -55,8 +58,15 @@ class AcceleratingTrace(_jax.Trace):
         return self.parent_trace.stage_value(val)
 
     def process_primitive(self, primitive: Any, args: Any, params: Any, /) -> Any:
+        dilated, self.dilated = self.dilated, None
         if primitive in RULES:
-            choice = choose(primitive, [jax.typeof(arg) for arg in args], params)
+            choice = None
+            if dilated is not None and args[0] is dilated[0]:
+                _, operand, pad = dilated
+                choice = _choice_with_dilation(primitive, jax.typeof(operand), pad, params)
+                args = args if choice is None else (operand,)
+            if choice is None:
+                choice = choose(primitive, [jax.typeof(arg) for arg in args], params)
             note([choice.met], self.path)
             if choice.run is not None:
                 with _jax.set_current_trace(self.parent_trace), self._paused():
@@ -66,7 +76,10 @@ class AcceleratingTrace(_jax.Trace):
             params, met = rewritten_params(primitive, params)
             note(met, self.path)
         with self._paused():
-            return self.parent_trace.process_primitive(primitive, args, params)
+            result = self.parent_trace.process_primitive(primitive, args, params)
+        if _dilates(primitive, args, params):
+            self.dilated = result, args[0], params
+        return result
 
     def process_custom_jvp_call(self, primitive, fun, jvp, tracers, /, **params):
         functions = self._accelerated(primitive, fun, jvp)
@@ -98,6 +111,24 @@ class AcceleratingTrace(_jax.Trace):
 
     def _accelerated(self, primitive: Any, *functions: _jax.Function) -> list[_jax.Function]:
         return [under_trace(function, (*self.path, primitive.name)) for function in functions]
+
+
+def _dilates(primitive: Any, operands: Any, params: Any) -> bool:
+    """Whether a primitive puts zeros between the elements of its first operand."""
+    return (
+        primitive is jax.lax.pad_p
+        and any(inner for *_, inner in params["padding_config"])
+        and _jax.is_zero(operands[1])
+    )
+
+
+def _choice_with_dilation(primitive: Any, aval: Any, pad: Any, params: Any) -> Choice | None:
+    """What runs for a primitive and the `pad` that dilates its operand, or None."""
+    if primitive is not jax.lax.reduce_window_sum_p:
+        return None
+    together = with_dilation(pad, params)
+    choice = None if together is None else choose(primitive, [aval], together)
+    return choice if choice is not None and choice.run is not None else None
 
 
 @contextmanager
@@ -151,15 +182,27 @@ def rewritten(program: _jax.Program) -> Rewritten:
 def _rewrite(program: _jax.Program) -> Rewritten:
     old = _jax.body(program)
     equations, names, met = [], {}, []
+    dilated: dict[Any, Any] = {}
     changed = False
     for equation in old.eqns:
         operands = _jax.renamed(equation.invars, names)
         if operands != equation.invars:
             equation = equation.replace(invars=operands)
+        if _dilates(equation.primitive, operands, equation.params):
+            dilated[equation.outvars[0]] = equation
         if equation.primitive in RULES:
+            pad = None if isinstance(operands[0], _jax.Literal) else dilated.get(operands[0])
             with _jax.in_context_of(equation):
-                avals = [operand.aval for operand in operands]
-                choice = choose(equation.primitive, avals, equation.params)
+                choice = None
+                if pad is not None:
+                    operand = pad.invars[0]
+                    choice = _choice_with_dilation(
+                        equation.primitive, operand.aval, pad.params, equation.params
+                    )
+                    operands = operands if choice is None else [operand]
+                if choice is None:
+                    avals = [operand.aval for operand in operands]
+                    choice = choose(equation.primitive, avals, equation.params)
             met.append(choice.met)
             if choice.program is not None:
                 inner, results = _jax.inlined(choice.program, equation, operands)

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 
+import jaxconv
 from jaxconv._accelerate._replacement import RULES, Kept, replacement_of
 
 
@@ -31,3 +32,9 @@ def said(f, *operands) -> list[str]:
     """What runs in place of each primitive, or the reason why it stays."""
     answers = [replacement_of(*equation) for equation in met(f, *operands)]
     return [a.reason if isinstance(a, Kept) else a.description for a in answers]
+
+
+def ran(f, *operands) -> list[str]:
+    """What runs in place of each different primitive of an accelerated function, or the reason."""
+    rows = jaxconv.explain(jaxconv.accelerate(f), *operands).accelerated
+    return [row.runs or row.reason for row in rows]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from jaxconv._accelerate import accelerate
-from tests.accelerate.primitives import said
+from tests.accelerate.primitives import ran, said
 from tests.oracles import assert_within_rounding, together
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -94,6 +94,48 @@ def test_extremes_and_their_derivatives_are_those_of_lax(many):
         expected, actual = next(results), next(results)
         for part, a, b in zip(("y", "y_dot", "x_bar"), actual, expected, strict=True):
             np.testing.assert_allclose(a, b, 1e-12, 1e-12, err_msg=f"{part} {name} {options}")
+
+
+STRIDED = {
+    "side by side": ((2, 6, 6, 3), (1, 2, 2, 1), (1, 2, 2, 1), "VALID", 1),
+    "gaps": ((2, 9, 7, 3), (1, 2, 1, 1), (1, 3, 2, 1), "VALID", 1),
+    "overlapping": ((2, 7, 8, 3), (1, 3, 3, 1), (1, 2, 2, 1), "SAME", 1),
+    "dilated": ((2, 11, 9, 3), (1, 3, 2, 1), (1, 2, 3, 1), "VALID", 2),
+    "one axis": ((12,), (3,), (2,), ((1, 2),), 1),
+}
+
+
+@pytest.mark.parametrize("inside", [lambda f: f, jax.jit], ids=["plain", "jit"])
+@pytest.mark.parametrize("name", STRIDED)
+def test_the_gradient_of_a_sum_with_strides_is_its_transpose(name, inside):
+    """lax dilates the gradient with zeros and takes a sum with stride 1, of zeros above all."""
+    shape, window, strides, padding, dilation = STRIDED[name]
+    dilations = (1, *(dilation,) * (len(shape) - 2), 1) if len(shape) > 1 else (dilation,)
+
+    def loss(x):
+        of_windows = (window, strides, padding, None, dilations)
+        return jnp.sum(jnp.sin(lax.reduce_window(x, 0.0, lax.add, *of_windows)))
+
+    f, x = inside(jax.grad(loss)), np.random.default_rng(0).normal(size=shape)
+    assert ran(f, x) == ["jaxconv.sum_pool", "the transpose of jaxconv.sum_pool"]
+    np.testing.assert_allclose(accelerate(f)(x), f(x), 1e-12, 1e-12)
+    np.testing.assert_allclose(jax.jit(accelerate(f))(x), f(x), 1e-12, 1e-12)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0], ids=str)
+@pytest.mark.parametrize("inside", [lambda f: f, jax.jit], ids=["plain", "jit"])
+def test_only_zeros_between_elements_are_left_out(value, inside):
+    def f(x, fill):
+        dilated = lax.pad(x, fill, ((1, 2, 1), (0, 0, 0)))
+        return lax.reduce_window(dilated, 0.0, lax.add, (3, 1), (1, 1), "VALID")
+
+    x = np.random.default_rng(0).normal(size=(5, 2))
+    known, unknown = inside(lambda x: f(x, value)), inside(f)
+    runs = "the transpose of jaxconv.sum_pool" if value == 0 else "jaxconv.sum_pool"
+    assert ran(known, x) == [runs]
+    assert ran(unknown, x, np.asarray(value)) == ["jaxconv.sum_pool"]
+    np.testing.assert_allclose(accelerate(known)(x), known(x), 1e-12)
+    np.testing.assert_allclose(accelerate(unknown)(x, value), known(x), 1e-12)
 
 
 @settings(max_examples=1, deadline=None, derandomize=True, database=None)
