@@ -219,6 +219,14 @@ def test_gradients_of_gradients_exchange_the_operands():
     assert reading.parts in {(Part.OUT, Part.LHS, Part.RHS), (Part.RHS, Part.LHS, Part.OUT)}
 
 
+def test_a_small_kernel_to_move_does_not_change_the_reading():
+    """lax's layout of a 1x1 kernel is that of an input gradient. The maps are moved anyway."""
+    f = partial(network_layer, numbers=("NCHW", "OIHW", "NCHW"))
+    assert said(f, shape((8, 32, 16, 16)), shape((64, 32, 1, 1))) == ["jaxconv.conv"]
+    # Here the kernel is most of what would be moved.
+    assert said(f, shape((1, 512, 2, 2)), shape((512, 512, 1, 1))) == ["jaxconv.conv_input_vjp"]
+
+
 DTYPES = {
     "bfloat16": (jnp.bfloat16, None),
     "bfloat16 to float32": (jnp.bfloat16, jnp.float32),
