@@ -48,6 +48,12 @@ def _parser() -> argparse.ArgumentParser:
         "--target", nargs="+", required=True, help="h100, v5e, 8xh100, v5e:2x4, …; see targets.py"
     )
     compiling.add_argument(
+        "--suite",
+        choices=("cases", "models"),
+        default="cases",
+        help="convolutions, pools and networks; or gradient steps of public models, accelerated",
+    )
+    compiling.add_argument(
         "--dtypes", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"]
     )
     compiling.add_argument(

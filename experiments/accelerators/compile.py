@@ -10,7 +10,7 @@ from ..command_line.progress import progress
 from . import report
 from .rows import Row, estimates, row, summary
 from .targets import Target, target
-from .workloads import Workload, matching, workloads
+from .workloads import Workload, matching, models, workloads
 
 
 def run(options: argparse.Namespace) -> int:
@@ -22,15 +22,13 @@ def run(options: argparse.Namespace) -> int:
         return 0
     rows: list[Row] = []
     record: dict[str, Any] = {"rows": rows, "summary": {}}
-    total = len(targets) * len(chosen) * len(options.dtypes)
-    with progress("compiling", total) as compiled:
-        for goal in targets:
-            for workload in chosen:
-                for dtype in options.dtypes:
-                    rows.append(row(workload, dtype, goal))
-                    if options.output:  # after each row: the whole may take an hour
-                        write_json(options.output, record)
-                    compiled(f"{goal.name} {workload.case} {workload.corner} {dtype}")
+    todo = [(goal, *which) for goal in targets for which in _in_dtypes(chosen, options.dtypes)]
+    with progress("compiling", len(todo)) as compiled:
+        for goal, workload, dtype in todo:
+            rows.append(row(workload, dtype, goal))
+            if options.output:  # after each row: the whole may take an hour
+                write_json(options.output, record)
+            compiled(f"{goal.name} {workload.case} {workload.corner} {dtype}")
     for goal in targets:
         here = [row for row in rows if row["target"] == goal.name]
         print(f"{goal.name}: {goal.mesh.size} × {goal.kind}, estimates")
@@ -48,16 +46,30 @@ def run(options: argparse.Namespace) -> int:
 
 def _chosen(options: argparse.Namespace) -> list[Workload]:
     """The workloads that the options name. With --shape or --explain, --cases has no default."""
+    of_models = options.suite == "models"
+    named = models if of_models else matching
     own = [shapes.parse(text) for text in options.shape]
+    require(not (own and of_models), "--shape is a convolution, and --suite models has models.")
     patterns = options.explain or options.cases or ([] if own else ["*"])
     for pattern in patterns:
-        require(bool(matching([pattern])), f"no case is called {pattern}.")
-    return workloads(own, (), ()) + matching(patterns)
+        require(bool(named([pattern])), f"no case of --suite {options.suite} is called {pattern}.")
+    chosen = workloads(own, (), ()) + named(patterns)
+    require(
+        bool(_in_dtypes(chosen, options.dtypes)),
+        f"--suite {options.suite} computes in {chosen[0].dtypes[0]}.",
+    )
+    return chosen
+
+
+def _in_dtypes(chosen: list[Workload], dtypes: list[str]) -> list[tuple[Workload, str]]:
+    """Each workload with each of the dtypes that it can be made in."""
+    return [
+        (workload, dtype) for workload in chosen for dtype in dtypes if dtype in workload.dtypes
+    ]
 
 
 def _explain(chosen: list[Workload], dtypes: list[str], targets: list[Target]) -> None:
     for goal in targets:
-        for workload in chosen:
-            for dtype in dtypes:
-                title = f"{goal.name}: {workload.case}, {workload.corner}, {dtype}"
-                report.print_schedules(title, estimates(workload, dtype, goal), goal)
+        for workload, dtype in _in_dtypes(chosen, dtypes):
+            title = f"{goal.name}: {workload.case}, {workload.corner}, {dtype}"
+            report.print_schedules(title, estimates(workload, dtype, goal), goal)

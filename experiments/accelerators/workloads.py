@@ -1,25 +1,30 @@
-"""What is compiled: each case, block and network with jaxconv and with autodiff, as functions.
+"""What is compiled: each case, block, network and model with jaxconv and with autodiff.
 
 A workload has two corners, "forward" and "gradients", but for a network, whose one corner is the
-"step". Gradients are those by all arguments, from the arguments and the output gradient.
+"step". Gradients are those by all arguments, from the arguments and the output gradient. A public
+model has two corners as well: its gradient step is accelerated "before" or "after" differentiation.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
+from unittest.mock import patch
 
 import jax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from ..benchmark import cases as benchmark
+from ..benchmark import zoo
 from ..benchmark.cases import BLOCKS, Case, Conv
+from ..benchmark.models import gradient_step
 from ..benchmark.peers import block, forward, shapes
 from . import steps
 
 PEERS = ("autodiff", "jaxconv")
-CORNERS = ("forward", "gradients", "step")
+CORNERS = ("forward", "gradients", "step", "before", "after")
+STEPS = ("step", "before", "after")
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,14 @@ class Workload:
       corner: One of `CORNERS`.
       make: From a peer and a dtype the function, and its arguments as shapes and dtypes.
       batched: The places of the arguments whose first axis is the batch.
+      dtypes: The dtypes that it can be made in.
     """
 
     case: str
     corner: str
     make: Callable[[str, str], tuple[Callable[..., Any], tuple[Any, ...]]]
     batched: tuple[int, ...]
+    dtypes: tuple[str, ...] = ("float32", "bfloat16")
 
     def compiled(self, peer: str, dtype: str, mesh: Mesh) -> Any:
         """The program for the devices of a mesh, each of which gets a batch of its own."""
@@ -46,9 +53,14 @@ class Workload:
             for place, argument in enumerate(arguments)
         ]
         # A step updates parameters and optimiser in place, as the trainer's does.
-        donated = range(min(self.batched)) if self.corner == "step" else ()
-        # Pallas kernels ask the mesh which device they are compiled for.
-        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        donated = range(min(self.batched)) if self.corner in STEPS else ()
+        platform = mesh.devices.flat[0].platform
+        with (
+            # Pallas kernels ask the mesh which device they are compiled for, …
+            jax.sharding.use_abstract_mesh(mesh.abstract_mesh),
+            # … and `accelerate` asks JAX what it will run on.
+            patch.object(jax, "default_backend", lambda: platform),
+        ):
             return jax.jit(function, donate_argnums=tuple(donated)).lower(*placed).compile()
 
 
@@ -86,6 +98,18 @@ def matching(patterns: Sequence[str]) -> list[Workload]:
     return workloads(benchmark.matching(patterns), blocks, networks)
 
 
+def models(patterns: Sequence[str]) -> list[Workload]:
+    """The public models whose names match one of the shell patterns.
+
+    They compute in the dtype that their packages give them.
+    """
+    return [
+        Workload(name, order, partial(_model, name, order), batched=(1, 2), dtypes=("float32",))
+        for name in benchmark.matching_models(patterns)
+        for order in ("before", "after")
+    ]
+
+
 def _of_function(name: str, make) -> Iterator[Workload]:
     """The two corners of a function of feature maps, whose result comes last in its shapes."""
 
@@ -119,3 +143,14 @@ def _block(case: Conv, peer: str, dtype: str):
 def _step(name: str, peer: str, dtype: str):
     function, state = steps.step(name, peer, dtype)
     return function, (*state, *steps.batch())
+
+
+def _model(name: str, order: str, peer: str, _: str):
+    model = _loaded(name)
+    step = gradient_step(model.loss, order if peer == "jaxconv" else "plain")
+    return step, (model.params, model.images, model.labels)
+
+
+@cache
+def _loaded(name: str) -> zoo.Model:
+    return zoo.load(name)

@@ -64,7 +64,7 @@ def rows(
 def _measured(model: zoo.Model, mode: str, repeats: int, machine: Machine) -> Row:
     programs, compile_seconds, temporary, losses = {}, {}, {}, {}
     for order in ORDERS:
-        step = _step(model.loss, order)
+        step = gradient_step(model.loss, order)
         f = jax.jit(partial(_loop, step) if mode == "scan" else step)
         arguments = model.params, model.images, model.labels
         start = time.perf_counter()
@@ -88,8 +88,13 @@ def _steps(mode: str) -> int:
     return STEPS if mode == "scan" else 1
 
 
-def _step(loss: Callable[..., Any], order: str) -> Callable[..., Any]:
-    """From parameters, images and labels to the loss and the parameters after one step."""
+def gradient_step(loss: Callable[..., Any], order: str) -> Callable[..., Any]:
+    """From parameters, images and labels to the loss and the parameters after one step.
+
+    Args:
+      loss: The loss of a `zoo.Model`.
+      order: One of `ORDERS`.
+    """
     if order == "before":
         loss = jaxconv.accelerate(loss)
 

@@ -2,11 +2,14 @@
 
 import json
 
+import jax.numpy as jnp
 import pytest
+from jax import lax
 
-from experiments.accelerators import targets
+from experiments.accelerators import targets, workloads
 from experiments.accelerators.__main__ import main
 from experiments.accelerators.gpus import GPUS
+from experiments.benchmark import zoo
 
 
 def test_a_table_json_and_a_figure(compiled_for, tmp_path, capsys):
@@ -29,6 +32,58 @@ def test_a_table_json_and_a_figure(compiled_for, tmp_path, capsys):
     assert files["--figure"].read_text().startswith("<?xml")
     gradients = next(line for line in record["summary"]["h100"] if line["corner"] == "gradients")
     assert gradients["least"] <= gradients["mean"]
+
+
+@pytest.fixture
+def small_model(monkeypatch):
+    """A public model's name for a small model: a convolution and a max pool."""
+
+    def loss(params, images, labels):
+        layouts = ("NHWC", "HWIO", "NHWC")
+        y = lax.conv_general_dilated(images, params, (1, 1), "SAME", dimension_numbers=layouts)
+        y = lax.reduce_window(y, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+        return zoo.cross_entropy(y.mean((1, 2)), labels)
+
+    def make():
+        return zoo.Model(loss, jnp.zeros((3, 3, 3, zoo.NUM_CLASSES)), *zoo.batch(2, 8))
+
+    monkeypatch.setitem(zoo.MAKERS, "nnx-unet", make)
+    workloads._loaded.cache_clear()
+    yield "nnx-unet"
+    workloads._loaded.cache_clear()
+
+
+def test_public_models(small_model, compiled_for, tmp_path, capsys):
+    compiled_for("h100")
+    output = tmp_path / "table.json"
+    options = ["--suite", "models", "--cases", small_model, "--output", str(output)]
+    assert main(["compile", "--target", "h100", *options]) == 0
+    rows = json.loads(output.read_text())["rows"]
+    assert [(row["corner"], row["dtype"]) for row in rows] == [
+        ("before", "float32"),
+        ("after", "float32"),
+    ]
+    for row in rows:
+        plain, ours = (row["programs"][peer]["kernels"] for peer in ("autodiff", "jaxconv"))
+        # One is the gradient of the loss. The other is that of the max pool.
+        assert plain["fusion:scatter"] == 2
+        assert ours["fusion:scatter"] == 1
+    assert "before float32: 1 cases" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cases", "m2s"], "no case of --suite models is called m2s"),
+        (["--dtypes", "bfloat16"], "--suite models computes in float32"),
+        (["--shape", "x=(2,8,8,4) kernel=(3,3,4,8)"], "--suite models has models"),
+    ],
+)
+def test_what_models_do_not_have(options, message, capsys):
+    assert main(["compile", "--target", "h100", "--suite", "models", *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def test_the_schedules_of_a_case(compiled_for, capsys):
@@ -77,4 +132,4 @@ def test_a_missing_compiler_is_named(name, package, capsys, monkeypatch):
 
 def test_an_unknown_case(capsys):
     assert main(["compile", "--target", "h100", "--cases", "nonesuch"]) == 2
-    assert "no case is called nonesuch" in capsys.readouterr().err
+    assert "no case of --suite cases is called nonesuch" in capsys.readouterr().err
