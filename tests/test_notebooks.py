@@ -29,6 +29,7 @@ SIZES = {
     "6_standard_and_modified": {"SEEDS = 3000, 1000, 6, 50, 2": "SEEDS = 100, 50, 1, 50, 1"},
     "7_derive_your_own": {"LENGTH, BATCH = 40, 8": "LENGTH, BATCH = 12, 2"},
     "how_to_check_a_gradient": {},
+    "how_to_make_a_model_faster": {"WIDTH, ROUNDS = 16, 32, 32, 7": "WIDTH, ROUNDS = 2, 8, 4, 1"},
     "how_to_port_weights": {},
     "how_to_read_explain": {},
     "how_to_use_it_in_a_framework": {},
