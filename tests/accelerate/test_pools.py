@@ -138,6 +138,35 @@ def test_only_zeros_between_elements_are_left_out(value, inside):
     np.testing.assert_allclose(accelerate(unknown)(x, value), known(x), 1e-12)
 
 
+def summed(x, strides=(1, 1), padding=((0, 0), (0, 0)), base=(1, 1)):
+    return lax.reduce_window(x, 0.0, lax.add, (3, 1), strides, padding, base)
+
+
+def dilated(x):
+    return lax.pad(x, 0.0, ((1, 2, 1), (0, 0, 0)))
+
+
+@pytest.mark.parametrize("inside", [lambda f: f, jax.jit], ids=["plain", "jit"])
+@pytest.mark.parametrize(
+    ("f", "twice"),
+    [
+        (lambda x: summed(x, strides=(2, 1), base=(3, 1)), False),
+        (lambda x: summed(x, padding=((5, 4), (0, 0)), base=(2, 1)), False),
+        (lambda x: summed(x, padding=((0, 6), (0, 0)), base=(2, 1)), False),
+        (lambda x: summed(dilated(x), padding=((1, 0), (0, 0))), False),
+        (lambda x: summed(dilated(x), base=(2, 1)), True),
+        (lambda x: (lambda y, d: summed(y).sum() + d.sum())(x + 1, dilated(x)), False),
+    ],
+    ids=["strides", "low padding", "high padding", "padded", "dilated twice", "another map"],
+)
+def test_sums_over_dilated_maps_that_are_no_gradients_are_those_of_lax(f, twice, inside):
+    f, x = inside(f), np.random.default_rng(0).normal(size=(5, 2))
+    # The last dilation of two is one of a gradient, of a map with zeros in it.
+    assert ran(f, x) == ["the transpose of jaxconv.sum_pool" if twice else "jaxconv.sum_pool"]
+    np.testing.assert_allclose(accelerate(f)(x), f(x), 1e-12, 1e-12)
+    np.testing.assert_allclose(jax.jit(accelerate(f))(x), f(x), 1e-12, 1e-12)
+
+
 @settings(max_examples=1, deadline=None, derandomize=True, database=None)
 @given(st.lists(pools(), min_size=8, max_size=8))
 def test_sums_are_those_of_lax(many):
