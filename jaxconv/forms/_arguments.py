@@ -34,6 +34,11 @@ def check_lowerings(function: str, lowerings: Any) -> None:
             )
 
 
+def hashable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function, or an object that acts as one and can't be hashed, as a key of a cache."""
+    return function if getattr(function, "__hash__", None) else partial(function)
+
+
 def default_name(function: Callable[..., Any]) -> str:
     """The name of an operation that is made of a function."""
     while isinstance(function, partial):

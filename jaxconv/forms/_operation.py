@@ -21,6 +21,7 @@ from jax.sharding import AxisType, NamedSharding
 
 from .._compilation import of_program
 from .._typing import AnyArray
+from ._arguments import hashable
 from ._rules import Partition, aval_like, nothing_sharded, with_leading_batch
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ class Operation:
         shard: Callable[..., Partition | NamedSharding] | None = None,
     ):
         update_wrapper(self, definition)
-        self.name, self.definition, self.lowerings = name, definition, dict(lowerings)
+        self.name, self.definition = name, hashable(definition)
+        self.lowerings = {platform: hashable(map_) for platform, map_ in lowerings.items()}
         self.linear, self._result, self._shard = linear, result, shard
         self._result_tree = None if result is None else result_tree
         self._rules: dict[str, Any] = {}

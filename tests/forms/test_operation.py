@@ -14,7 +14,14 @@ import pytest
 from jax import export
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxconv.forms import chosen, linear_pair, multilinear_form
+from jaxconv.forms import (
+    _arguments,
+    axis_by_axis,
+    chosen,
+    linear_pair,
+    multilinear_form,
+    nothing_sharded,
+)
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -170,6 +177,45 @@ def test_what_users_see():
     assert copy.deepcopy(back) is back
     with pytest.raises((AttributeError, pickle.PicklingError), match="lambda"):
         pickle.dumps(linear_pair(lambda x: x, lambda y: y)[0])
+
+
+class Scale:
+    """A map that can't be hashed."""
+
+    __hash__ = None
+
+    def __call__(self, x):
+        return 3 * x
+
+
+def test_functions_of_every_kind():
+    scaled, back = linear_pair(Scale(), Scale())
+    assert (scaled(1.0), back(2.0), scaled.name) == (3, 6, "Scale")
+    assert jax.grad(scaled)(1.0) == 3
+    twice, _ = linear_pair(partial(jnp.multiply, 2), partial(jnp.multiply, 2))
+    assert (twice(3.0), twice.name) == (6, "multiply")
+
+
+def test_another_process_makes_a_pickled_operation_again(monkeypatch):
+    made = multilinear_form({"a": of_a, "b": of_b, "c": of_c}, name="sent")
+    sent = [pickle.dumps(operation) for operation in (*made, *linear_pair(blur, blur_transpose))]
+    monkeypatch.setattr(_arguments, "_MADE", {})  # as in a new process
+    a, b, c, *pair = map(pickle.loads, sent)
+    assert [operation.name for operation in (a, b, c)] == ["sent_a", "sent_b", "sent_c"]
+    assert a is not made[0]
+    x = jnp.array([1.0, 2.0, 4.0])
+    np.testing.assert_array_equal(pair[0](x), blur(x))
+    np.testing.assert_array_equal(jax.grad(lambda x: pair[0](x).sum())(x), [0.5, 1, 0.5])
+
+
+def test_arrays_that_must_not_be_sharded():
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Explicit,))
+    x = jax.device_put(jnp.ones((4, 2)), NamedSharding(mesh, PartitionSpec("data", None)))
+    with pytest.raises(ValueError, match="takes arrays that are not sharded"):
+        nothing_sharded("out", (4, 2), jax.typeof(x))
+    with pytest.raises(ValueError, match=r"Axis 0, of size 4, is sharded .* its size becomes 3"):
+        axis_by_axis("out", (3, 2), jax.typeof(x))
+    assert axis_by_axis("out", (4, 7), jax.typeof(x)) == ("data", None)
 
 
 DTYPES = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
@@ -423,6 +469,8 @@ product = multilinear_form(jnp.multiply, symmetry="symmetric", slots=3, name="pr
         (lambda: linear_pair(2, blur), TypeError, r"linear_pair: .* must be a function, got int"),
         (lambda: linear_pair(blur, blur, lowerings={"gpu": (blur, blur)}), ValueError,
          r"linear_pair: a platform must be one of cpu, cuda, rocm, tpu, got 'gpu'"),
+        (lambda: linear_pair(blur, blur, lowerings=[blur]), TypeError,
+         r"linear_pair: lowerings must be a mapping from platforms, got list"),
         (lambda: multilinear_form({"a": blur}), ValueError, r"at least two slots, got 1"),
         (lambda: multilinear_form(blur), TypeError, r"a single map needs a symmetry"),
         (lambda: multilinear_form(blur, symmetry="odd"), ValueError, r"symmetry must be None, "),

@@ -41,6 +41,7 @@ CALLS = {
         {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "batch_group_count": 4},
     ),
     "no spatial axes": ((4, 6), (8, 6), ((), ()), {}),
+    "nothing left": ((2, 3, 4, 5), (4, 3, 1, 2), ((1, 1), ((-2, -2), (0, 1))), {}),
 }
 
 
@@ -293,3 +294,19 @@ def test_precision_as_a_list(normal):
     expected = conv_general_dilated(x, kernel, (1, 1), "SAME", precision=pair)
     actual = conv_general_dilated(x, kernel, (1, 1), "SAME", precision=[*pair])
     chex.assert_trees_all_equal(actual, expected)
+
+
+@pytest.mark.usefixtures("no_type_checker")  # which takes sizes for integers
+def test_batch_groups_of_any_number_of_examples(normal):
+    x, kernel = normal((5, 7, 4, 3)), normal((3, 2, 3, 8))
+    options = {
+        "window_strides": (1, 2),
+        "padding": ((1, 0), (0, 1)),
+        "dimension_numbers": ("HWNC", "HWIO", "HWNC"),
+        "batch_group_count": 2,
+    }
+    (n,) = jax.export.symbolic_shape("2*n")
+    f = jax.jit(partial(conv_general_dilated, **options))
+    exported = jax.export.export(f)(jax.ShapeDtypeStruct((5, 7, n, 3), x.dtype), kernel)
+    expected = lax.conv_general_dilated(x, kernel, **options)
+    np.testing.assert_allclose(exported.call(x, kernel), expected, rtol=1e-12, atol=1e-12)

@@ -7,6 +7,7 @@ Covers jaxconv/ops/_checks.py, jaxconv/ops/_options.py, jaxconv/ops/_pool_option
 """
 
 import random
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -212,6 +213,44 @@ OTHER_NAMES = {
     "input_dilation": ("output",),
     "dimension_numbers": ("layout",),
 }
+
+
+# Mistakes that break no single argument of `CALLS`.
+WHOLE = np.ones((2, 3), np.int32)
+MISTAKES = {
+    "conv: x needs two axes besides the spatial ones": ("conv", (X[0, 0, 0], KERNEL), {}),
+    "conv: the window is empty along spatial axis 0": ("conv", (X, KERNEL[:0]), {}),
+    "conv_general_dilated: lhs needs two axes": (
+        "conv_general_dilated",
+        (X[0, 0, 0], X[0, 0, 0], (), "VALID"),
+        {},
+    ),
+    "rotate_kernel: kernel must be": ("rotate_kernel", (X[0, 0, 0],), {}),
+    "dropout: keep must be an array of booleans": ("dropout", (X, X, 0.5), {}),
+    "softmax: z must be floating point": ("softmax", (WHOLE,), {}),
+    "softmax_cross_entropy: logits must be": ("softmax_cross_entropy", (WHOLE, WHOLE[0]), {}),
+    "softmax_cross_entropy: labels must be": ("softmax_cross_entropy", (X[0, 0], X[0, 0, 0]), {}),
+    "conv_transpose: input_padding must be explicit": (
+        "conv_transpose",
+        (Y, KERNEL),
+        {"input_padding": "SAME"},
+    ),
+}
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_mistakes_of_another_kind(message):
+    function, operands, options = MISTAKES[message]
+    with pytest.raises((ValueError, TypeError), match=message):
+        getattr(jaxconv, function)(*operands, **options)
+
+
+@pytest.mark.parametrize("precision", ["TF32_TF32_F32", "high", ["high", "default"]], ids=str)
+def test_precisions_of_lax_are_taken(precision):
+    call = partial(jaxconv.conv, precision=precision)
+    (convolution,) = jax.make_jaxpr(call)(X, KERNEL).eqns
+    kept = convolution.params["spec"].precision
+    assert kept == (tuple(precision) if isinstance(precision, list) else precision)
 
 
 def test_generated_bad_calls_are_refused():

@@ -3,6 +3,7 @@
 `test_windows.py` compares values and gradients over many windows.
 """
 
+import inspect
 from functools import partial
 
 import chex
@@ -35,6 +36,10 @@ WINDOWS = [
     ((25, 14), (12, 13), {"padding": ((2, 9), (0, 12))}),
     ((5, 3), (5, 3), {}),  # one window
 ]
+
+
+def test_min_pool_has_the_options_of_max_pool():
+    assert inspect.signature(min_pool) == inspect.signature(max_pool)
 
 
 @pytest.fixture
