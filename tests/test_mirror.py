@@ -20,9 +20,12 @@ OF_THE_PROJECT = {
     "tests/test_import_cycles.py": "cycles among the modules of jaxconv and experiments",
     "tests/test_memory.py": "what operations keep for the reverse pass, and what a process keeps",
     "tests/test_mirror.py": "this table",
+    "tests/test_mutation.py": ".ci/mutation/",
     "tests/test_notebooks.py": "notebooks/",
+    "tests/test_packaging.py": "the wheel and the source distribution",
     "tests/test_porting.py": "notebooks/how_to_port_weights.py",
     "tests/test_readme.py": "README.md and the other pages for readers",
+    "tests/test_typing.py": "a typed program that calls jaxconv, under mypy and pyright",
     "tests/test_transforms.py": "JAX transforms of a network with every operation in it",
 }
 
