@@ -14,10 +14,10 @@ from jaxtyping import Integer, Shaped
 Array: TypeAlias = jax.Array
 AnyArray: TypeAlias = jax.Array | np.ndarray  # what users may pass
 
-Input = Shaped[Array, "n *spatial c"]
-Output = Shaped[Array, "n *output o"]
-Kernel = Shaped[Array, "*window c_g o"]
+Input: TypeAlias = Shaped[Array, "n *spatial c"]
+Output: TypeAlias = Shaped[Array, "n *output o"]
+Kernel: TypeAlias = Shaped[Array, "*window c_g o"]
 
 # A pool keeps the channels.
-Pooled = Shaped[Array, "n *output c"]
-Taps = Integer[Array, "n *output c"]
+Pooled: TypeAlias = Shaped[Array, "n *output c"]
+Taps: TypeAlias = Integer[Array, "n *output c"]

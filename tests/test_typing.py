@@ -56,7 +56,7 @@ MISTAKES = {
 }
 
 CHECKERS = {
-    "mypy": ["mypy", "--strict", "--no-error-summary"],
+    "mypy": ["mypy", "--strict", "--follow-imports=silent"],  # of the program only
     "pyright": ["pyright", "--pythonpath", sys.executable],
 }
 

@@ -217,7 +217,7 @@ def tests_of(path: str) -> tuple[list[str], list[str]]:
     from tests.test_mirror import OF_THE_PROJECT, by_name, docstrings, listed, python_files
 
     known, own, wider = python_files("jaxconv", "*.py"), [], []
-    folder = "/".join(["tests", *(Path(path).parts[1:-1] or ["ops"])[:1]]) + "/"
+    folder = f"tests/{(Path(path).parts[1:-1] or ('ops',))[0].lstrip('_')}/"
     for test, docstring in docstrings().items():
         entries = [name if name.endswith(".py") else name.rstrip("/") for name in listed(docstring)]
         if path in by_name(test, known) or any(Path(path).is_relative_to(e) for e in entries):
@@ -256,7 +256,9 @@ def outcome(tests: list[str], limit: float, mutant: Mutant | None = None) -> tup
             if mutant:
                 put_in_place(mutant)
             told, stop = Outcome(), ["-x"] if mutant else []
-            pytest.main([*PYTEST, *stop, *tests], plugins=[told])
+            code = pytest.main([*PYTEST, *stop, *tests], plugins=[told])
+            if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+                told.failed = told.failed or {tests[0]: f"pytest ended with {int(code)}"}
             Path(file.name).write_text(json.dumps([told.seconds, told.failed]), "utf-8")
             os._exit(0)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

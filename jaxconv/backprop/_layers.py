@@ -77,7 +77,7 @@ class Dropout(Layer):
 
     rate: float
 
-    def forward(self, weights, a):
+    def forward(self, weights: Weights, a: Any) -> tuple[Array, Transpose]:
         if "mask" not in weights:
             return a, _identity
 
@@ -97,7 +97,7 @@ class Reshape(Layer):
 
     shape: tuple[int, ...]
 
-    def forward(self, weights, a):
+    def forward(self, weights: Weights, a: Any) -> tuple[Array, Transpose]:
         return a.reshape(len(a), *self.shape), lambda error: error.reshape(a.shape)
 
 
@@ -105,7 +105,7 @@ class Reshape(Layer):
 class Activation(Layer):
     """An activation function alone: z is the input."""
 
-    def forward(self, weights, a):
+    def forward(self, weights: Weights, a: Any) -> tuple[Array, Transpose]:
         return a, _identity
 
 
@@ -119,6 +119,6 @@ class Concat(Layer):
 
     after: tuple[str, ...] = field(kw_only=True)
 
-    def forward(self, weights, a):
+    def forward(self, weights: Weights, a: Any) -> tuple[Array, Transpose]:
         ends = [sum(part.shape[-1] for part in a[: i + 1]) for i in range(len(a) - 1)]
         return jnp.concatenate(a, axis=-1), lambda error: jnp.split(error, ends, axis=-1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,7 @@ class Network:
     layers: tuple[Layer, ...]
     cost: SoftmaxCrossEntropy | SquaredError
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
         seen: dict[str, Layer | None] = {INPUT: None}
         for layer in self.layers:
@@ -65,7 +66,9 @@ class Network:
         position = self.layers.index(layer)
         return (self.layers[position - 1].name if position else INPUT,)
 
-    def weights_of(self, layer: Layer, parameters: Mapping, masks: Mapping) -> dict[str, Array]:
+    def weights_of(
+        self, layer: Layer, parameters: Mapping[str, Any], masks: Mapping[str, Any]
+    ) -> dict[str, Array]:
         """The arrays that a layer's map depends on besides its input."""
         weights = dict(parameters.get(layer.name, {}))
         if isinstance(layer, Weighted):
@@ -144,7 +147,12 @@ def initial_parameters(
     return parameters
 
 
-def check_names(network: Network, parameters: Mapping, masks: Mapping, replace: Mapping) -> None:
+def check_names(
+    network: Network,
+    parameters: Mapping[str, Any],
+    masks: Mapping[str, Any],
+    replace: Mapping[str, Any],
+) -> None:
     """Check the names of parameters, masks and replaced edges against the network.
 
     Raises:

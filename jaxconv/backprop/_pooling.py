@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from .. import ops
 from .._arguments import Padding, Size
-from ._layers import Layer, with_transpose
+from .._typing import Array
+from ._layers import Layer, Transpose, Weights, with_transpose
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class MaxPool(Layer):
     strides: Size | None = None
     padding: Padding = "VALID"
 
-    def forward(self, weights, a):
+    def forward(self, weights: Weights, a: Any) -> tuple[Array, Transpose]:
         options = (self.window, self.strides, self.padding)
         return with_transpose(lambda a: ops.max_pool(a, *options), a)
 
@@ -41,7 +43,7 @@ class AvgPool(Layer):
     strides: Size | None = None
     padding: Padding = "VALID"
 
-    def forward(self, weights, a):
+    def forward(self, weights: Weights, a: Any) -> tuple[Array, Transpose]:
         options = (self.window, self.strides, self.padding)
         return with_transpose(lambda a: ops.avg_pool(a, *options), a)
 
@@ -56,5 +58,5 @@ class Upscale(Layer):
 
     factor: Size
 
-    def forward(self, weights, a):
+    def forward(self, weights: Weights, a: Any) -> tuple[Array, Transpose]:
         return ops.upscale(a, self.factor), partial(ops.sum_pool, window_shape=self.factor)

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from .. import ops
 from .._arguments import Padding, Size
 from .._typing import Array
-from ._layers import Layer, Weights
+from ._layers import Layer, Transpose, Weights
 
 Shape: TypeAlias = tuple[int, ...]
 
@@ -35,7 +35,7 @@ class Weighted(Layer):
     def kernel_gradient(self, weights: Weights, a: Array, delta: Array) -> Array:
         """The derivative of the cost by the kernel."""
 
-    def gradients(self, weights, a, delta):
+    def gradients(self, weights: Weights, a: Any, delta: Array) -> dict[str, Array]:
         gradients = {"kernel": self.kernel_gradient(weights, a, delta)}  # BP4
         if "bias" in weights:
             gradients["bias"] = delta.sum(axis=tuple(range(delta.ndim - 1)))  # BP3
@@ -53,15 +53,15 @@ class Dense(Weighted):
       features: Number of units; the kernel is `(c, features)`.
     """
 
-    def kernel_shape(self, shape):
+    def kernel_shape(self, shape: Shape) -> Shape:
         return (shape[-1], self.features)
 
-    def forward(self, weights, a):
+    def forward(self, weights: Weights, a: Any) -> tuple[Array, Transpose]:
         kernel = weights["kernel"]
         z = _plus_bias(ops.conv(a, kernel), weights)
         return z, lambda error: ops.conv_input_vjp(error, kernel, a.shape)
 
-    def kernel_gradient(self, weights, a, delta):
+    def kernel_gradient(self, weights: Weights, a: Array, delta: Array) -> Array:
         return ops.conv_kernel_vjp(a, delta, weights["kernel"].shape)
 
 
@@ -88,7 +88,7 @@ class Conv(Weighted):
     feature_group_count: int = field(default=1, kw_only=True)
     flip_kernel: bool = field(default=False, kw_only=True)
 
-    def kernel_shape(self, shape):
+    def kernel_shape(self, shape: Shape) -> Shape:
         return (*self.window, shape[-1] // self.feature_group_count, self.features)
 
     def _options(self) -> dict[str, Any]:
@@ -97,12 +97,12 @@ class Conv(Weighted):
             name: getattr(self, name) for name in (*names, "feature_group_count", "flip_kernel")
         }
 
-    def forward(self, weights, a):
+    def forward(self, weights: Weights, a: Any) -> tuple[Array, Transpose]:
         kernel, options = weights["kernel"], self._options()
         z = _plus_bias(ops.conv(a, kernel, **options), weights)
         return z, lambda error: ops.conv_input_vjp(error, kernel, a.shape, **options)
 
-    def kernel_gradient(self, weights, a, delta):
+    def kernel_gradient(self, weights: Weights, a: Array, delta: Array) -> Array:
         return ops.conv_kernel_vjp(a, delta, weights["kernel"].shape, **self._options())
 
 
@@ -131,18 +131,18 @@ class ConvTranspose(Conv):
     kernel_of: str | None = field(default=None, kw_only=True)
 
     @property
-    def kernel_owner(self):
+    def kernel_owner(self) -> str:
         return self.kernel_of or self.name
 
-    def kernel_shape(self, shape):
+    def kernel_shape(self, shape: Shape) -> Shape:
         return (*self.window, self.features // self.feature_group_count, shape[-1])
 
-    def forward(self, weights, a):
+    def forward(self, weights: Weights, a: Any) -> tuple[Array, Transpose]:
         kernel, options = weights["kernel"], self._options()
         z = ops.conv_transpose(a, kernel, output_shape=self.output_shape, **options)
         return _plus_bias(z, weights), lambda error: ops.conv(error, kernel, **options)
 
-    def kernel_gradient(self, weights, a, delta):
+    def kernel_gradient(self, weights: Weights, a: Array, delta: Array) -> Array:
         # The input of the convolution is the output of this layer. So δ takes the input's place.
         return ops.conv_kernel_vjp(delta, a, weights["kernel"].shape, **self._options())
 

@@ -121,9 +121,11 @@ class Operation:
         shard: Callable[..., Partition | NamedSharding] | None = None,
     ):
         update_wrapper(self, definition)
-        self.name, self.definition = name, hashable(definition)
-        self.lowerings = {platform: hashable(map_) for platform, map_ in lowerings.items()}
-        self.linear, self._result, self._shard = linear, result, shard
+        self.name: str = name
+        self.definition: Map = hashable(definition)
+        self.lowerings: dict[str, Map] = {key: hashable(map_) for key, map_ in lowerings.items()}
+        self.linear: int = linear
+        self._result, self._shard = result, shard
         self._result_tree = None if result is None else result_tree
         self._rules: dict[str, Any] = {}
         self.origin: Any = None  # how `pickle` makes the operation again; see `_arguments.py`

@@ -12,7 +12,7 @@ does pixels. So an infinite or NaN tap reaches every output of its channel, beca
 
 from collections.abc import Sequence
 from itertools import product
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy import ndarray
@@ -100,7 +100,7 @@ def per_axis(option, rank):
 # The contractions of (T)
 
 
-def conv(x: ndarray, kernel: ndarray, *args, **options) -> ndarray:
+def conv(x: ndarray, kernel: ndarray, *args: Any, **options: Any) -> ndarray:
     """y[n,p,o] = Σ x[n,i,c] k[r,c,o], summed over i, r and c: the derivative of T by y.
 
     The options of this function and of the two gradients are those of `_problem`.
@@ -115,7 +115,9 @@ def conv(x: ndarray, kernel: ndarray, *args, **options) -> ndarray:
     return _join_groups(y)
 
 
-def conv_input_vjp(y_bar: ndarray, kernel: ndarray, input_shape, *args, **options) -> ndarray:
+def conv_input_vjp(
+    y_bar: ndarray, kernel: ndarray, input_shape: Sequence[int], *args: Any, **options: Any
+) -> ndarray:
     """x_bar[n,i,c] = Σ y_bar[n,p,o] k[r,c,o], summed over r, p and o: the derivative of T by x."""
     triples, x_shape, k_shape, y_shape = _problem(input_shape, kernel.shape, *args, **options)
     y, k, x_bar = wide(y_bar, y_shape), wide(kernel, k_shape), zeros(x_shape, y_bar, kernel)
@@ -124,7 +126,9 @@ def conv_input_vjp(y_bar: ndarray, kernel: ndarray, input_shape, *args, **option
     return _join_groups(x_bar)
 
 
-def conv_kernel_vjp(x: ndarray, y_bar: ndarray, kernel_shape, *args, **options) -> ndarray:
+def conv_kernel_vjp(
+    x: ndarray, y_bar: ndarray, kernel_shape: Sequence[int], *args: Any, **options: Any
+) -> ndarray:
     """k_bar[r,c,o] = Σ x[n,i,c] y_bar[n,p,o], summed over n, i and p: the derivative of T by k."""
     triples, x_shape, k_shape, y_shape = _problem(x.shape, kernel_shape, *args, **options)
     x, y, k_bar = wide(x, x_shape), wide(y_bar, y_shape), zeros(k_shape, x, y_bar)
@@ -133,7 +137,9 @@ def conv_kernel_vjp(x: ndarray, y_bar: ndarray, kernel_shape, *args, **options) 
     return _join_groups(k_bar)
 
 
-def conv_transpose(x: ndarray, kernel: ndarray, *args, output_shape, **options) -> ndarray:
+def conv_transpose(
+    x: ndarray, kernel: ndarray, *args: Any, output_shape: Sequence[int], **options: Any
+) -> ndarray:
     """The adjoint of the convolution with `kernel` whose input has the shape `output_shape`."""
     groups = options.get("feature_group_count", 1)
     shape = (len(x), *output_shape, kernel.shape[-2] * groups)

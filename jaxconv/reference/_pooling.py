@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -9,7 +10,7 @@ from numpy import ndarray
 from ._convolution import Padding, Size, output_size, per_axis, spatial_axes, terms, wide, zeros
 
 
-def max_pool(x: ndarray, *args, **options) -> ndarray:
+def max_pool(x: ndarray, *args: Any, **options: Any) -> ndarray:
     """y[n,p,c] = max x[n,i,c] over the i in the window of p. A NaN is the maximum.
 
     Padding is -inf. The options of this function and of the other pools are those of `_windows`.
@@ -21,7 +22,9 @@ def max_pool(x: ndarray, *args, **options) -> ndarray:
     return y
 
 
-def max_pool_vjp(x: ndarray, y_bar: ndarray, *args, ties: str = "first", **options) -> ndarray:
+def max_pool_vjp(
+    x: ndarray, y_bar: ndarray, *args: Any, ties: str = "first", **options: Any
+) -> ndarray:
     """x_bar[n,i,c] = Σ y_bar[n,p,c] [i holds the maximum of the window of p].
 
     A NaN is the maximum of its window. A window of padding alone contributes nothing. Of several
@@ -42,7 +45,7 @@ def max_pool_vjp(x: ndarray, y_bar: ndarray, *args, ties: str = "first", **optio
     return x_bar
 
 
-def max_pool_with_argmax(x: ndarray, *args, **options) -> tuple[ndarray, ndarray]:
+def max_pool_with_argmax(x: ndarray, *args: Any, **options: Any) -> tuple[ndarray, ndarray]:
     """The maximum of each window and its number among all pixels, row-major; -1 for padding."""
     windows, y_shape = _windows(x.shape, *args, **options)
     x, argmax = wide(x), np.full(y_shape, -1)
@@ -52,7 +55,9 @@ def max_pool_with_argmax(x: ndarray, *args, **options) -> tuple[ndarray, ndarray
     return max_pool(x, *args, **options), argmax
 
 
-def max_unpool(y: ndarray, argmax: ndarray, output_size, *, overlap: str = "sum") -> ndarray:
+def max_unpool(
+    y: ndarray, argmax: ndarray, output_size: Sequence[int], *, overlap: str = "sum"
+) -> ndarray:
     """x[n,i,c] = Σ y[n,p,c] over the p whose argmax is i, or their mean."""
     n, *_, c = y.shape
     total, count = np.zeros((n, np.prod(output_size), c)), np.zeros((n, np.prod(output_size), c))
@@ -64,12 +69,14 @@ def max_unpool(y: ndarray, argmax: ndarray, output_size, *, overlap: str = "sum"
     return x.reshape(n, *output_size, c)
 
 
-def min_pool(x: ndarray, *args, **options) -> ndarray:
+def min_pool(x: ndarray, *args: Any, **options: Any) -> ndarray:
     """y = -max_pool(-x). A NaN is the minimum, and padding is +inf."""
     return -max_pool(-wide(x), *args, **options)
 
 
-def unfold(x: ndarray, window_shape: Size, strides: Size = 1, *args, **options) -> ndarray:
+def unfold(
+    x: ndarray, window_shape: Size, strides: Size = 1, *args: Any, **options: Any
+) -> ndarray:
     """y[n,p,r·c+j] = x[n,i,j] for the pixel i under tap r of the window of p. Padding is 0."""
     axes = _pool_axes(x.shape, window_shape, strides, *args, **options)
     taps = list(np.ndindex(*(window for _, window, *_ in axes)))
@@ -81,7 +88,12 @@ def unfold(x: ndarray, window_shape: Size, strides: Size = 1, *args, **options) 
 
 
 def fold(
-    y: ndarray, output_size: Sequence[int], window_shape: Size, strides: Size = 1, *args, **options
+    y: ndarray,
+    output_size: Sequence[int],
+    window_shape: Size,
+    strides: Size = 1,
+    *args: Any,
+    **options: Any,
 ) -> ndarray:
     """x[n,i,j] = Σ y[n,p,r·c+j] over the windows p whose tap r lies on the pixel i."""
     shape = (1, *output_size, 1)
@@ -94,7 +106,7 @@ def fold(
     return x
 
 
-def sum_pool(x: ndarray, *args, **options) -> ndarray:
+def sum_pool(x: ndarray, *args: Any, **options: Any) -> ndarray:
     """y[n,p,c] = Σ x[n,i,c] over the i in the window of p. Padding adds 0."""
     windows, y_shape = _windows(x.shape, *args, **options)
     x, y = wide(x), zeros(y_shape, x)
@@ -104,7 +116,7 @@ def sum_pool(x: ndarray, *args, **options) -> ndarray:
 
 
 def avg_pool(
-    x: ndarray, window_shape: Size, *args, count_include_pad: bool = True, **options
+    x: ndarray, window_shape: Size, *args: Any, count_include_pad: bool = True, **options: Any
 ) -> ndarray:
     """The sum pool, divided by the number of taps on the input and its padding, or on the input.
 
@@ -131,7 +143,7 @@ def _taps_on_padded_input(x_shape, window_shape, *args, ceil_mode=False, **optio
     return taps
 
 
-def lp_pool(x: ndarray, p: int | float, *args, **options) -> ndarray:
+def lp_pool(x: ndarray, p: int | float, *args: Any, **options: Any) -> ndarray:
     """The p-norm of each window."""
     return sum_pool(np.abs(wide(x)) ** p, *args, **options) ** (1 / p)
 

@@ -1,6 +1,6 @@
 """The dtypes of results and gradients of convolutions, and the dtype of their sums.
 
-Covers jaxconv/ops/_operands.py.
+Covers jaxconv/ops/_operands.py, jaxconv/ops/_compile.py.
 """
 
 from functools import partial
