@@ -5,13 +5,13 @@
     python .ci/mutation/mutate.py --changed main              # of the lines that differ from main
 
 A mutant is the library with one operator, constant, comparison, condition or order of arguments
-changed. Its tests run in two steps, until one fails: first the test files that
-`tests/test_mirror.py` names for the changed module, then the others of its folder and those of the
-whole library. A mutant that no test notices survives, and is printed as a diff. Survivors show what
-is not tested, or code that has no effect.
+changed. The test files that `tests/test_mirror.py` names for the changed module run until one
+fails, and with `--wide` the others of its folder after them. A mutant that no test notices is
+printed as a diff. It shows what is not tested, or code that has no effect, or it computes the same
+in another way.
 
 Each process starts with JAX and pytest already imported, and reads the mutant in place of the
-module's file. Nothing in the checkout is written to. Programs that a test starts read the file,
+module's file. Nothing is written into the checkout. Programs that a test starts read the file,
 and are those of the original. `JAX_COMPILATION_CACHE_DIR=some/folder` makes further runs faster.
 
 mutmut 3 leaves out decorated functions, classes' constants and modules' constants, which hold most

@@ -77,7 +77,7 @@ def assert_equal_direct(names, problem, normal):
 # They are the same
 
 CONVOLVE = ("cudnn", "tiles", "depth", "depth_of_output")
-FEW = [GEOMETRIES[index] for index in (3, 7, 9, 12)]
+FEW = [GEOMETRIES[index] for index in (3, 7, 9, 12, 19)]
 EACH = cases(
     [(options, slot) for options in FEW for slot in Slot],
     [(options, slot) for options in GEOMETRIES if options not in FEW for slot in Slot],
@@ -154,6 +154,20 @@ def test_half_precision(dtype, slot, name, normal):
     # One rounding to half precision, of the result or of the sum of magnitudes.
     error = np.abs(np.asarray(actual).astype("float32") - exact)
     assert np.all(error <= float(jnp.finfo(dtype).eps) * np.asarray(scale))
+
+
+def test_taps_of_the_depth_are_added_up_before_they_are_rounded(normal):
+    geometry = geometry_of((4, 6, 5), (2, 2, 1))
+    operands = operands_of(problem_of(geometry, Slot.INPUT), normal, "bfloat16")
+
+    def run(name, dtype, *operands):
+        spec = spec_of(geometry, dtype, precision="highest")
+        return algorithms.run_algorithm(name, Slot.INPUT, spec, *operands, platform="cuda")
+
+    actual = np.asarray(run("depth", jnp.dtype("bfloat16"), *operands)).astype("float32")
+    exact = run("direct", jnp.dtype("float32"), *(a.astype("float32") for a in operands))
+    half_a_unit = float(jnp.finfo("bfloat16").eps) / 2 * np.abs(exact)
+    assert np.all(np.abs(actual - exact) <= 1.01 * half_a_unit)
 
 
 # They are what a GPU has routines for
