@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from jaxconv.verify import check_gradients
 from jaxconv.verify.program import _program
 from jaxconv.verify.program._interpreter import evaluate
 from jaxconv.verify.program._program import Program
@@ -146,3 +147,9 @@ def test_constants_in_loops_are_seen():
     traced = jax.make_jaxpr(function)(np.float32(1.0))
     (doubled,) = evaluate(traced, [1.0], None, lambda atom, value: 2 * value)
     np.testing.assert_allclose(doubled, (2 * np.float64(np.float32(0.1))) ** 3, rtol=1e-12)
+
+
+def test_a_random_key_may_be_a_constant():
+    key = jax.random.key(0)
+    noisy = check_gradients(lambda x: x * jax.random.uniform(key, x.shape), (X,), order=1)
+    assert noisy.ok, noisy
