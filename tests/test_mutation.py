@@ -77,6 +77,7 @@ def test_each_module_has_tests(mutate):
     assert all((ROOT / test).exists() for test in own + wider)
 
 
+@pytest.mark.exhaustive
 def test_of_two_mutants_one_is_noticed():
     program = f"""
 import dataclasses, sys

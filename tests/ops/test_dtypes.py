@@ -271,7 +271,7 @@ BAD_CALLS = {
     "mixed": ({}, "operands must have one dtype"),
     "not that of x": ({"kernel_dtype": "float32"}, "x has bfloat16, kernel_dtype has float32"),
     "integer": ({"kernel_dtype": "int8"}, "got int8 for a kernel of dtype float32"),
-    "no dtype": ({"kernel_dtype": "narrow"}, "kernel_dtype: "),
+    "no dtype": ({"kernel_dtype": "narrow"}, "kernel_dtype must be a dtype, got .narrow."),
     "narrower result": (
         {"kernel_dtype": "bfloat16", "preferred_element_type": "int8"},
         "preferred_element_type must not be narrower",
