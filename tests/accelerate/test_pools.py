@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from jaxconv._accelerate import accelerate
+from jaxconv import explain
+from jaxconv._accelerate import _choice, accelerate
 from tests.accelerate.primitives import ran, said
 from tests.oracles import assert_within_rounding, together
 
@@ -329,3 +330,27 @@ def test_dtypes_are_kept(name, dtype):
     expected, actual = f(x), accelerate(f)(x)
     assert actual.dtype == expected.dtype
     np.testing.assert_array_equal(actual, expected)  # sums of small integers are exact
+
+
+@pytest.fixture
+def on_a_tpu(monkeypatch):
+    """JAX says that it runs on a TPU, and no choice that was made elsewhere is known."""
+    _choice._chosen.cache_clear()
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    yield
+    _choice._chosen.cache_clear()
+
+
+@pytest.mark.usefixtures("on_a_tpu")
+@pytest.mark.parametrize("of", [lambda f: f, jax.grad], ids=["forward", "gradient"])
+def test_on_tpus_maxima_stay_with_lax_and_sums_do_not(of):
+    windows = (1, 3, 3, 1), (1, 2, 2, 1), "SAME"
+
+    def f(x):
+        largest = lax.reduce_window(x, -jnp.inf, lax.max, *windows)
+        return jnp.sum(largest * lax.reduce_window(x, 0.0, lax.add, *windows))
+
+    met = explain(accelerate(of(f)), jax.ShapeDtypeStruct((2, 9, 8, 3), "float32")).accelerated
+    reasons = {bool(primitive.runs): primitive.reason for primitive in met}
+    assert "on TPUs" in reasons[False]
+    assert True in reasons
