@@ -20,12 +20,15 @@ SMALL_FLOATS = [
     name for name in dir(jnp) if name.startswith(("float8", "float4")) and name != "float8_e8m0fnu"
 ]
 COMPLEX = ["complex64", "complex128"]
-REAL = FLOATS + SMALL_FLOATS + INTEGERS + SMALL_INTEGERS
 
 
 def dtypes(*families):
     """Names of dtypes, the first of each family more often."""
     return st.one_of(*map(st.sampled_from, families))
+
+
+ANY = dtypes(FLOATS, FLOATS, SMALL_FLOATS, COMPLEX, INTEGERS, SMALL_INTEGERS)
+REAL = dtypes(FLOATS, FLOATS, SMALL_FLOATS, INTEGERS, SMALL_INTEGERS)
 
 
 def info(dtype):
@@ -332,3 +335,59 @@ def accumulator(dtype):
 def eps_of(dtype):
     """The distance from 1 to the next number; 0 for integers."""
     return 0.0 if is_integer(dtype) else float(jnp.finfo(dtype).eps)
+
+
+LAYOUTS = {
+    0: ["NC", "CN"],
+    1: ["NC0", "N0C", "0NC"],
+    2: ["NC01", "N01C", "01NC", "C10N"],
+    3: ["NC012", "N012C", "2N10C"],
+}
+KERNELS = {
+    0: ["OI", "IO"],
+    1: ["OI0", "0IO", "I0O"],
+    2: ["OI01", "01IO", "IO10"],
+    3: ["OI012", "012IO", "1O2I0"],
+}
+
+
+@st.composite
+def lax_calls(draw):
+    """Arguments of `conv_general_dilated`, mostly right, in any layout."""
+    rank = draw(st.sampled_from([1, 2, 2, 2, 3, 0]))
+    small = st.integers(1, 6)
+    sizes = [draw(st.one_of(small, st.sampled_from([0, 9, 13]))) for _ in range(rank)]
+    window = [draw(st.sampled_from([1, 2, 3, 3, 4, 0])) for _ in range(rank)]
+    groups, batches = draw(st.sampled_from([(1, 1)] * 3 + [(2, 1), (3, 1), (1, 2), (1, 3), (2, 2)]))
+    c, o = draw(st.sampled_from([1, 2, 3, 4])), draw(st.sampled_from([1, 2, 3]))
+    n = draw(st.sampled_from([1, 2, 3, 0]))
+    x_layout, y_layout = (draw(st.sampled_from(LAYOUTS[rank])) for _ in range(2))
+    k_layout = draw(st.sampled_from(KERNELS[rank]))
+    digits = "".join(map(str, range(rank)))
+    x_size = dict(zip(f"NC{digits}", (n * batches, c * groups, *sizes), strict=True))
+    k_size = dict(zip(f"OI{digits}", (o * groups * batches, c, *window), strict=True))
+    side = st.sampled_from([0, 0, 1, 2, -1, -2, 5])
+    pairs = st.tuples(*[st.tuples(side, side)] * rank)
+    factors = st.tuples(*[st.sampled_from([1, 1, 2, 3])] * rank)
+    arguments = {
+        "window_strides": draw(factors),
+        "padding": draw(st.one_of(st.sampled_from(["SAME", "VALID", "SAME_LOWER"]), pairs)),
+        "lhs_dilation": draw(st.one_of(st.none(), factors)),
+        "rhs_dilation": draw(st.one_of(st.none(), factors)),
+        "dimension_numbers": (x_layout, k_layout, y_layout),
+        "feature_group_count": groups,
+        "batch_group_count": batches,
+    }
+    x_shape, k_shape = [x_size[d] for d in x_layout], [k_size[d] for d in k_layout]
+    if draw(st.integers(0, 9)) == 0:  # a wrong size or option
+        name = draw(st.sampled_from(["x", "kernel", "window_strides", "groups", "rank"]))
+        if name in ("x", "kernel"):
+            shape = x_shape if name == "x" else k_shape
+            shape[draw(st.integers(0, rank + 1))] += draw(st.sampled_from([1, 2]))
+        elif name == "rank":
+            x_shape.append(1)
+        elif name == "groups":
+            arguments["feature_group_count"] = draw(st.sampled_from([0, -1, 7]))
+        else:
+            arguments["window_strides"] = draw(st.sampled_from([(0,) * rank, (1,) * (rank + 1)]))
+    return tuple(x_shape), tuple(k_shape), arguments

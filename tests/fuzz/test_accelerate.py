@@ -17,9 +17,19 @@ from jax import lax
 
 from jaxconv import accelerate
 
+from .checks import check_close, same_as_lax
 from .running import fuzzed
-from .strategies import COMPLEX, FLOATS, INTEGERS, Values, dtypes, exact, is_integer, values
-from .test_lax import calls, check_close, same_as_lax
+from .strategies import (
+    COMPLEX,
+    FLOATS,
+    INTEGERS,
+    Values,
+    dtypes,
+    exact,
+    is_integer,
+    lax_calls,
+    values,
+)
 
 OPERATIONS = {
     "max": (lax.max, lambda dtype: -jnp.inf if dtype in FLOATS else np.iinfo(dtype).min),
@@ -30,7 +40,7 @@ OPERATIONS = {
 }
 
 
-@fuzzed(3, calls(), dtypes(FLOATS, FLOATS, COMPLEX, INTEGERS), values(), st.booleans())
+@fuzzed(3, lax_calls(), dtypes(FLOATS, FLOATS, COMPLEX, INTEGERS), values(), st.booleans())
 def test_convolutions(call, dtype, content, nested):
     x_shape, k_shape, options = call
     if content.content in ("huge", "tiny"):

@@ -17,12 +17,11 @@ from jaxconv import reference
 
 from .running import attempt, fuzzed
 from .strategies import (
+    ANY,
     COMPLEX,
     FLOATS,
     FORMS,
-    INTEGERS,
     SMALL_FLOATS,
-    SMALL_INTEGERS,
     Convolution,
     accumulator,
     assert_close,
@@ -34,7 +33,6 @@ from .strategies import (
     values,
 )
 
-ANY = dtypes(FLOATS, FLOATS, COMPLEX, INTEGERS, SMALL_FLOATS, SMALL_INTEGERS)
 INEXACT = dtypes(FLOATS, FLOATS, COMPLEX, SMALL_FLOATS)
 IMPLS = st.sampled_from([None, None, None, "textbook", "lax"])
 

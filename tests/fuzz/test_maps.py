@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 import jaxconv
 from jaxconv import reference
 
+from .checks import check_linear, check_shape
 from .running import fuzzed
 from .strategies import (
-    COMPLEX,
+    ANY,
     FLOATS,
-    INTEGERS,
     SMALL_FLOATS,
-    SMALL_INTEGERS,
     Values,
     assert_close,
     dtypes,
@@ -32,9 +31,7 @@ from .strategies import (
     one_or_each,
     values,
 )
-from .test_pools import check_linear, check_shape
 
-ANY = dtypes(FLOATS, FLOATS, SMALL_FLOATS, COMPLEX, INTEGERS, SMALL_INTEGERS)
 METHODS = ("nearest", "bilinear", "zeros", "aligned")
 
 

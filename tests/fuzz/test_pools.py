@@ -17,14 +17,15 @@ import jaxconv
 from jaxconv import reference
 from tests.oracles import transpose_of
 
+from .checks import check_linear, check_shape
 from .running import attempt, fuzzed
 from .strategies import (
+    ANY,
     COMPLEX,
     FLOATS,
     FORMS,
-    INTEGERS,
+    REAL,
     SMALL_FLOATS,
-    SMALL_INTEGERS,
     Values,
     assert_close,
     dtypes,
@@ -38,8 +39,6 @@ from .strategies import (
 )
 
 LINEAR = ("sum_pool", "avg_pool", "unfold")
-ANY = dtypes(FLOATS, FLOATS, SMALL_FLOATS, COMPLEX, INTEGERS, SMALL_INTEGERS)
-REAL = dtypes(FLOATS, FLOATS, SMALL_FLOATS, INTEGERS, SMALL_INTEGERS)
 
 
 def pooled(name, f, x):
@@ -47,35 +46,6 @@ def pooled(name, f, x):
     y, refusal = attempt(lambda: f(x), name)
     assert refusal is None or "window covers" in refusal or "crops more" in refusal, refusal
     return y
-
-
-def check_shape(f, x, y):
-    shape = jax.eval_shape(f, x)
-    assert (shape.shape, shape.dtype) == (y.shape, y.dtype)
-
-
-def check_linear(name, f, definition, x, y, terms, dtype):
-    """Values, cotangent, tangent and batch of a linear map."""
-    what = partial("{0}: {1}".format, name)
-    with np.errstate(all="ignore"):
-        expected, scale = definition(exact(x)), definition(np.abs(exact(x)))
-    assert_close(y, expected, scale, terms, dtype, what=what("y"))
-    check_shape(f, x, y)
-    for member in jax.vmap(f, 1)(jnp.stack([jnp.asarray(x)] * 2, 1)):
-        assert_close(member, expected, scale, terms, dtype, what=what("vmap"))
-    if is_integer(dtype):
-        return
-    _, y_dot = jax.jvp(f, (jnp.asarray(x),), (jnp.asarray(x),))
-    assert_close(y_dot, expected, scale, terms, dtype, what=what("y_dot"))
-    y_bar = Values(7).array(y.shape, dtype)
-    (x_bar,) = jax.vjp(f, jnp.asarray(x))[1](jnp.asarray(y_bar))
-    if 0 in x.shape or 0 in y.shape:
-        assert not exact(x_bar).any()
-        return
-    of = partial(transpose_of, definition, x.shape)
-    assert_close(
-        x_bar, of(exact(y_bar)), of(np.abs(exact(y_bar))), 2 * terms, dtype, what=what("x_bar")
-    )
 
 
 @fuzzed(5, maps(), ANY, values(), st.sampled_from(("sum_pool", "avg_pool")), st.data())
