@@ -1,6 +1,6 @@
 """Forms made of plain functions and nothing else, under every transformation of JAX.
 
-Covers jaxconv/forms/_arguments.py, jaxconv/forms/_choice.py.
+Covers jaxconv/forms/_arguments.py, jaxconv/forms/_operation.py.
 """
 
 import copy
@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax import export
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxconv.forms import (
@@ -22,6 +21,8 @@ from jaxconv.forms import (
     multilinear_form,
     nothing_sharded,
 )
+
+from .maps import assert_same, blur, blur_transpose, centred
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -122,14 +123,6 @@ def operands(normal):
     return {"w": normal((4,)), "v": normal((4,))}, normal((4, 5)), normal((5,))
 
 
-def assert_same(actual, expected, label=""):
-    actual, expected = (jax.tree.leaves(tree) for tree in (actual, expected))
-    assert len(actual) == len(expected)
-    for x, y in zip(actual, expected, strict=True):
-        scale = max(1.0, np.abs(y).max(initial=0.0))
-        np.testing.assert_allclose(x, y, rtol=0, atol=1e-13 * scale, err_msg=label)
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_trees_and_constants_in_every_mode(mode, operands):
     ours, plain = (partial(f, scale=3) for f in (of_c_op, of_c))
@@ -157,15 +150,6 @@ def test_constants_have_no_derivative(operands):
 
 
 # One operand.
-
-
-def blur(x):
-    """Mean of neighbours."""
-    return (x[1:] + x[:-1]) / 2
-
-
-def blur_transpose(y):
-    return (jnp.pad(y, (0, 1)) + jnp.pad(y, (1, 0))) / 2
 
 
 def test_what_users_see():
@@ -276,101 +260,6 @@ def test_a_weight_without_a_batch_gets_the_sum_over_the_batch(normal):
     assert max(largest) < 7 * w.size  # no array holds a gradient for each example
 
 
-# Devices.
-
-
-def in_mesh(kind):
-    return jax.make_mesh((4,), ("d",), axis_types=(kind,))
-
-
-def test_shard_map(normal):
-    blurred, _ = linear_pair(blur, blur_transpose)
-    mesh, x = in_mesh(AxisType.Auto), normal((8, 5))
-
-    def loss(f, shard):
-        def each(x, w):
-            y = jax.vmap(f)(x * w)
-            return jax.lax.psum(jnp.sum(y**2), "d") if shard else jnp.sum(y**2)
-
-        return each
-
-    parts = (PartitionSpec("d"), PartitionSpec())
-    ours = jax.shard_map(loss(blurred, True), mesh=mesh, in_specs=parts, out_specs=PartitionSpec())
-    assert_same(
-        jax.jit(jax.grad(ours, (0, 1)))(x, x[0]), jax.grad(loss(blur, False), (0, 1))(x, x[0])
-    )
-
-
-def centred(x):
-    """The difference from the mean over the devices, or over the members of a batch."""
-    return x - jax.lax.pmean(x, "d")
-
-
-def test_a_map_may_communicate_over_the_axes_of_shard_map(normal):
-    ours, _ = linear_pair(centred, centred)
-    x, parts = normal((4, 5)), PartitionSpec("d")
-
-    def loss(f):
-        each = jax.shard_map(
-            jax.vmap(f), mesh=in_mesh(AxisType.Auto), in_specs=parts, out_specs=parts
-        )
-        return lambda x: jnp.sum(each(x) ** 3)
-
-    assert_same(jax.jit(jax.grad(loss(ours)))(x), jax.grad(loss(centred))(x))
-
-
-def test_jit_with_shardings(normal):
-    blurred, _ = linear_pair(blur, blur_transpose)
-    mesh, x = in_mesh(AxisType.Auto), normal((8, 5))
-    sharded = NamedSharding(mesh, PartitionSpec("d"))
-    f = jax.jit(jax.grad(lambda x: jnp.sum(jax.vmap(blurred)(x) ** 2)), in_shardings=sharded)
-    assert_same(f(x), jax.grad(lambda x: jnp.sum(jax.vmap(blur)(x) ** 2))(x))
-
-
-def test_explicit_meshes(normal):
-    times, _ = linear_pair(lambda x, s: x * s, lambda y, s: y * s)
-    total, _ = linear_pair(lambda x: x.sum(1), lambda y: jnp.broadcast_to(y[:, None], (8, 5)))
-    x, s = normal((8, 5)), normal((5,))
-    expected = jax.grad(lambda x: jnp.sum((x * s).sum(1) ** 2))(x)
-    with jax.set_mesh(in_mesh(AxisType.Explicit)):
-        x, s = jax.device_put(x, PartitionSpec("d")), jax.device_put(s, PartitionSpec())
-        y = jax.jit(times)(x, s)
-        assert jax.typeof(y).sharding.spec == PartitionSpec("d", None)
-        bar = jax.jit(jax.grad(lambda x: jnp.sum(total(times(x, s)) ** 2)))(x)
-        assert jax.typeof(bar).sharding.spec == PartitionSpec("d", None)
-        batch = jax.jit(jax.vmap(times, (0, None)))(x, s)
-        assert jax.typeof(batch).sharding.spec == PartitionSpec("d", None)
-    assert_same(bar, expected)
-
-
-@pytest.mark.parametrize("platforms", [("cpu",), ("cuda", "tpu")])
-def test_export(platforms, normal):
-    blurred, _ = linear_pair(blur, blur_transpose)
-    f = jax.jit(jax.grad(lambda x: jnp.sum(blurred(x) ** 2)))
-    (n,) = export.symbolic_shape("n")
-    shape = jax.ShapeDtypeStruct((n,), jnp.float64)
-    exported = export.export(f, platforms=platforms)(shape)
-    if platforms == ("cpu",):
-        x = normal((6,))
-        again = export.deserialize(exported.serialize())
-        assert_same(again.call(x), f(x))
-    assert exported.platforms == platforms
-
-
-def test_platforms_compile_their_own_map():
-    double, _ = linear_pair(
-        lambda x: x + x,
-        lambda y: y + y,
-        lowerings={"tpu": (lambda x: 2 * x, lambda y: 2 * y)},
-    )
-
-    def program(platform, f):
-        return jax.jit(f).trace(jnp.ones(3)).lower(lowering_platforms=(platform,)).as_text()
-
-    for f in (double, jax.grad(lambda x: double(x).sum()), jax.vmap(double)):
-        assert ("multiply" in program("tpu", f), "multiply" in program("cpu", f)) == (True, False)
-
-
 # Symmetric forms.
 
 
@@ -408,50 +297,6 @@ def test_symmetric_forms(f, slots, symmetry, count, normal):
         return jax.grad(total, tuple(range(count)))(batch[0], *xs[1:])
 
     assert_same(of_batch(ours), of_batch(f))
-
-
-# Choices.
-
-
-def largest(x, offset, *, k):
-    order = jnp.argsort(-(x["a"] + offset))[:k]
-    return x["a"][order], order
-
-
-take, _ = linear_pair(
-    lambda x, m, *, k: x["a"][m],
-    lambda y, m, *, k: {"a": jnp.zeros(5).at[m].add(y)},
-    name="test_take",
-)
-top, top_and_choice = chosen(largest, take, name="test_top")
-
-
-def test_choices_of_trees(normal):
-    x, offset = {"a": normal((3, 5))}, normal((3, 5))
-
-    def plain(x, offset, *, k):
-        return largest(x, jax.lax.stop_gradient(offset), k=k)[0]
-
-    def everything(f):
-        f = partial(f, k=2)
-        square = lambda x, o: jnp.sum(f(x, o) ** 3)  # noqa: E731
-        one = {"a": x["a"][0]}, offset[0]
-        return (
-            jax.vmap(f)(x, offset),
-            jax.vmap(jax.grad(square))(x, offset),
-            jax.grad(lambda x: jnp.sum(jax.vmap(f, (0, None))(x, offset[0]) ** 2))(x),
-            jax.vmap(jax.vmap(f, (0, None)), (None, 0))(x, offset),
-            jax.hessian(lambda a: square({"a": a}, offset[0]))(x["a"][0]),
-            jax.jvp(lambda x: f(x, offset[0]), one[:1], one[:1]),
-        )
-
-    assert_same(everything(top), everything(plain))
-    one = {"a": x["a"][0]}
-    (y, m), (_, m_dot) = jax.jvp(lambda x: top_and_choice(x, offset[0], k=2), (one,), (one,))
-    np.testing.assert_array_equal(one["a"][m], y)
-    assert m_dot.dtype == jax.dtypes.float0
-    with pytest.raises(TypeError, match=r"^test_top: a constant has no derivative"):
-        jax.grad(lambda o: top(one, o, k=2).sum())(offset[0])
 
 
 # Bad input: one sentence each.
