@@ -22,7 +22,7 @@ from jax.sharding import AxisType, NamedSharding
 from .._compilation import of_program
 from .._typing import AnyArray
 from ._arguments import hashable
-from ._rules import Partition, aval_like, nothing_sharded, with_leading_batch
+from ._rules import Partition, aval_like, nothing_sharded, vary_alike, with_leading_batch
 
 if TYPE_CHECKING:
     from jax.extend.core import Primitive
@@ -196,7 +196,7 @@ class Operation:
 
     def bind(self, leaves: Sequence[Any], call: Call | None, params: Mapping[str, Any]):
         """Apply the operation to flat operands; returns the flat results and their structure."""
-        leaves, tree = _vary_alike(leaves), self._result_tree
+        leaves, tree = vary_alike(leaves), self._result_tree
         if tree is None or call is not None:
             key = self._checked(params)
             tree, _ = self._traced_results(tuple(map(jax.typeof, leaves)), call, key, _context())
@@ -394,17 +394,3 @@ def _of_arrays(count: int) -> Any:
 def _context() -> tuple[Any, ...]:
     """The settings that a traced shape depends on, besides the operands."""
     return jax.config.read("jax_enable_x64"), jax.sharding.get_abstract_mesh()
-
-
-def _vary_alike(operands: Sequence[Any]) -> Sequence[Any]:
-    """Bring operands to the same varying axes, as `shard_map` with its replication check requires.
-
-    An operand that is replicated over a mesh axis counts as varying where another operand varies
-    over the axis. The transpose of that step sums over the axis, as a shared parameter needs.
-    """
-    varying = [jax.typeof(operand).manual_axis_type.varying for operand in operands]
-    together = frozenset().union(*varying)
-    return [
-        jax.lax.pcast(a, tuple(together - axes), to="varying") if together - axes else a
-        for a, axes in zip(operands, varying, strict=True)
-    ]

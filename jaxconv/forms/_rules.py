@@ -114,6 +114,20 @@ def in_every_member(operands: Sequence[Array], batched: Sequence[bool]) -> list[
 # How a result is sharded.
 
 
+def vary_alike(operands: Sequence[Any]) -> Sequence[Any]:
+    """Bring operands to the same varying axes, as `shard_map` with its replication check requires.
+
+    An operand that is replicated over a mesh axis counts as varying where another operand varies
+    over the axis. The transpose of that step sums over the axis, as a shared parameter needs.
+    """
+    varying = [jax.typeof(operand).manual_axis_type.varying for operand in operands]
+    together = frozenset().union(*varying)
+    return [
+        jax.lax.pcast(a, tuple(together - axes), to="varying") if together - axes else a
+        for a, axes in zip(operands, varying, strict=True)
+    ]
+
+
 def aval_like(
     avals: Sequence[Any], out: jax.ShapeDtypeStruct, sharding: Partition | NamedSharding
 ) -> Any:
