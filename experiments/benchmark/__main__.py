@@ -7,8 +7,9 @@
     python -m experiments.benchmark --tune --shape "x=(500,12,12,32) kernel=(5,5,32,32)"
 
 The program prints a table of medians with their spread, which is half the distance of the
-quartiles, and geometric means. It saves all results as JSON, and a figure. The programs of a row
-run in turn, round by round. A row is measured again if the machine became slower meanwhile.
+quartiles, and geometric means. It saves the results as JSON after each row, and a figure at the
+end. The programs of a row run in turn, round by round. A row is measured again if the machine
+became slower meanwhile.
 """
 
 import json
@@ -61,8 +62,10 @@ def main(config: Config) -> dict[str, Any]:
     with suites.precision_of(config.dtype):
         if config.tune:
             return suites.tune(chosen, config)
-        record = {"config": asdict(config)} | suites.run(chosen, config)
+        record = {"config": asdict(config)}
+        suites.run(chosen, config, record, lambda: save(record, config.output_dir))
     save(record, config.output_dir)
+    draw(record, config.output_dir)
     return record
 
 
@@ -79,9 +82,15 @@ def _chosen(config: Config) -> list[cases.Case]:
 
 
 def save(record: dict[str, Any], folder: Path) -> None:
-    """Write the results and draw the figure."""
+    """Write the results. Who stops the program at any moment has a whole file."""
     text = json.dumps(record, indent=2, default=str)
-    (folder / "benchmark.json").write_text(text + "\n", encoding="utf-8")
+    part = folder / "benchmark.json.part"
+    part.write_text(text + "\n", encoding="utf-8")
+    part.replace(folder / "benchmark.json")
+
+
+def draw(record: dict[str, Any], folder: Path) -> None:
+    """Draw the figure, if there are times of single operations."""
     if record.get("ops"):
         from .figures import overview  # Matplotlib takes a second to import
 

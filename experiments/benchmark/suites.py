@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +47,26 @@ def precision_of(dtype: str):
     return jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext()
 
 
-def run(cases: list[Case], config) -> Row:
-    """Run the chosen suites. The rows of each suite, and the machine."""
+def run(cases: list[Case], config, record: Row, save: Callable[[], None]) -> None:
+    """Run the chosen suites, and add the rows of each, and the machine, to `record`.
+
+    Args:
+      cases: The cases of the suites that have them.
+      config: The options.
+      record: The results.
+      save: Is called after each row, so that a run that is stopped has its rows.
+    """
     rates = Machine()
-    record: Row = {"machine": machine.description() | {"gemm": rates.gemm_rate()}}
+    record["machine"] = machine.description() | {"gemm": rates.gemm_rate()}
     record["machine"]["bandwidth"] = rates.bandwidth()
     peers, means = available(config.peers), []
     chosen = SUITES if config.suite == "all" else {config.suite: SUITES[config.suite]}
     for name, suite in chosen.items():
         rows, total = suite(cases, config, peers, rates)
-        record[name] = list(with_progress(name, rows, total))
+        record[name] = []
+        for row in with_progress(name, rows, total):
+            record[name].append(row)
+            save()
         if name in _OWN_TABLES:
             _OWN_TABLES[name](record[name])
             continue
@@ -66,7 +76,7 @@ def run(cases: list[Case], config) -> Row:
         means += report.summary(record[name], compared)
     if means:
         report.print_summary(means)
-    return record | {"means": means}
+    record["means"] = means
 
 
 def available(peers: tuple[str, ...] | None) -> tuple[str, ...]:

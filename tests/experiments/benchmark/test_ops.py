@@ -47,6 +47,22 @@ def test_record_has_what_it_promises(tmp_path, capsys):
     assert len(captured.err.splitlines()) == 2  # a line a row, where there is no terminal
 
 
+def test_run_that_is_stopped_has_its_rows(tmp_path, monkeypatch):
+    measured = ops._measured
+
+    def stopped_at_the_second(case, contraction, *options):
+        if contraction == "DX":
+            raise KeyboardInterrupt
+        return measured(case, contraction, *options)
+
+    monkeypatch.setattr(ops, "_measured", stopped_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, TINY, contractions=("F", "DX"), modes=("entry",), peers=())
+    saved = json.loads((tmp_path / "benchmark.json").read_text())
+    assert [row["contraction"] for row in saved["ops"]] == ["F"]
+    assert [file.name for file in tmp_path.iterdir()] == ["benchmark.json"]
+
+
 def test_means_are_geometric():
     def row(case, ours, theirs):
         seconds = {"jaxconv": {"median": ours}, "torch": {"median": theirs}}
