@@ -62,6 +62,10 @@ def check_gradients(
     right. A formula may be right although cancellation leaves no digit of its result. That is a
     failure with its own diagnosis: "right formula, but no correct digit here".
 
+    A complex array z is checked as its two parts, which the report calls `z.real` and `z.imag`. The
+    gradient of `z.imag` is the derivative with respect to the imaginary part, which is the negative
+    imaginary part of what `jax.grad` returns.
+
     A rule must also return the value of the function, and it must be linear: for sums, and for
     cotangents and tangents that are 1e-12 to 1e12 times the usual size, dense, sparse or mixed.
 
@@ -75,7 +79,7 @@ def check_gradients(
     Args:
       f: A function that JAX can trace. Arguments and results are arrays of any shape, or pytrees of
         them.
-      args: The arguments of `f`. Those without floating-point values are constants.
+      args: The arguments of `f`. Those without floating-point or complex values are constants.
       argnums: Positions of the arguments to differentiate; None is all that can be.
       linear_in: Positions of arguments in each of which `f` is linear, up to a constant. Their
         gradient then follows exactly from (1), along every coordinate if the size allows it.
@@ -93,8 +97,8 @@ def check_gradients(
       A `GradientReport`: `.ok` is the verdict, `.failures` lists what is wrong, `str()` is a text.
 
     Raises:
-      TypeError: `f` is not a function, an argument or result is not floating point, or an option
-        has the wrong type.
+      TypeError: `f` is not a function, an argument or result is neither floating point nor complex,
+        or an option has the wrong type.
       ValueError: `f` can't be called with `args`, raises, can't be traced, is not deterministic, or
         is not linear in `linear_in`; `reference` has other values; or an option is out of range.
 

@@ -1,6 +1,7 @@
 """The problem of a check: a function of flat leaves, with names, and protected from bad input.
 
-`problem_of` refuses what can't be checked, before anything else runs.
+`problem_of` refuses what can't be checked, before anything else runs. A complex array becomes two
+leaves, its real and its imaginary part. So everything after it sees real arrays only.
 """
 
 import inspect
@@ -18,14 +19,17 @@ CALLER = "check_gradients"
 
 @dataclass(frozen=True)
 class Leaf:
-    """One array that the function is differentiated with respect to, or that it returns.
+    """One real array that the function is differentiated with respect to, or that it returns.
 
     Attributes:
-      name: `"x"`, or a path into a pytree, `"params['w']"`.
+      name: `"x"`, or a path into a pytree, `"params['w']"`; `"z.real"` or `"z.imag"` for the parts
+        of a complex array.
       argument: The position of the argument that holds it; -1 for results.
       shape: The shape of the array.
       dtype: The dtype of the array.
       start: The position of its first element in the flat vector of all leaves.
+      part: `"real"` or `"imag"` if it is that part of a complex array, else empty. The real part is
+        followed by the imaginary one.
     """
 
     name: str
@@ -33,6 +37,7 @@ class Leaf:
     shape: tuple[int, ...]
     dtype: Any
     start: int
+    part: str = ""
 
     @property
     def size(self) -> int:
@@ -49,10 +54,9 @@ class Problem:
 
     Attributes:
       name: The name of the function.
-      function: The function of the differentiated leaves; returns the floating-point leaves of the
-        result.
+      function: The function of the differentiated leaves; returns the leaves of the result.
       leaves: The differentiated leaves in order.
-      outputs: The floating-point leaves of the result.
+      outputs: The leaves of the result that hold floating-point or complex values.
       point: The values of the leaves, in their dtypes.
       values: The results at the point, flat.
     """
@@ -97,8 +101,8 @@ def problem_of(f: Any, args: Any, argnums: Any, caller: str = CALLER) -> Problem
     """Check the function and the arguments of a user, and flatten them.
 
     Raises:
-      TypeError: `f` is not a function, `args` is not a tuple, an argument is not floating point, or
-        the result holds no floating-point values.
+      TypeError: `f` is not a function, `args` is not a tuple, an argument has no derivative, or the
+        result holds no floating-point or complex values.
       ValueError: `f` can't be called with `args`, raises, can't be traced, or is not deterministic.
     """
     if not callable(f):
@@ -115,20 +119,23 @@ def problem_of(f: Any, args: Any, argnums: Any, caller: str = CALLER) -> Problem
     treedef = jax.tree.structure(args)
 
     def all_args(values):
-        flat = list(rest)
-        for position, value in zip(paths, values, strict=True):
-            flat[position] = value
+        flat, parts = list(rest), iter(values)
+        for position, part_count in paths:
+            own = [next(parts) for _ in range(part_count)]
+            flat[position] = jax.lax.complex(*own) if part_count == 2 else own[0]
         return jax.tree.unflatten(treedef, flat)
 
     result = _call(f, args, name, caller)
     outputs, places = _outputs(result, name, caller)
 
-    def function(*values):
-        flat = jax.tree.leaves(f(*all_args(values)))
-        return tuple(flat[place] for place in places)
+    def parts_of(result):
+        flat = jax.tree.leaves(result)
+        return tuple(part for place in places for part in _parts(flat[place]))
 
-    again = function(*point)
-    first = [jax.tree.leaves(result)[place] for place in places]
+    def function(*values):
+        return parts_of(f(*all_args(values)))
+
+    first, again = parts_of(result), function(*point)
     if not all(_same(a, b) for a, b in zip(first, again, strict=True)):
         raise ValueError(
             f"{caller}: {name} is not deterministic: two calls with the same arguments returned "
@@ -166,7 +173,7 @@ def _argument_names(f, args, name, caller):
 
 
 def _chosen(args, argnums, names, caller):
-    """Positions of the arguments to differentiate: `argnums`, else all floating-point ones."""
+    """Positions of the arguments to differentiate: `argnums`, else all that have a derivative."""
     if argnums is not None:
         asked = (argnums,) if isinstance(argnums, int) else tuple(argnums)
         for i in asked:
@@ -179,8 +186,8 @@ def _chosen(args, argnums, names, caller):
         for i in chosen:
             if not any(_differentiable(leaf) for leaf in jax.tree.leaves(args[i])):
                 raise TypeError(
-                    f"{caller}: argument {i} ({names[i]}) holds no floating-point values to "
-                    f"differentiate, got {_kind(args[i])}."
+                    f"{caller}: argument {i} ({names[i]}) holds no floating-point or "
+                    f"complex values to differentiate, got {_kind(args[i])}."
                 )
         return chosen
     chosen = [
@@ -188,8 +195,8 @@ def _chosen(args, argnums, names, caller):
     ]
     if not chosen:
         raise TypeError(
-            f"{caller}: none of the arguments holds floating-point values to differentiate, got "
-            f"{', '.join(_kind(a) for a in args) or 'no arguments'}."
+            f"{caller}: none of the arguments holds floating-point or complex values to "
+            f"differentiate, got {', '.join(_kind(a) for a in args) or 'no arguments'}."
         )
     return chosen
 
@@ -199,7 +206,24 @@ def _differentiable(value):
         dtype = jax.dtypes.result_type(value)
     except (TypeError, ValueError):
         return False
-    return jnp.issubdtype(dtype, jnp.floating)
+    return jnp.issubdtype(dtype, jnp.inexact)
+
+
+def _parts(value):
+    """A real array, or the two parts of a complex one."""
+    if jnp.issubdtype(jax.dtypes.result_type(value), jnp.complexfloating):
+        return [jnp.real(value), jnp.imag(value)]
+    return [value]
+
+
+def _leaves_of(value, name, argument, start):
+    """The leaves that an array makes."""
+    real, *imag = _parts(value)
+    shape, dtype = tuple(np.shape(real)), jax.dtypes.result_type(real)
+    if not imag:
+        return [Leaf(name, argument, shape, dtype, start)]
+    first = Leaf(f"{name}.real", argument, shape, dtype, start, "real")
+    return [first, Leaf(f"{name}.imag", argument, shape, dtype, first.elements.stop, "imag")]
 
 
 def _kind(value):
@@ -209,30 +233,25 @@ def _kind(value):
 
 
 def _leaves(args, names, chosen, caller):
-    """Positions, descriptions and values of the differentiated leaves; and all leaves."""
-    paths, leaves, point, rest, start = [], [], [], [], 0
+    """Where the differentiated leaves are, their descriptions and values; and all leaves.
+
+    For each array with a derivative, its position among all leaves and the number of its parts.
+    """
+    paths, leaves, point, rest = [], [], [], []
     for position, (path, value) in enumerate(jax.tree_util.tree_flatten_with_path(args)[0]):
         argument = path[0].idx
         rest.append(value)
-        if argument not in chosen:
+        if argument not in chosen or not _differentiable(value):
             continue
-        dtype = getattr(value, "dtype", None)
-        if dtype is not None and jnp.issubdtype(dtype, jnp.complexfloating):
-            raise TypeError(
-                f"{caller}: argument {argument} ({names[argument]}) is complex, but gradients "
-                "are checked for real values only; pass real and imaginary part as two arguments."
-            )
-        if _differentiable(value):
-            array = jnp.asarray(value)
-            name = names[argument] + jax.tree_util.keystr(path[1:])
-            leaf = Leaf(name, argument, array.shape, array.dtype, start)
-            if not np.isfinite(join([array])).all():
-                raise ValueError(f"{caller}: {name} must be finite, but holds NaN or inf.")
-            rest[-1] = array
-            paths.append(position)
-            leaves.append(leaf)
-            point.append(array)
-            start += leaf.size
+        rest[-1] = jnp.asarray(value)
+        name = names[argument] + jax.tree_util.keystr(path[1:])
+        if not np.isfinite(rest[-1]).all():
+            raise ValueError(f"{caller}: {name} must be finite, but holds NaN or inf.")
+        parts = _parts(rest[-1])
+        start = leaves[-1].elements.stop if leaves else 0
+        leaves += _leaves_of(rest[-1], name, argument, start)
+        point += parts
+        paths.append((position, len(parts)))
     return paths, leaves, point, rest
 
 
@@ -249,24 +268,16 @@ def _call(f, args, name, caller):
 def _outputs(result, name, caller):
     if result is None:
         raise TypeError(f"{caller}: {name} returns None; there is no result to differentiate.")
-    outputs, places, start = [], [], 0
+    outputs, places = [], []
     for place, (path, value) in enumerate(jax.tree_util.tree_flatten_with_path(result)[0]):
-        dtype = getattr(value, "dtype", None)
-        if dtype is not None and jnp.issubdtype(dtype, jnp.complexfloating):
-            raise TypeError(
-                f"{caller}: {name} returns complex values, but gradients are checked for real "
-                "values only; return real and imaginary part instead."
-            )
         if _differentiable(value):
-            shape = tuple(np.shape(value))
-            dtype = dtype if dtype is not None else jnp.asarray(value).dtype
-            outputs.append(Leaf("y" + jax.tree_util.keystr(path), -1, shape, dtype, start))
+            start = outputs[-1].elements.stop if outputs else 0
+            outputs += _leaves_of(value, "y" + jax.tree_util.keystr(path), -1, start)
             places.append(place)
-            start += outputs[-1].size
     if not outputs:
         raise TypeError(
-            f"{caller}: {name} must return floating-point values to be differentiable, got "
-            f"{', '.join(_kind(v) for v in jax.tree.leaves(result)) or type(result).__name__}."
+            f"{caller}: {name} must return floating-point or complex values to be differentiable, "
+            f"got {', '.join(_kind(v) for v in jax.tree.leaves(result)) or type(result).__name__}."
         )
     return outputs, places
 

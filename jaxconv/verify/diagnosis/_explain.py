@@ -8,6 +8,7 @@ from ..comparison._evidence import Evidence
 from ..comparison._findings import Finding
 from ..truth._kinks import Kinks, misfit
 from ..truth._operations import unit
+from ._complex_slips import is_conjugate
 from ._places import batch_size
 from ._slips import Slips
 
@@ -119,6 +120,11 @@ def _by_a_factor(reported, true, close, finding, evidence):
         f"relative error {error:.0e}"
     )
     if abs(factor + 1) <= close:
+        if finding.mode == "reverse" and is_conjugate(finding.leaf, evidence, finding.row, close):
+            return (
+                "gradient conjugated",
+                f"the real part is right; of the imaginary part, {said}",
+            )
         return "wrong sign", said
     for count, what in _counts(finding, evidence):
         if count > 1 and abs(factor * count - 1) <= close:

@@ -24,11 +24,11 @@ def factors(
         yield slip, f"the cotangent of {name}", _fitted(reported, part)[1]
     for name, factor in _all_forms(evidence, leaf, row):
         slip = f"a factor of {name} too many"
-        yield from _multiple(slip, f"the true gradient times {name}", reported, true * factor)
+        yield from multiple(slip, f"the true gradient times {name}", reported, true * factor)
         with np.errstate(all="ignore"):
             quotient = true / factor
         slip = f"a factor of {name} is missing"
-        yield from _multiple(slip, f"the true gradient divided by {name}", reported, quotient)
+        yield from multiple(slip, f"the true gradient divided by {name}", reported, quotient)
 
 
 def products(evidence: Evidence, leaf: Leaf, reported: np.ndarray, row: int) -> Iterator[Change]:
@@ -39,7 +39,7 @@ def products(evidence: Evidence, leaf: Leaf, reported: np.ndarray, row: int) -> 
     for output, part in _of_this_shape(evidence, leaf, row):
         for name, factor in _all_forms(evidence, leaf, row):
             what = f"the cotangent of {output} times {name}, without other terms"
-            yield from _multiple("a term is missing", what, reported, part * factor)
+            yield from multiple("a term is missing", what, reported, part * factor)
 
 
 def _of_this_shape(evidence, leaf, row):
@@ -53,7 +53,8 @@ def _of_this_shape(evidence, leaf, row):
     ]
 
 
-def _multiple(slip, what, reported, candidate):
+def multiple(slip: str, what: str, reported: np.ndarray, candidate: np.ndarray) -> Iterator[Change]:
+    """The multiple of a candidate that is closest to the reported gradient."""
     if np.isfinite(candidate).all():
         scale, fitted = _fitted(reported, candidate)
         yield slip, what if scale == 1 else f"{scale:.6g} times {what}", fitted

@@ -14,6 +14,7 @@ from .._problem import Leaf, split
 from ..comparison._evidence import Evidence
 from ..truth._truth import is_large
 from ._array_slips import Change, Layout, changes, moved, without_border
+from ._complex_slips import complex_slips
 from ._factor_slips import factors, products
 from ._geometry_slips import geometry_slips
 from ._jacobian_slips import jacobian_slips
@@ -55,6 +56,9 @@ class Slips:
         """
         # For a large array only the simplest slips are tried.
         some = max(_constants.SLIP_FEWEST, _constants.SLIP_ELEMENTS // max(1, leaf.size))
+        program = self._program(row)
+        if program is not None:
+            yield from complex_slips(program, self.evidence, leaf, row)
         cotangents = self._some_cotangents(leaf, row)
         if self._are_several:
             yield from cotangents
@@ -63,7 +67,6 @@ class Slips:
             yield slip, f"the true gradient {what}", changed.ravel()
         yield from self._other_arrays(leaf, true, row)
         yield from islice(factors(self.evidence, leaf, reported, true, row), some)
-        program = self._program(row)
         if program is None:
             return
         for slip, what, gradient in islice(self._arguments(program, leaf), self._each(program)):
