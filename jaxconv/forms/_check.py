@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -104,38 +104,24 @@ def _report(check_gradients, operation, operands, params):
     if not wanted:
         return None
     return check_gradients(
-        _of_real_parts(operation.name, partial(operation, **params)),
-        tuple(map(_real_parts, operands)),
+        _called(operation.name, operation, params),
+        operands,
         argnums=wanted,
         linear_in=wanted if operation.linear_slots else None,
-        reference=_of_real_parts(operation.name, partial(operation.definition, **params)),
+        reference=_called(operation.name, operation.definition, params),
     )
 
 
-# The verifier takes real numbers: a complex array is passed as its real and imaginary part.
+def _called(name: str, map_: Callable[..., Any], params: dict[str, Any]) -> Callable[..., Any]:
+    """A function of the operands with a name for the report."""
 
+    def f(*operands):
+        return map_(*operands, **params)
 
-class _Parts(NamedTuple):
-    real: Any
-    imaginary: Any
-
-
-def _real_parts(tree: Any) -> Any:
-    return jax.tree.map(lambda a: _Parts(a.real, a.imag) if _is_complex(a) else a, tree)
-
-
-def _of_real_parts(name: str, f: Callable[..., Any]) -> Callable[..., Any]:
-    def of_parts(*operands):
-        def whole(a):
-            return jax.lax.complex(*a) if isinstance(a, _Parts) else a
-
-        parts = jax.tree.map(whole, operands, is_leaf=lambda a: isinstance(a, _Parts))
-        return _real_parts(f(*parts))
-
-    of_parts.__name__ = name
+    f.__name__ = name
     with suppress(TypeError, ValueError):
-        of_parts.__signature__ = inspect.signature(f)
-    return of_parts
+        f.__signature__ = inspect.signature(partial(map_, **params))
+    return f
 
 
 def _widened(operands: Any) -> Any:
