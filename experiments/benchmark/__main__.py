@@ -12,7 +12,6 @@ end. The programs of a row run in turn, round by round. A row is measured again 
 became slower meanwhile.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +19,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from ..command_line import make_output_dir, require, run
+from ..command_line.files import write_figure, write_json
 from ..training import memory
 from . import cases, shapes
 
@@ -63,9 +63,13 @@ def main(config: Config) -> dict[str, Any]:
         if config.tune:
             return suites.tune(chosen, config)
         record = {"config": asdict(config)}
-        suites.run(chosen, config, record, lambda: save(record, config.output_dir))
-    save(record, config.output_dir)
-    draw(record, config.output_dir)
+        file = config.output_dir / "benchmark.json"
+        suites.run(chosen, config, record, lambda: write_json(file, record))
+    write_json(file, record)
+    if record.get("ops"):
+        from .figures import overview  # Matplotlib takes a second to import
+
+        write_figure(config.output_dir / "benchmark.png", overview(record))
     return record
 
 
@@ -79,22 +83,6 @@ def _chosen(config: Config) -> list[cases.Case]:
             any(matching([pattern]) for matching in known), f"--cases {pattern!r} matches no case."
         )
     return own + cases.matching(patterns)
-
-
-def save(record: dict[str, Any], folder: Path) -> None:
-    """Write the results. Who stops the program at any moment has a whole file."""
-    text = json.dumps(record, indent=2, default=str)
-    part = folder / "benchmark.json.part"
-    part.write_text(text + "\n", encoding="utf-8")
-    part.replace(folder / "benchmark.json")
-
-
-def draw(record: dict[str, Any], folder: Path) -> None:
-    """Draw the figure, if there are times of single operations."""
-    if record.get("ops"):
-        from .figures import overview  # Matplotlib takes a second to import
-
-        overview(record).savefig(folder / "benchmark.png", dpi=150)
 
 
 if __name__ == "__main__":

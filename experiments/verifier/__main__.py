@@ -19,7 +19,6 @@ that was interrupted.
 """
 
 import fnmatch
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..command_line import make_output_dir, require, run
+from ..command_line.files import write_json
 from ..command_line.progress import progress
 
 
@@ -81,7 +81,8 @@ def main(config: Config) -> dict[str, Any]:
     make_output_dir(config.output_dir)
     if config.sensitivity:
         record = sensitivity.measure(chosen, range(seeds), constants, config.modes)
-        return _write(record, config.output_dir / "verifier_sensitivity.json")
+        write_json(config.output_dir / "verifier_sensitivity.json", record)
+        return record
     answers = []
     with progress("verifiers", len(chosen)) as report:
         for case, is_right in chosen:
@@ -94,7 +95,7 @@ def main(config: Config) -> dict[str, Any]:
                                 "seed": seed, "is_right": is_right, "said": said})  # fmt: skip
             report(f"{case.family}: {case.name}")
     record = {"seeds": seeds, "modes": config.modes, "versions": _versions(), "answers": answers}
-    _write(record, config.output_dir / "verifier.json")
+    write_json(config.output_dir / "verifier.json", record)
     tables.print_answers(answers, asked, tables.CATALOGUE, tables.of_catalogue)
     return record
 
@@ -116,7 +117,7 @@ def _world(config, asked, seeds):
     with progress("functions", len(chosen)) as report:
         rows = measure.measure(asked, chosen, range(seeds), path, report)
     record = {"seeds": seeds, "versions": _versions(), "answers": rows}
-    _write(record, config.output_dir / "verifier_world.json")
+    write_json(config.output_dir / "verifier_world.json", record)
     functions = {row["function"].partition(",")[0] for row in rows}
     print(f"{len(functions)} functions, {len(rows)} gradients")
     tables.print_answers(rows, asked, tables.WORLD, tables.of_world)
@@ -131,11 +132,6 @@ def _world(config, asked, seeds):
 
 def _matching(names: Iterable[str], patterns: tuple[str, ...]) -> list[str]:
     return [n for n in names if any(fnmatch.fnmatch(n, pattern) for pattern in patterns)]
-
-
-def _write(record, path):
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    return record
 
 
 def _versions():
