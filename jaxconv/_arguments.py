@@ -197,7 +197,7 @@ def explicit_padding(
     if _is_integer(padding):
         return ((int(padding), int(padding)),) * rank
     padding = listed(padding)
-    if not isinstance(padding, Sequence):
+    if not _is_listing(padding):
         raise TypeError(
             f"{function}: padding must be a name, an int or a sequence, got {padding!r}."
         )
@@ -220,7 +220,7 @@ def _pair(function: str, side: Any) -> tuple[int, int]:
     side = listed(side)
     if _is_integer(side):
         return int(side), int(side)
-    if isinstance(side, Sequence) and len(side) == 2 and all(map(_is_integer, side)):
+    if _is_listing(side) and len(side) == 2 and all(map(_is_integer, side)):
         return int(side[0]), int(side[1])
     raise TypeError(f"{function}: padding must hold (lo, hi) pairs of integers, got {side!r}.")
 
@@ -235,9 +235,7 @@ def per_axis(value: Any, rank: int, name: str, *, minimum: int = 1) -> tuple[int
     value = listed(value)
     if _is_integer(value):
         values = (int(value),) * rank
-    elif (
-        isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_integer, value))
-    ):
+    elif _is_listing(value) and all(map(_is_integer, value)):
         values = tuple(map(int, value))
     else:
         raise TypeError(
@@ -250,12 +248,32 @@ def per_axis(value: Any, rank: int, name: str, *, minimum: int = 1) -> tuple[int
     return values
 
 
+def integer(value: Any, name: str, *, minimum: int | None = 1) -> int:
+    """One integer, at least `minimum` unless that is None.
+
+    Raises:
+      TypeError: `value` is not an integer.
+      ValueError: It is below `minimum`.
+    """
+    value = listed(value)
+    if not _is_integer(value):
+        raise TypeError(f"{name} must be an integer, got {value!r}.")
+    if minimum is not None and int(value) < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value!r}.")
+    return int(value)
+
+
 def listed(value: Any) -> Any:
     """An array as nested lists; anything else as it is, an array that JAX is tracing too."""
     try:
         return value.tolist() if hasattr(value, "tolist") else value
     except TypeError:  # a traced array has no values yet; the checks refuse it by its name
         return value
+
+
+def _is_listing(value: Any) -> TypeGuard[Sequence[Any]]:
+    """Whether a value is a sequence, and not text: the elements of bytes are integers."""
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
 
 
 def _is_integer(value: Any) -> TypeGuard[Integral]:

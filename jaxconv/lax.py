@@ -15,7 +15,7 @@ from ._geometry import extent
 from ._typing import AnyArray, Array
 from .ops import conv_general_dilated as conv_general_dilated
 from .ops._checks import as_array, check_flag
-from .ops._general import Integers, Sides, as_tuples, check_as_lax, check_integers
+from .ops._general import Integers, Sides, as_tuples, check_as_lax, check_integers, check_sides
 from .ops._operands import DimensionNumbers, layouts
 
 __all__ = ["conv", "conv_general_dilated", "conv_transpose", "conv_with_general_padding"]
@@ -169,6 +169,7 @@ def conv_transpose(
     check_flag(f"{name}: use_consistent_padding", use_consistent_padding)
     strides, rhs_dilation = as_tuples(strides), as_tuples(rhs_dilation)
     sides: Any = as_tuples(padding)
+    check_sides(f"{name}: padding", sides)
     check_integers(f"{name}: strides", strides, rank)
     if rhs_dilation is not None:
         check_integers(f"{name}: rhs_dilation", rhs_dilation, rank)
@@ -192,7 +193,9 @@ def conv_transpose(
     out, features, *window = numbers.rhs_spec
     dilation = (1,) * rank if rhs_dilation is None else rhs_dilation
     reach = [extent(rhs.shape[axis], d) for axis, d in zip(window, dilation, strict=True)]
-    if sides in ("SAME", "VALID"):
+    if not rank and isinstance(sides, str):  # lax asks for no name where there is nothing to pad
+        sides = ()
+    elif sides in ("SAME", "VALID"):
         sides = [_around_dilated(sides, k, s) for k, s in zip(reach, strides, strict=True)]
     elif use_consistent_padding:
         sides = [(k - 1 - lo, k - 1 - hi) for k, (lo, hi) in zip(reach, sides, strict=True)]

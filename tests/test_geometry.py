@@ -119,7 +119,7 @@ def test_same_follows_the_field():
     assert explicit_padding("test", (1, (0, 2)), [5, 8], [4, 3], [1, 3]) == ((1, 1), (0, 2))
 
 
-@pytest.mark.parametrize("value", [True, 1.0, "2", None, (1, 2.5), (True, 1)], ids=repr)
+@pytest.mark.parametrize("value", [True, 1.0, "2", b"12", None, (1, 2.5), (True, 1)], ids=repr)
 def test_only_integers_are_sizes(value):
     with pytest.raises(TypeError, match="test: it must be an integer"):
         per_axis(value, 2, "test: it")

@@ -27,6 +27,7 @@ CALLS = [
         ((2, 1), ((1, -1), (0, 3)), (1, 2), (1, 2)),
     ),
     ("conv_transpose", (2, 4), (4, 5), ((), "SAME")),
+    ("conv_transpose", (2, 4), (4, 5), ((), "SAME_LOWER", None, None, False, None, None, True)),
     ("conv_transpose", (2, 5, 4), (3, 4, 6), ((2,), "SAME")),
     ("conv_transpose", (2, 5, 4), (1, 4, 6), ((3,), "SAME")),
     ("conv_transpose", (2, 5, 4), (2, 4, 6), ((3,), "VALID")),
@@ -48,7 +49,7 @@ CALLS = [
     ("conv_transpose", (2, 5, 4, 3), (4, 3, 3, 6), ((1, 1), "SAME_LOWER")),
     ("conv_transpose", (1, 2, 3, 2, 4), (2, 2, 3, 4, 3), ((2, 1, 2), "SAME")),
 ]
-WITH_GRADIENTS = (3, 9, 12)
+WITH_GRADIENTS = (3, 10, 13)
 
 
 def of(module, name, args, x, kernel):

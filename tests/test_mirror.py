@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 # Test files that are about the whole project, and what each is about.
 OF_THE_PROJECT = {
+    "tests/fuzz/test_rooms.py": "what the generated calls reach",
     "tests/test_api_reference.py": "the API reference that is built from the docstrings",
     "tests/test_conventions.py": "imports, docstrings and files",
     "tests/test_determinism.py": "equal bits in every run of a program",

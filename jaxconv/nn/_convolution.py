@@ -9,7 +9,7 @@ from flax import nnx
 from jax import lax
 
 from .. import ops
-from .._arguments import Padding, Size, listed, per_axis
+from .._arguments import Padding, Size, integer, listed, per_axis
 from .._typing import Array
 from ..ops._boundary import PaddingMode
 from ..ops._operands import canonical_dtype
@@ -17,7 +17,6 @@ from ._parameters import (
     Initializer,
     Operands,
     Weighted,
-    feature_count,
     glorot_uniform,
     plus_bias,
     zeros,
@@ -402,8 +401,8 @@ class ConvTranspose(_Convolution):
 
 def _channels(module: str, in_features: int, out_features: int) -> tuple[int, int]:
     return (
-        feature_count(f"{module}: in_features", in_features),
-        feature_count(f"{module}: out_features", out_features),
+        integer(in_features, f"{module}: in_features"),
+        integer(out_features, f"{module}: out_features"),
     )
 
 
@@ -416,7 +415,7 @@ def _window(module: str, kernel_size: int | Sequence[int]) -> tuple[int, ...]:
 def _in_groups(module: str, channels: tuple[int, int], groups: int) -> tuple[int, int]:
     """The channel axes of the kernel, the first of which counts the channels of one group."""
     c, o = channels
-    groups = feature_count(f"{module}: feature_group_count", groups)
+    groups = integer(groups, f"{module}: feature_group_count")
     if c % groups or o % groups:
         raise ValueError(
             f"{module}: feature_group_count must divide both numbers of channels, "

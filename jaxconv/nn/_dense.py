@@ -7,8 +7,9 @@ from flax import nnx
 from jax import lax
 
 from .. import ops
+from .._arguments import integer
 from .._typing import Array
-from ._parameters import Initializer, Weighted, feature_count, glorot_uniform, plus_bias, zeros
+from ._parameters import Initializer, Weighted, glorot_uniform, plus_bias, zeros
 
 
 class Linear(Weighted):
@@ -57,8 +58,8 @@ class Linear(Weighted):
         bias_init: Initializer = zeros,
         rngs: nnx.Rngs,
     ):
-        c = feature_count("Linear: in_features", in_features)
-        o = feature_count("Linear: out_features", out_features)
+        c = integer(in_features, "Linear: in_features")
+        o = integer(out_features, "Linear: out_features")
         super().__init__(
             (c, o),
             o,

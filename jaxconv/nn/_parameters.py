@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from .. import algorithms, ops
-from .._arguments import per_axis
 from .._typing import Array
 from ..ops._checks import check_flag
 from ..ops._operands import canonical_dtype
@@ -78,9 +77,3 @@ class Weighted(nnx.Module):
 def plus_bias(y: Array, bias: Array | None) -> Array:
     """Add a bias, if there is one."""
     return y if bias is None else ops.add_bias(y, bias)
-
-
-def feature_count(name: str, count: Any) -> int:
-    """Check that a number of features is an integer of at least 1; `name` is for the message."""
-    (checked,) = per_axis(count, 1, name)
-    return checked

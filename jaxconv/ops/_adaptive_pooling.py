@@ -5,7 +5,7 @@ from functools import lru_cache
 from .._arguments import Size, per_axis
 from .._typing import AnyArray, Array
 from ..algorithms import Mixing
-from ._checks import inexact_map, real_map, spatial_rank
+from ._checks import check_mixed_sizes, inexact_map, real_map, spatial_rank
 from ._max_pooling import checked_ties, max_pool
 from ._sum_pooling import avg_pool
 from ._windows import resample
@@ -93,7 +93,8 @@ def adaptive_avg_pool(x: AnyArray, output_size: Size) -> Array:
       Feature map `(n, *output_size, c)`, in the dtype of `x`.
 
     Raises:
-      ValueError: `x` is not `(n, *spatial, c)`, a spatial axis is empty, or a size is below 1.
+      ValueError: `x` is not `(n, *spatial, c)`, a spatial axis is empty, or a size is below 1
+        or above 16,777,216.
       TypeError: `x` is not an array of floating-point numbers, or its dtype is float8_e8m0fnu;
         or `output_size` has the wrong type.
 
@@ -131,7 +132,8 @@ def adaptive_max_pool(x: AnyArray, output_size: Size) -> Array:
       Feature map `(n, *output_size, c)`, in the dtype of `x`.
 
     Raises:
-      ValueError: `x` is not `(n, *spatial, c)`, a spatial axis is empty, or a size is below 1.
+      ValueError: `x` is not `(n, *spatial, c)`, a spatial axis is empty, or a size is below 1
+        or above 16,777,216.
       TypeError: `x` is not an array of real numbers, or its dtype is float8_e8m0fnu; or
         `output_size` has the wrong type.
 
@@ -166,6 +168,8 @@ def _parts(
     sizes = per_axis(output_size, len(spatial), f"{function}: output_size")
     axes = list(zip(spatial, sizes, strict=True))
     equal = not any(n % q for n, q in axes)
+    if not equal:
+        check_mixed_sizes(f"{function}: output_size", sizes)
     return tuple(n // q for n, q in axes) if equal else None, sizes
 
 

@@ -152,11 +152,11 @@ def _side(x: Array, axis: int, step: _Step, *, low: bool) -> Array:
     return jnp.repeat(strip, count, axis) if step.mode == "replicate" else strip
 
 
-def _fold_side(y_bar: Array, axis: int, step: _Step, *, low: bool) -> Array | float:
+def _fold_side(y_bar: Array, axis: int, step: _Step, *, low: bool) -> Array | int:
     """The transpose of `_side`: gradients of one side, at the positions of their sources."""
     count = y_bar.shape[axis]
     if not count:
-        return 0.0
+        return 0  # 0.0 would make integers floats
     start, length = _source(step, count, low=low)
     if step.mode == "reflect":
         y_bar = jnp.flip(y_bar, axis)

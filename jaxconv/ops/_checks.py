@@ -3,7 +3,7 @@
 A `name` is always "function: argument". Error messages start with it.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from numbers import Real
 from typing import Any
 
@@ -17,6 +17,8 @@ from .._typing import Array
 
 # JAX can store these. XLA computes nothing with them, and some operations end the process.
 _WITHOUT_ARITHMETIC = ("float6_e2m3fn", "float6_e3m2fn", "int1", "uint1")
+# The longest axis of the maps that read each element from a place of its own.
+_LISTED = 2**24
 
 
 def as_array(name: str, value: Any) -> Array:
@@ -65,6 +67,15 @@ def spatial_rank(function: str, x: Array, name: str = "x") -> int:
     if x.ndim < 3:
         raise ValueError(f"{function}: {name} must be (n, *spatial, c), got shape {x.shape}.")
     return x.ndim - 2
+
+
+def check_mixed_sizes(name: str, sizes: Iterable[int]) -> None:
+    """Raise a ValueError for an axis whose elements are more than can be listed one by one."""
+    largest = max(sizes)
+    if largest > _LISTED:
+        raise ValueError(
+            f"{name} gives the result an axis of {largest} elements, more than {_LISTED}."
+        )
 
 
 def check_flag(name: str, value: Any) -> None:

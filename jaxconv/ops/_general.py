@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import PartitionSpec, Sharding
 
-from .._arguments import listed, per_axis
+from .._arguments import integer, listed, per_axis
 from .._spec import Slot
 from .._typing import AnyArray, Array
 from ._checks import as_array
@@ -50,9 +50,10 @@ def check_as_lax(function: Callable[..., Array], lhs: Array, rhs: Array, **optio
     evaluated = _result_of_lax if _can_be_hashed(options) else _result_of_lax.__wrapped__
     try:
         evaluated(function, *operands, **options)
-    except (TypeError, ValueError, RuntimeError) as error:
-        (kind,) = {TypeError, ValueError, RuntimeError}.intersection(type(error).__mro__)
-        message = str(error)
+    except Exception as error:  # lax checks some arguments by an assertion
+        kinds = {TypeError, ValueError, RuntimeError}.intersection(type(error).__mro__)
+        (kind,) = kinds or {TypeError}
+        message = str(error) or "lax cannot take these arguments."
         raise kind(message if name in message else f"{name}: {message}") from None
 
 
@@ -82,6 +83,12 @@ def check_integers(name: str, value: Any, rank: int | None = None, *, minimum: i
     if not isinstance(value, tuple):
         raise TypeError(f"{name} must be a sequence of integers, got {value!r}.")
     per_axis(value, len(value) if rank is None else rank, name, minimum=minimum)
+
+
+def check_sides(name: str, value: Any) -> None:
+    """Refuse a padding that is neither a name nor a tuple. lax checks what is in the tuple."""
+    if not isinstance(value, str | tuple):
+        raise TypeError(f"{name} must be a name or a sequence of pairs (lo, hi), got {value!r}.")
 
 
 def conv_general_dilated(
@@ -152,8 +159,9 @@ def conv_general_dilated(
     for name, value in (("lhs_dilation", input_dilation), ("rhs_dilation", kernel_dilation)):
         if value is not None:
             check_integers(f"{_NAME}: {name}", value, rank, minimum=_ANY)
-    per_axis(feature_group_count, 1, f"{_NAME}: feature_group_count", minimum=_ANY)
-    per_axis(batch_group_count, 1, f"{_NAME}: batch_group_count", minimum=_ANY)
+    check_sides(f"{_NAME}: padding", sides)
+    integer(feature_group_count, f"{_NAME}: feature_group_count", minimum=None)
+    integer(batch_group_count, f"{_NAME}: batch_group_count", minimum=None)
     if not isinstance(out_sharding, Sharding | PartitionSpec | None):
         raise TypeError(
             f"{_NAME}: out_sharding must be a sharding or a PartitionSpec, got {out_sharding!r}."

@@ -14,7 +14,7 @@ import numpy as np
 from jax import export, lax
 
 from .. import algorithms
-from .._arguments import Padding, Size, convolution_geometry, per_axis
+from .._arguments import Padding, Size, convolution_geometry, integer, per_axis
 from .._geometry import Geometry
 from .._spec import ConvSpec, Slot
 from .._typing import Array
@@ -134,7 +134,7 @@ class ConvOptions:
                 f"{self.function}: input and kernel must have the same rank, got an input of shape "
                 f"{tuple(x_shape)} and a kernel of shape {tuple(kernel_shape)}, channels last."
             )
-        (groups,) = per_axis(self.feature_group_count, 1, f"{self.function}: feature_group_count")
+        groups = integer(self.feature_group_count, f"{self.function}: feature_group_count")
         _check_channels(self.function, x_shape, kernel_shape, groups)
         geometry = convolution_geometry(
             self.function,

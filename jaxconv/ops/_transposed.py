@@ -6,7 +6,7 @@ from typing import Any
 from jax import lax
 
 from .. import algorithms
-from .._arguments import Padding, Size, per_axis
+from .._arguments import Padding, Size, integer
 from .._spec import Slot
 from .._typing import AnyArray, Array
 from ._boundary import PaddingMode
@@ -155,7 +155,7 @@ def conv_transpose(
             f"{name}: x and kernel must have the same rank, got x of shape {y.array.shape} and "
             f"kernel of shape {k.array.shape}, channels last."
         )
-    (groups,) = per_axis(feature_group_count, 1, f"{name}: feature_group_count")
+    groups = integer(feature_group_count, f"{name}: feature_group_count")
     if not transpose_kernel:
         k = k._replace(array=_of_forward(k.array, groups))
     n, *size, o = y.array.shape

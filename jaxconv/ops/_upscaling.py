@@ -11,7 +11,15 @@ from .._geometry import Geometry
 from .._typing import AnyArray, Array
 from ..algorithms import Mixing
 from ..forms import axis_by_axis, linear_pair, merge_leading_axes
-from ._checks import as_array, check_flag, inexact_map, is_one_of, numeric_map, spatial_rank
+from ._checks import (
+    as_array,
+    check_flag,
+    check_mixed_sizes,
+    inexact_map,
+    is_one_of,
+    numeric_map,
+    spatial_rank,
+)
 from ._windows import resample, window_spread
 
 METHODS = ("nearest", "bilinear", "zeros")
@@ -66,7 +74,8 @@ def upscale(
 
     Raises:
       ValueError: `x` is not `(n, *spatial, c)`, a factor is below 1, the method is unknown, or
-        `align_corners` is True for a method other than "bilinear".
+        `align_corners` is True for a method other than "bilinear"; or "bilinear" makes an axis of
+        more than 16,777,216 elements.
       TypeError: `x` is not an array of numbers, or its dtype is float8_e8m0fnu, which has no zero;
         or an option has the wrong type.
 
@@ -91,6 +100,7 @@ def upscale(
     blocks = per_axis(factor, rank, "upscale: factor")
     axes = list(zip(x.shape[1:-1], blocks, strict=True))
     if method == "bilinear":
+        check_mixed_sizes("upscale: factor", (size * f for size, f in axes))
         return resample(x, mixings=tuple(_interpolation(*axis, align_corners) for axis in axes))
     # The pool whose transpose this is: its input is the enlarged map, and its output is x.
     ones = (1,) * rank

@@ -47,11 +47,13 @@ def same_as_lax(ours, theirs, dtype, what=""):
     """
     refusals = TypeError, ValueError, RuntimeError
     try:
-        expected = theirs()
+        with np.errstate(all="ignore"):  # lax divides by a stride of 0 before it refuses it
+            expected = theirs()
     except (*refusals, ZeroDivisionError, IndexError, OverflowError) as error:
         expected = error
     try:
-        actual = ours()
+        with np.errstate(all="ignore"):
+            actual = ours()
     except refusals as error:
         actual = error
     refused = isinstance(actual, Exception), isinstance(expected, Exception)

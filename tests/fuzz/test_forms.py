@@ -110,3 +110,85 @@ def test_a_wrong_transpose_is_found(m, n, seed, right):
         else:
             with pytest.raises(ValueError, match="check"):
                 forms.check(forward, x)
+
+
+# Functions with their slopes, which autodiff finds as well.
+SMOOTH = {
+    "sin": (jnp.sin, jnp.cos, False),
+    "tanh": (jnp.tanh, lambda y, x: 1 - y * y, True),
+    "square": (lambda x: x * x, lambda x: 2 * x, False),
+    "product": (
+        lambda a, b: a * jnp.sin(b),
+        (lambda a, b: jnp.sin(b), lambda a, b: a * jnp.cos(b)),
+        False,
+    ),
+    "constant": (lambda a, b: a + jnp.floor(b), (lambda a, b: jnp.ones_like(a), None), False),
+}  # fmt: skip
+
+
+@fuzzed(3, st.sampled_from([*SMOOTH]), st.lists(SIZES, max_size=3), st.booleans())
+def test_elementwise(name, shape, broadcast):
+    f, slopes, uses_result = SMOOTH[name]
+    made = forms.elementwise(f, slopes, uses_result=uses_result)
+    count = 2 if name in ("product", "constant") else 1
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        xs = [jnp.asarray(rng.normal(size=shape)) for _ in range(count)]
+        if broadcast and shape:
+            xs[-1] = xs[-1][:1]
+        first = lambda g: lambda a: g(a, *xs[1:]).sum()  # noqa: E731
+        for transform in (
+            lambda g: jax.jit(g)(*xs),
+            lambda g: jax.grad(first(g))(xs[0]),
+            lambda g: jax.jvp(jax.grad(first(g)), xs[:1], xs[:1])[1],
+            lambda g: jax.vmap(g, 0)(*(jnp.stack([x, -x]) for x in xs)),
+        ):
+            np.testing.assert_allclose(transform(made), transform(f), rtol=1e-9, atol=1e-12)
+
+
+@fuzzed(3, st.integers(1, 6), st.integers(1, 4), st.integers(0, 99))
+def test_chosen(n, k, seed):
+    """The k largest elements, against sorting."""
+    k = min(n, k)
+    take, _ = forms.linear_pair(
+        lambda x, m: x[m], lambda y, m: jnp.zeros(n, y.dtype).at[m].add(y), name="take"
+    )
+    largest, with_places = forms.chosen(lambda x: tuple(jax.lax.top_k(x, k)), take, name="largest")
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.random.default_rng(seed).normal(size=n))
+        weights = jnp.arange(1.0, k + 1)
+        y, places = with_places(x)
+        np.testing.assert_array_equal(y, np.sort(x)[::-1][:k])
+        np.testing.assert_array_equal(x[places], y)
+        expected = np.zeros(n)
+        expected[np.argsort(-x)[:k]] = weights
+        np.testing.assert_array_equal(jax.grad(lambda x: weights @ largest(x))(x), expected)
+        batch = jnp.stack([x, -x])
+        np.testing.assert_array_equal(jax.vmap(largest)(batch), -np.sort(-batch)[:, :k])
+
+
+@fuzzed(2, st.integers(1, 4), st.integers(0, 99))
+def test_equations(n, seed):
+    """The solutions of a linear system and of a fixed point, against the derivative of a solve."""
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(seed)
+        a = jnp.asarray(rng.normal(size=(n, n)) / (2 * n))
+        b = jnp.asarray(rng.normal(size=n))
+        system = lambda a: jnp.eye(n) - a  # noqa: E731
+        solution = forms.linear_solve(
+            lambda x, a: system(a) @ x,
+            lambda b, a: jnp.linalg.solve(system(a), b),
+            lambda b, a: jnp.linalg.solve(system(a).T, b),
+        )
+        fixed = forms.fixed_point(lambda z, a, b: a @ z + b)
+        plain = lambda b, a: jnp.linalg.solve(system(a), b)  # noqa: E731
+        for f in (solution, lambda b, a: fixed(jnp.zeros(n), a, b)):
+            for transform in (
+                lambda f: f(b, a),
+                lambda f: jax.grad(lambda b, a: f(b, a) @ b, (0, 1))(b, a),
+                lambda f: jax.jvp(f, (b, a), (b, a))[1],
+            ):
+                for found, expected in zip(
+                    *(jax.tree.leaves(transform(g)) for g in (f, plain)), strict=True
+                ):
+                    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-10)

@@ -86,3 +86,107 @@ def test_pools(shape, name, content, data):
     module = getattr(nn, name)(**options)
     np.testing.assert_array_equal(run(lambda: module(x)), expected)
     np.testing.assert_array_equal(run(lambda: nnx.jit(lambda m, x: m(x))(module, x)), expected)
+
+
+# Modules that are functions with options, and how their options are drawn.
+STATELESS = {
+    "LpPool": ("lp_pool", lambda data, shape: {"p": 2, **data.draw(windows(shape))}),
+    "AdaptiveAvgPool": ("adaptive_avg_pool", lambda data, shape: drawn_size(data)),
+    "AdaptiveMaxPool": ("adaptive_max_pool", lambda data, shape: drawn_size(data)),
+    "GlobalAvgPool": ("global_avg_pool", lambda data, shape: {}),
+    "GlobalMaxPool": ("global_max_pool", lambda data, shape: drawn_ties(data)),
+    "Upscale": ("upscale", lambda data, shape: {**drawn_factor(data), **drawn_method(data)}),
+    "PixelShuffle": ("pixel_shuffle", lambda data, shape: drawn_factor(data)),
+    "PixelUnshuffle": ("pixel_unshuffle", lambda data, shape: drawn_factor(data)),
+}
+
+
+def drawn_size(data):
+    return {"output_size": data.draw(st.integers(1, 5))}
+
+
+def drawn_factor(data):
+    return {"factor": data.draw(st.integers(1, 3))}
+
+
+def drawn_ties(data):
+    return {"ties": data.draw(st.sampled_from(["first", "split", "all"]))}
+
+
+def drawn_method(data):
+    return {"method": data.draw(st.sampled_from(["nearest", "bilinear", "zeros"]))}
+
+
+def outcome(call):
+    """The result of a call, or its error without the name of what was called."""
+    try:
+        return np.asarray(call())
+    except ValueError as error:
+        return str(error).partition(": ")[2]
+
+
+@fuzzed(3, maps(most=60), st.sampled_from([*STATELESS]), values(), st.data())
+def test_modules_are_their_functions(shape, name, content, data):
+    function, draw_options = STATELESS[name]
+    options, x = draw_options(data, shape), content.array(shape, "float32")
+    f, module = getattr(jaxconv, function), getattr(nn, name)(**options)
+    expected = outcome(lambda: f(x, **options))
+    np.testing.assert_array_equal(outcome(lambda: module(x)), expected)
+    if isinstance(expected, str):
+        return
+    gradients = (
+        jax.vjp(g, jnp.asarray(x))[1](expected)[0] for g in (module, lambda x: f(x, **options))
+    )
+    np.testing.assert_array_equal(*gradients)
+
+
+@fuzzed(2, st.integers(1, 9), st.integers(1, 9), COMPUTED_IN, st.booleans(), values())
+def test_linear(c, o, dtype, use_bias, content):
+    with jax.enable_x64(dtype == "float64"):
+        model = nn.Linear(c, o, use_bias=use_bias, dtype=dtype, rngs=nnx.Rngs(0))
+        x = jnp.asarray(content.array((3, c), "float32"))
+        of_flax = nnx.Linear(c, o, use_bias=use_bias, dtype=dtype, rngs=nnx.Rngs(0))
+        of_flax.kernel[...] = model.kernel[...]
+        actual, expected = model(x), of_flax(x)
+        assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+        scale = np.abs(exact(x)) @ np.abs(exact(model.kernel[...]))
+        eps = float(jnp.finfo(actual.dtype).eps)
+        assert (np.abs(exact(actual) - exact(expected)) <= 8 * (c + 2) * eps * scale + 1e-30).all()
+
+
+@fuzzed(2, convolutions(), values(), st.integers(1, 3), st.sampled_from(["relu", "tanh", None]))
+def test_blocks_and_what_is_made_of_modules(case, content, window, activation):
+    """ConvBlock, Inverse, MaxUnpool, Concat and Flatten, of a convolution of any geometry."""
+    assume(case.is_valid and len(case.x_shape) > 2)
+    assume(0 not in (*case.x_shape, *case.kernel_shape, *case.y_shape))
+    *size, _, o = case.kernel_shape
+    x = jnp.asarray(content.array(case.x_shape, "float32"))
+    given = {"rngs": nnx.Rngs(0), **case.options}
+    block = nn.ConvBlock(
+        x.shape[-1], o, tuple(size), activation=activation, window_shape=window, **given
+    )
+    f = lambda x: jaxconv.conv_block(  # noqa: E731
+        x,
+        block.kernel[...],
+        block.bias[...],
+        window_shape=window,
+        activation=activation,
+        **case.options,
+    )
+    expected = outcome(lambda: f(x))
+    np.testing.assert_array_equal(outcome(lambda: block(x)), expected)
+    conv = nn.Conv(x.shape[-1], o, tuple(size), **given)
+    y = conv(x)
+    back = nn.Inverse(conv)(y, x)
+    kernel, options = conv.kernel[...], case.options
+    of_y = jaxconv.conv_input_vjp(y, kernel, x.shape, **options)
+    np.testing.assert_array_equal(back, of_y)
+    both = nn.Concat(conv, lambda x: 2 * conv(x))(x)
+    np.testing.assert_array_equal(both, jnp.concatenate([y, 2 * y], -1))
+    np.testing.assert_array_equal(nn.Flatten()(y), np.asarray(y).reshape(len(y), -1))
+    if min(y.shape[1:-1]) < window:
+        return
+    values, argmax = jaxconv.max_pool_with_argmax(y, window)
+    restored = nn.MaxUnpool(window, output_size=y.shape[1:-1])(values, argmax)
+    expected = jaxconv.max_unpool(values, argmax, window, output_size=y.shape[1:-1])
+    np.testing.assert_array_equal(restored, expected)

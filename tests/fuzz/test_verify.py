@@ -106,3 +106,23 @@ def test_wrong_rules_fail(names, seed, slip):
             return  # the slip changes nothing here
         report = check(with_slip(f, slip), (x,), modes="reverse", order=1)
         assert not report.ok, (names, slip)
+
+
+@fuzzed(1, CHAINS, st.integers(0, 999), st.sampled_from([*verify.MODES]), st.booleans())
+def test_options_of_the_verifier(names, seed, mode, swapped):
+    """One mode, one of two arguments, and linear arguments; `assert_gradients` says the same."""
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.random.default_rng(seed).normal(size=SHAPE))
+        weights = jnp.asarray(np.random.default_rng(seed + 1).normal(size=SHAPE))
+        f = composed(names)
+
+        def weighted(a, b):
+            return f(b) * a if swapped else f(a) * b
+
+        options = {"argnums": (0,) if swapped else (1,), "modes": mode, "directions": 1}
+        arguments = (weights, x) if swapped else (x, weights)
+        report = verify.check_gradients(
+            weighted, arguments, linear_in=options["argnums"], seed=seed, **options
+        )
+        assert report.ok, str(report)
+        verify.assert_gradients(weighted, arguments, **options)

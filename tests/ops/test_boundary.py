@@ -195,6 +195,23 @@ def test_gradients_of_wide_padding_are_added_up_in_float32(mode):
     assert x_bar.item() == jnp.bfloat16(601)
 
 
+@pytest.mark.parametrize("padding", [((2, 0),), ((0, 2),), 2], ids=str)
+@pytest.mark.parametrize("mode", MODES)
+def test_integers_are_added_up_exactly(mode, padding):
+    """On one side or both. float32 has no odd numbers of this size, and small integers wrap."""
+    kernel, large = np.ones((1, 1, 1), np.int32), 2**30 + 1
+    for dtype, value in (("int32", large), ("uint8", 201), ("int4", 7), ("uint2", 3)):
+        y_bar = np.full((1, 5 + np.sum(padding) * (2 if padding == 2 else 1), 1), value)
+        options = {"padding": padding, "padding_mode": mode}
+        args = y_bar.astype(dtype), kernel.astype(dtype), (1, 5, 1)
+        found = np.asarray(conv_input_vjp(*args, **options)).astype(np.int64)
+        expected = reference.conv_input_vjp(
+            y_bar.astype(float), kernel.astype(float), args[2], **options
+        )
+        bits = {"int32": 32, "uint8": 8, "int4": 4, "uint2": 2}[dtype]
+        assert ((found - expected.astype(np.int64)) % 2**bits == 0).all(), dtype
+
+
 BAD_CALLS = {
     "unknown": ({"padding_mode": "mirror"}, "padding_mode must be one of"),
     "dilated": ({"padding": 1, "padding_mode": "circular", "input_dilation": 2}, "input_dilation"),

@@ -16,6 +16,7 @@ import pytest
 
 import jaxconv
 from jaxconv import lax as jaxconv_lax
+from jaxconv.ops._general import check_as_lax
 
 pytestmark = pytest.mark.usefixtures("no_type_checker")
 
@@ -321,6 +322,13 @@ STRANGE = [
     ("conv_general_dilated", {"out_sharding": (1.0, 1.0)}),
     ("conv_general_dilated", {"window_strides": jax.random.split(jax.random.key(0))}),
     ("conv_general_dilated", {"preferred_element_type": THREE}),
+    ("conv_general_dilated", {"feature_group_count": b"1"}),
+    ("conv_general_dilated", {"batch_group_count": (1,)}),
+    ("conv_general_dilated", {"padding": jax.random.key(0)}),
+    ("lax.conv_transpose", {"padding": jax.random.split(jax.random.key(0))}),
+    ("conv", {"padding": b"11"}),
+    ("conv", {"strides": b"11"}),
+    ("conv", {"feature_group_count": (1,)}),
     ("lax.conv_transpose", {"transpose_kernel": ARRAY}),
     ("lax.conv_transpose", {"use_consistent_padding": ARRAY}),
 ]
@@ -331,6 +339,28 @@ def test_options_of_a_strange_kind(function, wrong):
     (option,) = wrong
     with pytest.raises((ValueError, TypeError), match=f"{function.removeprefix('lax.')}: {option}"):
         run(function, CALLS[function] | wrong)
+
+
+def test_what_lax_asserts_is_a_type_error():
+    def of_lax(lhs, rhs, **options):
+        raise AssertionError
+
+    with pytest.raises(TypeError, match=r"^of_lax: lax cannot take these arguments\.$"):
+        check_as_lax(of_lax, X, X, preferred_element_type=None)
+
+
+@pytest.mark.parametrize("size", [2**24 + 1, 2**31, 10**30])
+def test_sizes_that_cannot_be_listed(size):
+    """They are refused before anything is made, and others work."""
+    for call, name in (
+        (lambda: jaxconv.adaptive_avg_pool(X, size), "adaptive_avg_pool: output_size"),
+        (lambda: jaxconv.adaptive_max_pool(X, (1, size)), "adaptive_max_pool: output_size"),
+        (lambda: jaxconv.upscale(X, size, "bilinear"), "upscale: factor"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} gives the result an axis of"):
+            jax.eval_shape(call)
+    large = jax.eval_shape(lambda: jaxconv.upscale(X, (1, 2**20)))
+    assert large.shape == (2, 7, 6 * 2**20, 4)
 
 
 def test_names_that_are_arrays():
