@@ -4,7 +4,7 @@ An operation never keeps more than autodiff of its plain definition does.
 """
 
 import gc
-import sys
+import itertools
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ import pytest
 from jax import lax
 
 import jaxconv
-from jaxconv.forms._operation import Operation
+from tests import leaks
 from tests.oracles import lax_conv
 
 X, KERNEL = (2, 12, 12, 8), (3, 3, 8, 16)
@@ -239,30 +239,19 @@ def test_steps_leave_nothing_behind(normal):
     assert live_bytes() == before
 
 
-def test_shapes_leave_no_array_behind(normal):
-    """A program for each shape may stay compiled; no array of it stays."""
-    before = live_bytes()
-    for size in range(6, 9):
-        x, kernel = normal((1, size, 2), "float32"), normal((3, 2, 2), "float32")
-        jax.grad(lambda k, x=x: jaxconv.max_pool(jaxconv.conv(x, k), 2).sum())(kernel)
-        jaxconv.adaptive_avg_pool(jaxconv.upscale(x, 2, "bilinear"), 5)
-        jaxconv.conv_general_dilated(x.transpose(0, 2, 1), kernel.transpose(2, 1, 0), (1,), "SAME")
-    del x, kernel
-    assert live_bytes() == before
-
-
-def sizes_of_caches():
-    """How many entries each cache of a function in `jaxconv` may have."""
-    modules = [module for name, module in sys.modules.items() if name.split(".")[0] == "jaxconv"]
-    things = {id(a): a for module in modules for a in vars(module).values()}.values()
-    caches = [a for a in things if hasattr(a, "cache_parameters")]
-    operations = [a for a in things if isinstance(a, Operation)]
-    caches += [cache for a in operations for cache in (a._traced_results, a._function)]
-    return {f"{f.__module__}.{f.__qualname__}": f.cache_parameters()["maxsize"] for f in caches}
+def test_shapes_leave_nothing_behind():
+    """When the caches are emptied, no array and no program of a shape is left."""
+    drawn = leaks.shapes()
+    leaks.run(*next(drawn), compiled=True)
+    before = leaks.left()
+    for shape, features in itertools.islice(drawn, 3):
+        leaks.run(shape, features, compiled=True)
+    after = leaks.left()
+    assert (after["arrays"], after["programs"]) == (before["arrays"], before["programs"])
 
 
 def test_every_cache_is_bounded(normal):
     train_step(normal((3, 3, 2, 4), "float32"), normal((1, 12, 12, 2), "float32"))
-    found = sizes_of_caches()
+    found = {name: cache.cache_parameters()["maxsize"] for name, cache in leaks.caches()}
     assert {"jaxconv.forms._operation._compiled", "jaxconv._accelerate._choice._chosen"} <= {*found}
     assert all(size is not None and size <= 4096 for size in found.values()), found

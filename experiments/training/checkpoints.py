@@ -4,6 +4,7 @@ Orbax reads an array with a flipped bit without an error, so a checkpoint also h
 array.
 """
 
+import json
 import logging
 import shutil
 import sys
@@ -67,6 +68,14 @@ class Checkpoints:
             }
             for unfinished in sorted(self.folder.glob("*.orbax-checkpoint-tmp*")):
                 note(f"{unfinished.name} in {folder} is incomplete and is not used")
+        for step in self.folder.glob("[0-9]*"):
+            if step.name.isdecimal() and (why := _why_not_listed(step)):
+                if read_only:  # Orbax lists all checkpoints or none
+                    raise UserError(
+                        f"checkpoint {step.name} in {folder} is damaged ({why}); --resume of the "
+                        "run puts it aside."
+                    )
+                self._put_aside(step.name, why)
         try:
             if not read_only:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +160,9 @@ class Checkpoints:
             except UserError:  # it is intact, but of another model
                 raise
             except Exception as error:  # damage raises various errors of Orbax and TensorStore
-                self._put_aside(found, error)
+                self._put_aside(found, first_line(error))
+                if not self._read_only:
+                    self._manager.reload()
                 continue
             yield found, loaded, record
 
@@ -184,15 +195,31 @@ class Checkpoints:
         """Wait until everything is written."""
         self._manager.close()
 
-    def _put_aside(self, step, error):
+    def _put_aside(self, step, why):
         done = "not used" if self._read_only else "put aside"
-        note(f"checkpoint {step} in {self.folder} is damaged ({first_line(error)}): {done}")
+        note(f"checkpoint {step} in {self.folder} is damaged ({why}): {done}")
         if self._read_only:
             return
         aside = self.folder / f"damaged-{step}"
         shutil.rmtree(aside, ignore_errors=True)
         (self.folder / str(step)).rename(aside)
-        self._manager.reload()
+
+
+def _why_not_listed(checkpoint: Path) -> str:
+    """Why Orbax could not list the checkpoints with this one among them; empty if it can."""
+    for name in ("_CHECKPOINT_METADATA", "metrics/metrics"):
+        try:
+            content = json.loads((checkpoint / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            return f"{name}: {first_line(error)}"
+        is_whole = isinstance(content, dict)
+        if is_whole and name == "metrics/metrics":
+            is_whole = isinstance(content.get("loss"), float | int)
+        if not is_whole:
+            return f"{name} is not what was saved"
+    return ""
 
 
 def _ignore_late_callbacks():

@@ -6,8 +6,8 @@ They are started with the same options except for their number, and meet at an a
     python -m experiments.classifier --coordinator HOST:PORT --num-processes 2 --process-id 1
 
 Only the first process writes records, checkpoints, tables and figures. If a process dies, the
-others end with a message within a minute. Started again with `--resume`, they continue from the
-checkpoint of the first.
+others end with a message within a minute. If one hangs, they say so, and end after an hour. Started
+again with `--resume`, they continue from the checkpoint of the first.
 
 `jax.distributed` connects the processes and notices when one dies. It cannot tell the others why,
 which is what this module adds.
@@ -19,6 +19,7 @@ import os
 import re
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from ..command_line import UserError
+from ..command_line import UserError, note
 from ..command_line.notes import first_line
 from ..data.part import WHOLE, Part
 
@@ -42,6 +43,9 @@ _LAST_WORDS_SECONDS = 3  # the first process waits, so that the others can repor
 _FAILED = "experiments/failed/"  # the key under which a process leaves its reason
 _ANSWER_SECONDS = 5  # a process that is asked whether it still runs has this time
 _HEARD_SECONDS = 1  # another process waits, so that its message arrives
+_MET = "experiments/met/"  # the key under which a process counts its meetings
+_LATE_SECONDS = 10  # a process that others wait for is named; JAX ends them soon if it is dead
+_HANGS_SECONDS = 3600  # and the others end after this one
 _END_TOGETHER_SECONDS = 24 * 3600  # the others wait while the first evaluates and draws
 
 
@@ -152,6 +156,59 @@ def _coordination() -> Any:
     return distributed.global_state.client
 
 
+_meetings = 0
+
+
+@contextmanager
+def meeting() -> Iterator[None]:
+    """Run a block that computes something together, when all processes have come to it.
+
+    Gloo, which connects CPUs, gives up after half a minute, but a process may have more images to
+    read than another. JAX notices a process that has died, and not one whose Python hangs. A note
+    says who is late. After an hour this process ends; what it has saved can be continued.
+    """
+    global _meetings
+    if jax.process_count() == 1:
+        yield
+        return
+    _meetings += 1
+    _coordination().key_value_set(f"{_MET}{jax.process_index()}", str(_meetings), True)
+    is_over = threading.Event()
+    threading.Thread(target=_watch, args=(_meetings, is_over), daemon=True).start()
+    try:
+        _coordination().wait_at_barrier(f"{_MET}{_meetings}", 2000 * _HANGS_SECONDS)
+        yield
+    finally:
+        is_over.set()
+
+
+def _watch(number: int, is_over: threading.Event) -> None:
+    if is_over.wait(_LATE_SECONDS):
+        return
+    who = _who_is_late(number)
+    note(f"{who} has kept the others waiting for {_LATE_SECONDS} s")
+    if is_over.wait(_HANGS_SECONDS - _LATE_SECONDS):
+        note(f"{who} goes on")
+        return
+    print(
+        f"error: {who} has kept the others waiting for {_HANGS_SECONDS} s: end it, and start all "
+        "processes again with --resume",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(1)
+
+
+def _who_is_late(number: int) -> str:
+    """The processes that have not come to a meeting. All may have, and one does not go on."""
+    try:
+        met = {key.rpartition("/")[2]: int(n) for key, n in _coordination().key_value_dir_get(_MET)}
+    except Exception:  # the first process may be the one that hangs
+        return "process 0"
+    late = [str(i) for i in range(jax.process_count()) if met.get(str(i), 0) < number]
+    return f"process {', '.join(late)}" if late else "one of the processes"
+
+
 # ---- messages --------------------------------------------------------------------------------
 # In each exchange, every process first says whether it can continue. If one cannot, the others
 # receive its reason in place of the value that they expect.
@@ -200,7 +257,8 @@ def from_all(value: Any) -> list[Any]:
 
 def _exchange(message: dict[str, Any]) -> list[dict[str, Any]]:
     line = np.frombuffer(json.dumps(message).encode() + b"\n", np.uint8)
-    return [json.loads(line) for line in _concatenated(line).tobytes().splitlines()]
+    with meeting():
+        return [json.loads(line) for line in _concatenated(line).tobytes().splitlines()]
 
 
 def concatenated(rows: np.ndarray) -> np.ndarray:
@@ -208,7 +266,8 @@ def concatenated(rows: np.ndarray) -> np.ndarray:
     if jax.process_count() == 1:
         return rows
     from_all(None)
-    return _concatenated(rows)
+    with meeting():
+        return _concatenated(rows)
 
 
 def _concatenated(rows: np.ndarray) -> np.ndarray:
@@ -241,7 +300,8 @@ def arrays_from_first(arrays: Any) -> Any:
     if jax.process_count() == 1:
         return arrays
     from_all(None)
-    return multihost_utils.broadcast_one_to_all(jax.tree.map(np.asarray, arrays))
+    with meeting():
+        return multihost_utils.broadcast_one_to_all(jax.tree.map(np.asarray, arrays))
 
 
 # ---- arrays on the devices of all processes --------------------------------------------------

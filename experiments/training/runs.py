@@ -200,7 +200,8 @@ class _Run:
         end = (len(self.histories[0]) + 1) * trainer.steps_per_epoch
         while trainer.steps_done < end:
             before, start = trainer.steps_done, time.perf_counter()
-            trainer.advance(steps)
+            with processes.meeting():
+                trainer.advance(steps)
             # All processes take the same number of steps, and stop if one of them is asked to.
             each = processes.from_all((time.perf_counter() - start, asked_to_stop()))
             taken, is_asked_to_stop = (max(of_all) for of_all in zip(*each, strict=True))
@@ -230,11 +231,12 @@ class _Run:
 
     def _evaluate(self):
         trainer, dataset = self.trainer, self.dataset
-        scores = {
-            "train": trainer.means(),
-            "validation": trainer.evaluate(dataset.validation),
-            "test": trainer.evaluate(dataset.test),
-        }
+        with processes.meeting():
+            scores = {
+                "train": trainer.means(),
+                "validation": trainer.evaluate(dataset.validation),
+                "test": trainer.evaluate(dataset.test),
+            }
         for place, history in enumerate(self.histories):
             entry = {"epoch": len(history) + 1, "seconds": self.seconds}
             for split, values in scores.items():

@@ -249,6 +249,20 @@ def convolutions(draw, *, modes=True, limit=3000):
 
 
 @st.composite
+def boundaries(draw):
+    """Convolutions whose padding is taken from the map, and often wider than the map."""
+    case = draw(convolutions(modes=False, limit=1500))
+    sides = st.sampled_from([0, 1, 1, 2, 3, 8, 13, -1])  # a wide side beside a narrow one, too
+    n, *size, c = case.x_shape
+    size = [draw(st.sampled_from([1, 2, 3, 3, 4, 6])) for _ in size]
+    padding = tuple((draw(sides), draw(sides)) for _ in size)
+    mode = draw(st.sampled_from(["circular", "reflect", "replicate"]))
+    ones = (1,) * len(size)
+    options = {"padding": padding, "padding_mode": mode, "input_dilation": ones}
+    return Convolution((n, *size, c), case.kernel_shape, case.options | options)
+
+
+@st.composite
 def windows(draw, x_shape, *, ceil=True):
     """Options of a pool on a map of this shape, as arguments by name."""
     rank = len(x_shape) - 2

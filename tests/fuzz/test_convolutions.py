@@ -25,6 +25,7 @@ from .strategies import (
     Convolution,
     accumulator,
     assert_close,
+    boundaries,
     convolutions,
     dtypes,
     exact,
@@ -102,6 +103,19 @@ def test_three_contractions_equal_the_definition(case, dtype, content, impl, for
             wide=dtype if folded else None,
             what=name,
         )
+
+
+@fuzzed(4, boundaries(), ANY, values())
+def test_boundaries(case, dtype, content):
+    """Padding that is taken from the map, and the gradient that flows back to its sources."""
+    assume(case.is_valid and len(case.x_shape) > 2)
+    with jax.enable_x64(True):
+        x, kernel, y_bar = operands_of(case, dtype, content)
+        y = jaxconv.conv(x, kernel, **case.options)
+        x_bar = jaxconv.conv_input_vjp(y_bar, kernel, x.shape, **case.options)
+    expected, scales = defined(case, x, kernel, y_bar), magnitudes(case, x, kernel, y_bar)
+    assert_close(y, expected[0], scales[0], case.terms[0], dtype, what="y")
+    assert_close(x_bar, expected[1], scales[1], case.terms[1], dtype, wide=dtype, what="x_bar")
 
 
 @fuzzed(3, convolutions(), INEXACT, values(), st.sampled_from(["jvp", "vmap", "jit", "second"]))

@@ -2,12 +2,7 @@
 
 import json
 import os
-import random
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +13,6 @@ import pytest
 from experiments.command_line import Diverged, Interrupted
 from experiments.data import Dataset
 from experiments.training import records, runs
-from experiments.training.checkpoints import Checkpoints
 from experiments.training.options import TrainingOptions
 from experiments.training.trainer import Trainer
 from tests.experiments.training.test_trainer import noise, parameters, score, small_model
@@ -135,59 +129,3 @@ def test_a_metric_that_is_not_finite_ends_the_run_and_is_recorded(tmp_path):
     ((entry,),) = records.read_metrics(tmp_path)
     assert entry["train_extra"] == np.inf
     assert np.isfinite(entry["test_loss"])
-
-
-# How often a run is killed in the test below: 20 take some minutes.
-KILLS = int(os.environ.get("JAXCONV_KILLS", "1"))
-
-
-@pytest.mark.exhaustive
-def test_killed_at_any_moment_it_goes_on_to_the_same_bits(tmp_path):
-    """The run saves most of the time, and is killed at random moments."""
-
-    def start_run(folder, *more):
-        options = ["--model", "standard", "--epochs", "2", "--checkpoint-seconds", "0.05"]
-        module = [sys.executable, "-m", "experiments.classifier", "--output-dir", str(folder)]
-        root, nowhere = Path(__file__).parents[3], subprocess.DEVNULL
-        return subprocess.Popen(
-            [*module, *options, *more], cwd=root, stdout=nowhere, stderr=nowhere
-        )
-
-    def wait_for_a_checkpoint(folder):
-        folder, end = folder / "standard" / "checkpoints", time.monotonic() + 120
-        while not list(folder.glob("[0-9]*")) and time.monotonic() < end:
-            time.sleep(0.01)
-        return time.monotonic()
-
-    def result(folder):
-        folder = folder / "standard"
-        checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
-        step, arrays, _ = checkpoints.load(max(checkpoints.steps))
-        return without_seconds(records.read_metrics(folder)), step, arrays
-
-    whole = start_run(tmp_path / "whole")
-    first_saved = wait_for_a_checkpoint(tmp_path / "whole")
-    assert whole.wait() == 0
-    duration = time.monotonic() - first_saved
-    histories, last, expected = result(tmp_path / "whole")
-
-    moments = random.Random(0)
-    for number in range(KILLS):
-        folder = tmp_path / f"killed{number}"
-        killed = start_run(folder)
-        wait_for_a_checkpoint(folder)
-        time.sleep(moments.uniform(0, 0.9 * duration))
-        checkpoints = folder / "standard" / "checkpoints"
-        if number % 2:  # every second one as it saves
-            while killed.poll() is None and not list(checkpoints.glob("*.orbax-checkpoint-tmp")):
-                pass
-        killed.send_signal(signal.SIGKILL)
-        killed.wait()
-        half_written = [file.name for file in checkpoints.glob("*.orbax-checkpoint-tmp")]
-        print(f"kill {number + 1}: while saving {half_written or 'nothing'}")
-        assert start_run(folder, "--resume").wait() == 0
-        continued, step, arrays = result(folder)
-        assert continued == histories
-        assert step == last
-        for name, array in expected.items():
-            np.testing.assert_array_equal(arrays[name], array, err_msg=name)
