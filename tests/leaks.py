@@ -9,7 +9,9 @@ The status is 1 if one is.
 import argparse
 import gc
 import itertools
+import math
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -88,6 +90,7 @@ def resident():
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.leaks", description=__doc__)
     parser.add_argument("--shapes", type=int, default=2000)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="end after so many, too")
     parser.add_argument("--compile-every", type=int, default=10)
     options = parser.parse_args()
     drawn = shapes()
@@ -95,7 +98,10 @@ def main():
         run(*each, compiled=True)
     before = left()
     print(f"after 20 shapes: {before}, {resident():.0f} MB", flush=True)
+    began, number = time.monotonic(), 0
     for number, each in enumerate(itertools.islice(drawn, options.shapes), 1):
+        if time.monotonic() - began > options.seconds:
+            break
         run(*each, compiled=number % options.compile_every == 0)
         if number % 100 == 0:
             print(f"{number} shapes: {resident():.0f} MB, before caches are emptied", flush=True)
@@ -103,9 +109,9 @@ def main():
     full = {name: info.currsize for name, info in sizes.items() if info.currsize > 100}
     print(f"entries of large caches: {full}")
     after = left()
-    print(f"after {options.shapes} more: {after}, {resident():.0f} MB")
+    print(f"after {number} more: {after}, {resident():.0f} MB")
     is_same = (after["arrays"], after["programs"]) == (before["arrays"], before["programs"])
-    objects = (after["objects"] - before["objects"]) / options.shapes
+    objects = (after["objects"] - before["objects"]) / max(number, 1)
     print(f"{objects:.3f} objects more a shape")
     return int(not is_same or objects >= 1)
 

@@ -1,6 +1,7 @@
 """Several processes train as one does, and end together."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -83,15 +84,15 @@ def test_nobody_at_the_coordinator(monkeypatch):
 # ---- real ones, on loopback ------------------------------------------------------------------
 
 
-def start(folder, index, count, port, *options):
+def start(folder, index, count, port, *options, program="experiments.classifier", **environment):
     together = ["--coordinator", f"localhost:{port}", "--num-processes", str(count)]
     return subprocess.Popen(
         [
-            *(sys.executable, "-m", "experiments.classifier", *OPTIONS, *options),
+            *(sys.executable, "-m", program, *OPTIONS, *options),
             *("--output-dir", str(folder), *together, "--process-id", str(index)),
         ],
         # Two devices each.
-        env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -192,3 +193,51 @@ def test_death_is_noticed_and_the_run_continued_to_what_one_process_does(tmp_pat
             # An image or two may change sides where losses differ by rounding.
             tolerance = {"abs": 0.01} if name.endswith("accuracy") else {"rel": 1e-4}
             assert entry[name] == pytest.approx(value, **tolerance), name
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("place", ["read", "step"])
+def test_one_that_hangs_is_named_and_the_others_end(place, tmp_path):
+    """Its Python does not go on, and JAX's own threads still answer for it."""
+    port, group = free_port(), []
+    for index in range(2):
+        hangs = {"HANGS": place if index == 1 else "", "HANGS_SECONDS": "40"}
+        program = "tests.experiments.training.hanging_classifier"
+        group.append(start(tmp_path / "run", index, 2, port, program=program, **hangs))
+    try:
+        said, _ = group[0].communicate(timeout=400)
+    finally:
+        for process in group:
+            process.kill()
+            process.communicate()
+    who = "process 1" if place == "read" else "(process 1|one of the processes)"
+    assert group[0].returncode == 1, said
+    assert re.search(f"^note: {who} has kept the others waiting for 10 s$", said, re.MULTILINE), (
+        said
+    )
+    # In a step, the one that hangs may be the first to end.
+    ends = f"^error: ({who} has kept the others waiting for 40 s: end it|process 1 does not answer)"
+    assert len(re.findall(ends, said, re.MULTILINE)) == 1, said
+    assert "Traceback" not in said
+    if place == "step":  # the epoch before it is saved
+        (history,) = read_metrics(tmp_path / "run" / "small")
+        assert len(history) == 1
+        assert [*(tmp_path / "run" / "small" / "checkpoints").glob("[0-9]*")]
+
+
+@pytest.mark.exhaustive
+def test_one_that_is_stopped_is_noticed(tmp_path, together):
+    """No thread of it answers: a note says so, and JAX ends the others after half a minute."""
+    group = together(tmp_path / "run", 2, "--epochs", "1000", "--checkpoint-seconds", "0.001")
+    metrics = tmp_path / "run" / "small" / "metrics.csv"
+    deadline = time.monotonic() + 300
+    # Past the first epoch, after which the first process imports what it writes with.
+    while not (metrics.exists() and len(read_metrics(metrics.parent)[0]) > 1):
+        assert all(process.poll() is None for process in group), group[0].communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    group[1].send_signal(signal.SIGSTOP)
+    said, _ = group[0].communicate(timeout=150)
+    assert group[0].returncode not in (0, None)
+    assert re.search("^note: .*process.* has kept the others waiting for 10 s$", said, re.MULTILINE)
+    assert read_metrics(tmp_path / "run" / "small")

@@ -86,3 +86,35 @@ def test_constant_in_the_place_of_a_removable_singularity(x64):
 
         report = verify.check_gradients(f, (x,), modes="reverse", order=1)
     assert report.failures[0].worst[0].index == (0,)
+
+
+def test_values_inside_stop_gradient_are_constant():
+    """Differences would move them; the truth holds them."""
+    x = jnp.array([0.5, -1.0, 2.0, 0.1])
+
+    def f(x):
+        return x * lax.stop_gradient(jnp.sin(x))
+
+    check = {"modes": FIRST, "order": 1}
+    right = with_rule(f, lambda x, y_bar: y_bar * jnp.sin(x))
+    report = verify.check_gradients(right, (x,), **check)
+    assert report.ok, str(report)
+    wrong = with_rule(f, lambda x, y_bar: y_bar * (jnp.sin(x) + x * jnp.cos(x)))
+    assert not verify.check_gradients(wrong, (x,), **check).ok
+
+
+def test_where_autodiff_is_nan_differences_are_the_truth():
+    """JAX multiplies the infinite slope of the other branch by 0."""
+    x = jnp.array([1.0, 0.0, 4.0])
+
+    def f(x):
+        return jnp.where(x > 0.5, jnp.sqrt(x), 2 * x)
+
+    def slope(x):
+        return jnp.where(x > 0.5, 0.5 / jnp.sqrt(jnp.maximum(x, 0.5)), 2)
+
+    check = {"modes": FIRST, "order": 1}
+    right = with_rule(f, lambda x, y_bar: y_bar * slope(x))
+    report = verify.check_gradients(right, (x,), **check)
+    assert report.ok, str(report)
+    assert not verify.check_gradients(f, (x,), **check).ok  # NaN is not the slope
