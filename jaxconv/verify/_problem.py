@@ -125,7 +125,8 @@ def problem_of(f: Any, args: Any, argnums: Any, caller: str = CALLER) -> Problem
             flat[position] = jax.lax.complex(*own) if part_count == 2 else own[0]
         return jax.tree.unflatten(treedef, flat)
 
-    result = _call(f, args, name, caller)
+    # Arrays of NumPy in float64 are float32 unless JAX is told otherwise.
+    result = _call(f, all_args(point), name, caller)
     outputs, places = _outputs(result, name, caller)
 
     def parts_of(result):

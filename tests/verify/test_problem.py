@@ -5,12 +5,20 @@ import numpy as np
 import pytest
 
 from jaxconv import verify
+from jaxconv.verify._problem import problem_of
 
 X = np.ones(3, np.float32)
 
 
 def _raises(x):
     raise RuntimeError("boom")
+
+
+@pytest.mark.parametrize("x", [np.array([0.1, 2.0]), [0.1, 1e-30], 0.1], ids=str)
+def test_function_that_returns_its_argument(x):
+    """The numbers of NumPy and Python may have more digits than JAX gives the function."""
+    problem = problem_of(lambda x: x, (x,), None)
+    np.testing.assert_array_equal(problem.values, np.ravel(x).astype(np.float32))
 
 
 BAD_CALLS = {
