@@ -88,6 +88,22 @@ def test_a_root_finder_of_ones_own():
     np.testing.assert_allclose(slope, -z * jnp.sin(z) / (1 + jnp.sin(z)), rtol=1e-13)
 
 
+def test_an_iteration_goes_on_until_every_element_has_stopped():
+    mean = fixed_point(lambda z, a: jax.tree.map(lambda z, a: (z + a) / 2, z, a))
+    a = {"a": jnp.array([1.0, 3.0]), "b": jnp.array([2.0]), "none": jnp.zeros(0)}
+    start = {"a": jnp.array([1.0, 0.0]), "b": jnp.array([2.0]), "none": jnp.zeros(0)}
+    assert_same(mean(start, a), a, 1e-14)
+
+
+@pytest.mark.parametrize(("options", "most"), [({}, 16), ({"tolerance": 2.0**-20}, 2.0**32)])
+def test_an_iteration_stops_at_its_tolerance(options, most):
+    """Steps of 16 units of rounding of the largest element, or of the relative size asked for."""
+    moved = fixed_point(lambda z, step: z + step * jnp.array([1.0, 0.0]), max_steps=5, **options)
+    start, unit = jnp.array([0.0, 1.0]), 2.0**-52
+    np.testing.assert_array_equal(moved(start, most * unit), [most * unit, 1])
+    np.testing.assert_allclose(moved(start, 1.01 * most * unit)[0], 5 * 1.01 * most * unit)
+
+
 def test_an_iteration_ends():
     count = []
 

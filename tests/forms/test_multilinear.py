@@ -160,6 +160,20 @@ def test_a_batching_rule_gets_arrays_of_jax_for_those_of_numpy():
     assert all(isinstance(operand, jax.Array) for operand in seen)
 
 
+def test_a_batching_rule_is_told_which_operands_have_the_batch():
+    told = []
+
+    def batch(contractions, slot, operands, batched):
+        told.append(batched)
+        return contractions[slot](*operands)
+
+    double, _ = linear_pair(
+        lambda x, nothing, k: 2 * x, lambda y, nothing, k: 2 * y, name="test_told", batch=batch
+    )
+    jax.vmap(double, (0, None, None))(jnp.ones((2, 3)), (), jnp.ones(()))
+    assert told == [[True, False, False]]  # an operand without arrays has none
+
+
 def test_primitives_are_of_the_class_that_jax_offers():
     assert Primitive is core.Primitive
 

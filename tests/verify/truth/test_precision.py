@@ -1,6 +1,6 @@
 """A right rule is called right as far as the precision of its function goes, and no further.
 
-Covers jaxconv/verify/truth/_operations.py, jaxconv/verify/truth/_rounding.py.
+Covers jaxconv/verify/truth/_operations.py.
 """
 
 from functools import partial
@@ -14,6 +14,8 @@ from jax import lax
 
 import jaxconv
 from jaxconv import verify
+from jaxconv.verify import _constants
+from jaxconv.verify.truth._precision import _noise
 
 from ..rules import some, with_rule
 
@@ -158,6 +160,29 @@ def test_solver_that_float64_has_no_value_of():
 
     report = verify.check_gradients(f, (jnp.array([0.7, 1.3]),), modes="forward", order=1)
     assert "differences of the function in float32" in report.truth
+
+
+class _Values:
+    """The values of a function of a number, as those of a `Primal`."""
+
+    point = np.zeros(1)
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, x):
+        return self.function(x)
+
+    def many(self, points):
+        return np.stack([self.function(x) for x in points])
+
+
+@pytest.mark.parametrize("at", np.arange(-3.5, 4))
+def test_size_of_a_jump_is_found_between_any_two_points(at):
+    edge = at * _constants.DISTANCE
+    jumps = _Values(lambda x: 1 + x + 1e-6 * (x > edge))
+    np.testing.assert_allclose(_noise(jumps, np.ones(1)), 1e-6, rtol=1e-3)
+    assert _noise(_Values(lambda x: 1 + abs(x - edge)), np.ones(1)) == 0  # a kink
 
 
 def test_reference_of_a_solver_may_be_exact():

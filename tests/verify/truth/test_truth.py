@@ -5,10 +5,14 @@ Covers jaxconv/verify/truth/_linear_truth.py, jaxconv/verify/truth/_search.py.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import lax
 
 from jaxconv import verify
+from jaxconv.verify._constants import WIDER
+from jaxconv.verify._problem import problem_of
+from jaxconv.verify.truth._truth import scales
 
 from ..rules import some, with_rule
 
@@ -67,6 +71,14 @@ def test_wrong_gradient_at_an_awkward_point(name):
         x = jnp.array(x)
         wrong = with_rule(f, lambda x, y_bar: 1.01 * jax.vjp(f, x)[1](y_bar)[0] + 0.01)
         assert not verify.check_gradients(wrong, (x,), modes=FIRST, order=1).ok
+
+
+def test_steps_are_between_the_size_of_an_element_and_of_its_array():
+    arrays = [1.0, -4.0, 100.0], [0.0, 0.01], [0.0, 3.0], [0.0, 0.0], [1e-30, 1.0, 1.0]
+    expected = [2.0, 4.0, 100.0], [0.01, 0.01], [1.0, 3.0], [1.0, 1.0], [1e-30 * WIDER, 1.0, 1.0]
+    arrays = tuple(map(np.array, arrays))
+    leaves = problem_of(lambda *a: a, arrays, None).leaves
+    np.testing.assert_allclose(scales(leaves, np.concatenate(arrays)), np.concatenate(expected))
 
 
 def test_second_point_stays_in_the_domain():

@@ -1,0 +1,57 @@
+"""The axes of maps and kernels are those that the convolutions of a function state."""
+
+from types import SimpleNamespace
+
+import jax
+import pytest
+from jax import lax
+
+import jaxconv
+from jaxconv.verify._problem import problem_of
+from jaxconv.verify.diagnosis._array_slips import Layout
+from jaxconv.verify.diagnosis._layouts import Layouts
+
+MAP, KERNEL = Layout(False), Layout(True)
+
+
+def _lax(*numbers):
+    return lambda x, k: lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=numbers)
+
+
+# A function, the shapes of its arguments, and the layouts of these and of its result.
+CASES = {
+    "lax": (
+        _lax("NCHW", "OIHW", "NCHW"),
+        [(2, 3, 6, 5), (4, 3, 1, 2)],
+        [Layout(False, (0, 2, 3, 1)), Layout(True, (2, 3, 1, 0)), Layout(False, (0, 2, 3, 1))],
+    ),
+    "lax, as here": (
+        _lax("NHWC", "HWIO", "NHWC"),
+        [(2, 6, 5, 3), (1, 2, 3, 4)],
+        [MAP, KERNEL, MAP],
+    ),
+    "lax, others": (
+        _lax("HWNC", "IHWO", "CNHW"),
+        [(6, 5, 2, 3), (3, 1, 2, 4)],
+        [Layout(False, (2, 0, 1, 3)), Layout(True, (1, 2, 0, 3)), Layout(False, (1, 2, 3, 0))],
+    ),
+    "jaxconv": (jaxconv.conv, [(2, 6, 5, 3), (1, 2, 3, 4)], [MAP, KERNEL, MAP]),
+    "jaxconv, for lax": (
+        lambda x, k: jaxconv.conv_general_dilated(x, k, (1, 1), "SAME"),
+        [(2, 3, 6, 5), (4, 3, 1, 2)],
+        [Layout(False, (0, 2, 3, 1)), Layout(True, (2, 3, 1, 0)), Layout(False, (0, 2, 3, 1))],
+    ),
+    "no convolution": (lambda x, k: x.sum() * k, [(2, 6, 5, 3), (5,)], [MAP, MAP, MAP]),
+}
+
+
+@pytest.mark.usefixtures("no_type_checker")  # which asks for more evidence than is read
+@pytest.mark.parametrize("name", CASES)
+def test_layouts(name, normal):
+    f, shapes, expected = CASES[name]
+    args = [normal(shape) for shape in shapes]
+    problem = problem_of(f, args, None)
+    traced = jax.make_jaxpr(f)(*args)
+    layouts = Layouts(SimpleNamespace(problem=problem, primal=SimpleNamespace(traced=traced)))
+    (result,) = problem.outputs
+    assert [*map(layouts.of, problem.leaves), layouts.of_result(result)] == expected
