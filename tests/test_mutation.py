@@ -1,6 +1,6 @@
-"""Which mutants `.ci/mutation/mutate.py` makes, and whether it sees that tests notice one."""
+"""Which mutants `.ci/mutation/` makes, which tests it runs, and whether it sees one fail."""
 
-import importlib.util
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SCRIPT = ROOT / ".ci" / "mutation" / "mutate.py"
+FOLDER = ROOT / ".ci" / "mutation"
 SOURCE = '''"""Docstrings stay: 1 + 1."""
 import os
 from typing import TYPE_CHECKING
@@ -49,27 +49,33 @@ EXPECTED = [
 
 
 @pytest.fixture(scope="module")
-def mutate():
-    spec = importlib.util.spec_from_file_location("mutate", SCRIPT)
-    sys.modules["mutate"] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["mutate"]
+def scripts():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        yield importlib.import_module("mutants"), importlib.import_module("mutate")
+    del sys.modules["mutants"], sys.modules["mutate"]
 
 
-def test_mutants_of_a_module(mutate, tmp_path, monkeypatch):
-    monkeypatch.setattr(mutate, "ROOT", tmp_path)
+def test_mutants_of_a_module(scripts, tmp_path, monkeypatch):
+    mutants, _ = scripts
+    monkeypatch.setattr(mutants, "ROOT", tmp_path)
     (tmp_path / "module.py").write_text(SOURCE, encoding="utf-8")
-    found = mutate.Mutants("module.py").found
+    found = mutants.Mutants("module.py").found
     assert [(mutant.old, mutant.new) for mutant in found] == EXPECTED
     for mutant in found:
         compile(mutant.source(), "module.py", "exec")
     removed, added = found[6].diff().splitlines()[1:]
     assert removed == "-    if a <= 7 and b:"
     assert added == "+    if a < 7 and b:"
+    statements = [(mutant.first, mutant.last) for mutant in found]
+    assert statements[0] == (7, 7)
+    assert statements[1:4] == [(11, 12)] * 3  # with the docstring
+    assert statements[4:9] == [(13, 13)] * 5
+    assert statements[-1] == (16, 19)
 
 
-def test_each_module_has_tests(mutate):
+def test_each_module_has_tests(scripts):
+    _, mutate = scripts
     own, wider = mutate.tests_of("jaxconv/ops/_upscaling.py")
     assert own[-1] == "jaxconv/ops/_upscaling.py"
     assert "tests/ops/test_upscaling.py" in own
@@ -77,18 +83,37 @@ def test_each_module_has_tests(mutate):
     assert all((ROOT / test).exists() for test in own + wider)
 
 
+def test_the_quickest_tests_of_a_statement_come_first(scripts, monkeypatch):
+    mutants, mutate = scripts
+    known = mutate.Known(None)
+    monkeypatch.setattr(mutate, "tests_of", lambda path: (["own"], ["other"]))
+    known.tests = {
+        "own": ("", [["a", 3.0, False, {"m": [1, 2]}], ["b", 1.0, False, {"m": [9]}]]),
+        "other": ("", [["c", 2.0, False, {"m": [2]}], ["d", 0.1, False, {"n": [2]}]]),
+    }
+    mutant = mutants.Mutant("m", 2, 0, 1, "1", "2", 2, 3)
+    assert list(known.chosen(mutant, wide=False, at_import=False)) == ["a", "b"]
+    assert list(known.chosen(mutant, wide=True, at_import=False)) == ["c", "a", "b"]
+    elsewhere = mutants.Mutant("m", 5, 0, 1, "1", "2", 5, 5)
+    assert known.chosen(elsewhere, wide=True, at_import=False) == {}  # nothing runs it
+
+
 @pytest.mark.exhaustive
-def test_of_two_mutants_one_is_noticed():
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring")
+def test_wrong_mutants_are_noticed_and_others_are_not(tmp_path):
     program = f"""
 import dataclasses, sys
-sys.path[:0] = [{str(SCRIPT.parent)!r}, {str(ROOT)!r}]
-import mutate
-wrong = next(m for m in mutate.Mutants("jaxconv/_geometry.py").found if m.old == "*")
-same = dataclasses.replace(wrong, new="*  ")
-for mutant in (wrong, same):
-    print(*mutate.outcome(["tests/test_geometry.py"], 100, mutant)[1])
+from pathlib import Path
+sys.path[:0] = [{str(FOLDER)!r}, {str(ROOT)!r}]
+import mutants, mutate
+found = mutants.Mutants("jaxconv/_geometry.py").found
+function = next(m for m in found if m.old == "*")
+constant = next(m for m in found if m.old == "1" and b"groups: int = 2" in m.source())
+same = dataclasses.replace(function, new="*  ")
+known = mutate.run([function, constant, same], False, Path({str(tmp_path / "results")!r}), 10)
+print(*(known.noticed[m] is not None for m in (function, constant, same)))
 """
     run = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert run.stdout.splitlines() == ["tests/test_geometry.py", ""]
+    assert run.stdout.splitlines()[-1] == "True True False"

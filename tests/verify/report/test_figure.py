@@ -1,12 +1,35 @@
-"""A mosaic shows every element of an array of any rank."""
+"""A mosaic shows every element of an array of any rank, its spatial axes side by side."""
 
 import numpy as np
+import pytest
 
 from jaxconv.verify.report._figure import mosaic
 
+# A shape, the axes that a tile shows, and the columns of tiles.
+SHAPES = [
+    ((2, 3, 4), (1, 2), 2),
+    ((2, 5, 5, 3), (1, 2), 3),  # a feature map
+    ((3, 3, 3, 4), (0, 1), 4),  # a kernel
+    ((3, 3, 2, 4), (2, 3), 3),
+    ((2, 3, 4, 5, 6), (3, 4), 5),
+    ((1, 1, 2, 9), (2, 3), 1),
+]
 
-def test_mosaic_shows_every_number():
-    for shape in ((), (5,), (2, 3), (2, 3, 4), (2, 5, 5, 3), (3, 3, 2, 4), (2, 3, 4, 5, 6)):
-        array = np.arange(1.0, 1 + np.prod(shape)).reshape(shape)
-        image = mosaic(array)
-        assert sorted(image[np.isfinite(image)]) == sorted(array.ravel())
+
+@pytest.mark.parametrize(("shape", "shown", "columns"), SHAPES)
+def test_tiles_stand_side_by_side(shape, shown, columns):
+    array = np.arange(1.0, 1 + np.prod(shape)).reshape(shape)
+    tiles = np.moveaxis(array, shown, (-2, -1))
+    tiles = tiles.reshape(-1, *tiles.shape[-2:])
+    (h, w), rows = tiles.shape[1:], -(-len(tiles) // columns)
+    expected = np.full((rows, h + 1, columns, w + 1), np.nan)
+    for place, tile in enumerate(tiles):
+        expected[place // columns, :h, place % columns, :w] = tile
+    expected = expected.reshape(rows * (h + 1), -1)[:-1, :-1]
+    np.testing.assert_array_equal(mosaic(array), expected)
+
+
+def test_numbers_and_vectors_are_a_row():
+    np.testing.assert_array_equal(mosaic(np.array(3.0)), [[3.0]])
+    np.testing.assert_array_equal(mosaic(np.arange(5.0)), [np.arange(5.0)])
+    np.testing.assert_array_equal(mosaic(np.eye(2, 3)), np.eye(2, 3))
