@@ -48,16 +48,21 @@ EXPECTED = [
 ]
 
 
-@pytest.fixture(scope="module")
-def scripts():
+needs_monitoring = pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring")
+
+
+@pytest.fixture
+def imported():
+    """A function that imports a script."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(FOLDER))
-        yield importlib.import_module("mutants"), importlib.import_module("mutate")
-    del sys.modules["mutants"], sys.modules["mutate"]
+        yield importlib.import_module
+    for name in ("mutants", "mutate"):
+        sys.modules.pop(name, None)
 
 
-def test_mutants_of_a_module(scripts, tmp_path, monkeypatch):
-    mutants, _ = scripts
+def test_mutants_of_a_module(imported, tmp_path, monkeypatch):
+    mutants = imported("mutants")
     monkeypatch.setattr(mutants, "ROOT", tmp_path)
     (tmp_path / "module.py").write_text(SOURCE, encoding="utf-8")
     found = mutants.Mutants("module.py").found
@@ -69,13 +74,14 @@ def test_mutants_of_a_module(scripts, tmp_path, monkeypatch):
     assert added == "+    if a < 7 and b:"
     statements = [(mutant.first, mutant.last) for mutant in found]
     assert statements[0] == (7, 7)
-    assert statements[1:4] == [(11, 12)] * 3  # with the docstring
+    assert statements[1:4] == [(11, 11)] * 3
     assert statements[4:9] == [(13, 13)] * 5
     assert statements[-1] == (16, 19)
 
 
-def test_each_module_has_tests(scripts):
-    _, mutate = scripts
+@needs_monitoring
+def test_each_module_has_tests(imported):
+    mutate = imported("mutate")
     own, wider = mutate.tests_of("jaxconv/ops/_upscaling.py")
     assert own[-1] == "jaxconv/ops/_upscaling.py"
     assert "tests/ops/test_upscaling.py" in own
@@ -83,23 +89,31 @@ def test_each_module_has_tests(scripts):
     assert all((ROOT / test).exists() for test in own + wider)
 
 
-def test_the_quickest_tests_of_a_statement_come_first(scripts, monkeypatch):
-    mutants, mutate = scripts
+@needs_monitoring
+def test_the_quickest_tests_of_a_statement_come_first(imported, monkeypatch):
+    mutants, mutate = imported("mutants"), imported("mutate")
     known = mutate.Known(None)
     monkeypatch.setattr(mutate, "tests_of", lambda path: (["own"], ["other"]))
     known.tests = {
-        "own": ("", [["a", 3.0, False, {"m": [1, 2]}], ["b", 1.0, False, {"m": [9]}]]),
+        "own": (
+            "",
+            [
+                ["a", 3.0, False, {"m": [1, 2]}],
+                ["b", 1.0, False, {"m": [9]}],
+                ["e", 4.0, False, {"m": [3]}],
+            ],
+        ),
         "other": ("", [["c", 2.0, False, {"m": [2]}], ["d", 0.1, False, {"n": [2]}]]),
     }
     mutant = mutants.Mutant("m", 2, 0, 1, "1", "2", 2, 3)
-    assert list(known.chosen(mutant, wide=False, at_import=False)) == ["a", "b"]
-    assert list(known.chosen(mutant, wide=True, at_import=False)) == ["c", "a", "b"]
+    assert [*map(list, known.chosen(mutant, False, False))] == [["a", "e"], ["b"]]
+    assert [*map(list, known.chosen(mutant, True, False))] == [["a", "e"], ["c"], ["b"]]
     elsewhere = mutants.Mutant("m", 5, 0, 1, "1", "2", 5, 5)
-    assert known.chosen(elsewhere, wide=True, at_import=False) == {}  # nothing runs it
+    assert known.chosen(elsewhere, True, False) == []  # no test runs it
 
 
 @pytest.mark.exhaustive
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring")
+@needs_monitoring
 def test_wrong_mutants_are_noticed_and_others_are_not(tmp_path):
     program = f"""
 import dataclasses, sys

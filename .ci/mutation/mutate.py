@@ -1,18 +1,22 @@
 """Change the library in one place at a time, and see whether the tests notice.
 
-    pip install -e ".[test]"
+    pip install -e ".[test]"                                  # Python 3.12 or later
     python .ci/mutation/mutate.py jaxconv/ops --sample 25     # 25 mutants of a part
     python .ci/mutation/mutate.py --changed main              # of the lines that differ from main
 
 A mutant is the library with one operator, constant, comparison, condition or order of arguments
-changed. The test files that `tests/test_mirror.py` names for the changed module run until one
-fails, and with `--wide` the others of its folder after them. A mutant that no test notices is
-printed as a diff. It shows what is not tested, or code that has no effect, or it computes the same
-in another way.
+changed. First each test runs once as it is. Its time and the lines that it runs are noted. Of each
+mutant, the tests that run its statement come first, the quickest one before the others. Then follow
+the rest of the test files that `tests/test_mirror.py` names for its module. They run until one
+fails. With `--wide` the first ones are those of the whole folder, and not of these files alone. A
+mutant that no test notices is printed as a diff. It shows what is not tested, or code that has no
+effect, or it computes the same in another way.
 
-Each process starts with JAX and pytest already imported, and reads the mutant in place of the
-module's file. Nothing is written into the checkout. Programs that a test starts read the file,
-and are those of the original. `JAX_COMPILATION_CACHE_DIR=some/folder` makes further runs faster.
+The library is imported once. Each mutant has a process of its own, forked from there, in which the
+changed functions get their new code before the tests are collected. What runs while the library is
+imported, such as constants and defaults, is changed in a process that imports the library anew.
+Nothing is written into the checkout. Programs that a test starts read the files, and are those of
+the original. `JAX_COMPILATION_CACHE_DIR=some/folder` makes further runs faster.
 
 mutmut 3 leaves out decorated functions, classes' constants and modules' constants, which hold most
 of the rules here; Cosmic Ray imports JAX for every mutant.
@@ -21,256 +25,381 @@ of the rules here; Cosmic Ray imports JAX for every mutant.
 import argparse
 import ast
 import contextlib
-import difflib
+import gc
+import hashlib
 import importlib
 import importlib.machinery
 import json
 import os
+import pkgutil
 import random
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from functools import cache
 from pathlib import Path
+from types import CodeType, FunctionType
 
 import pytest
+from mutants import ROOT, Mutant, all_mutants  # of this folder
 
-ROOT = Path(__file__).resolve().parents[2]
-
-# What each operator becomes, as Python writes it.
-OPERATORS = {
-    **{"+": "-", "-": "+", "*": "+", "/": "*", "//": "*", "%": "//", "**": "*", "@": "*"},
-    **{"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "=="},
-    **{"is": "is not", "is not": "is", "in": "not in", "not in": "in", "and": "or", "or": "and"},
-    **{"|": "&", "&": "|", "<<": ">>", ">>": "<<"},
-}
-NAMES = {"min": "max", "minimum": "maximum", "any": "all", "floor": "ceil", "argmin": "argmax"}
-NAMES |= {new: old for old, new in NAMES.items()}
-
-PYTEST = ["-q", "-n0", "-pno:cacheprovider", "-pno:faulthandler"]
+LIBRARY = f"{ROOT}/jaxconv/"
+PYTEST = [
+    "-qq",
+    "-s",
+    "-n0",
+    "--no-summary",
+    "--no-header",
+    "-pno:cacheprovider",
+    "-pno:faulthandler",
+]
 PYTEST += ["-Wignore::pytest.PytestAssertRewriteWarning"]  # hypothesis is imported already
+# Test files of programs rather than of the library.
+LEFT_OUT = (
+    r"tests/experiments/(?!verifier/)|tests/test_(api|conv|imp|mirror|mut|note|pack|read|typ)"
+)
+
+monitoring = sys.monitoring
+TOOL = monitoring.COVERAGE_ID
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """A module with the text from `start` to `end`, counted in bytes, replaced by `new`."""
+@cache
+def files_of_tests() -> dict[str, set[str]]:
+    """Each test file, and the modules and folders that it is for."""
+    from tests.test_mirror import by_name, docstrings, listed, python_files
 
-    path: str
-    line: int
-    start: int
-    end: int
-    new: str
-    old: str
-
-    def source(self) -> bytes:
-        """The changed module."""
-        text = (ROOT / self.path).read_bytes()
-        return text[: self.start] + self.new.encode() + text[self.end :]
-
-    def diff(self) -> str:
-        """The change, as a diff without context."""
-        before, after = ((ROOT / self.path).read_text("utf-8"), self.source().decode())
-        lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=0)
-        return "\n".join([f"{self.path}:{self.line}", *list(lines)[3:]])
-
-
-class Mutants(ast.NodeVisitor):
-    """Collects the mutants of a module. Error texts, annotations and docstrings stay."""
-
-    def __init__(self, path: str):
-        self.path, self.found = path, []
-        self.text = (ROOT / path).read_bytes()
-        lengths = [0, *(len(line) for line in self.text.splitlines(keepends=True))]
-        self.lines = [sum(lengths[: i + 1]) for i in range(len(lengths))]
-        self.visit(ast.parse(self.text))
-
-    def span(self, node: ast.expr) -> tuple[int, int]:
-        """Where a node's text begins and ends."""
-        start = self.lines[node.lineno - 1] + node.col_offset
-        return start, self.lines[node.end_lineno - 1] + node.end_col_offset
-
-    def code(self, node: ast.expr) -> str:
-        return self.text[slice(*self.span(node))].decode()
-
-    def replace(self, start: int, end: int, new: str):
-        line = self.text.count(b"\n", 0, start) + 1
-        old = self.text[start:end].decode()
-        self.found.append(Mutant(self.path, line, start, end, new, old))
-
-    def replace_operator(self, left: ast.expr, right: ast.expr):
-        """Replace the operator that stands between two nodes."""
-        start, end = self.span(left)[1], self.span(right)[0]
-        gap = re.sub(rb"#.*", lambda found: b" " * len(found[0]), self.text[start:end])
-        found = re.search(rb"[^\s()]+(?: (?:not|in))?(?=[\s(]|$)", gap)
-        if found and (new := OPERATORS.get(found[0].decode())):
-            self.replace(start + found.start(), start + found.end(), new)
-
-    # What is not changed.
-
-    def visit_Raise(self, node: ast.Raise): ...
-    def visit_Assert(self, node: ast.Assert): ...
-    def visit_JoinedStr(self, node: ast.JoinedStr): ...
-    def visit_Import(self, node: ast.Import): ...
-    def visit_arg(self, node: ast.arg): ...
-
-    def visit_keyword(self, node: ast.keyword):
-        if node.arg != "strict":  # of zip: a check, not a value
-            self.visit(node.value)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef):
-        for child in [node.args, *node.body]:  # no decorators and no type of what is returned
-            self.visit(child)
-
-    def visit_AnnAssign(self, node: ast.AnnAssign):
-        if node.value:
-            self.visit(node.value)
-
-    # What is changed.
-
-    def visit_BinOp(self, node: ast.BinOp):
-        if not any(isinstance(side, ast.JoinedStr) for side in (node.left, node.right)):
-            self.replace_operator(node.left, node.right)
-        self.generic_visit(node)
-
-    def visit_BoolOp(self, node: ast.BoolOp):
-        for left, right in zip(node.values, node.values[1:], strict=False):
-            self.replace_operator(left, right)
-        self.generic_visit(node)
-
-    def visit_Compare(self, node: ast.Compare):
-        for left, right in zip([node.left, *node.comparators], node.comparators, strict=False):
-            self.replace_operator(left, right)
-        self.generic_visit(node)
-
-    def visit_UnaryOp(self, node: ast.UnaryOp):
-        if isinstance(node.op, ast.Not | ast.USub):
-            start = self.span(node)[0]
-            self.replace(start, start + len("not " if isinstance(node.op, ast.Not) else "-"), "")
-        self.generic_visit(node)
-
-    def visit_Constant(self, node: ast.Constant):
-        match node.value:
-            case bool():
-                self.replace(*self.span(node), str(not node.value))
-            case int():
-                for new in (node.value + 1, node.value - 1):
-                    self.replace(*self.span(node), str(new))
-            case float():
-                self.replace(*self.span(node), repr(2 * node.value + 1))
-
-    def visit_Name(self, node: ast.Name):
-        if node.id in NAMES:
-            self.replace(*self.span(node), NAMES[node.id])
-
-    def visit_Attribute(self, node: ast.Attribute):
-        if node.attr in NAMES:
-            end = self.span(node)[1]
-            self.replace(end - len(node.attr), end, NAMES[node.attr])
-        self.visit(node.value)
-
-    def visit_Call(self, node: ast.Call):
-        in_any_order = re.split(r"\W", self.code(node.func))[-1] in NAMES
-        for left, right in zip(node.args, node.args[1:], strict=False):
-            a, b = self.code(left), self.code(right)
-            if a != b and not in_any_order and ast.Starred not in (type(left), type(right)):
-                (start, middle), (after, end) = self.span(left), self.span(right)
-                self.replace(start, end, b + self.text[middle:after].decode() + a)
-        self.generic_visit(node)
-
-    def visit_condition(self, node: ast.If | ast.IfExp | ast.While):
-        test = node.test
-        if not isinstance(test, ast.Compare | ast.UnaryOp) and self.code(test) != "TYPE_CHECKING":
-            self.replace(*self.span(test), f"not ({self.code(test)})")
-        self.generic_visit(node)
-
-    visit_If = visit_IfExp = visit_While = visit_condition
-    visit_AsyncFunctionDef = visit_FunctionDef
-    visit_ImportFrom = visit_Import
-
-
-def all_mutants(paths: list[str], changed: str | None) -> Iterator[Mutant]:
-    """The mutants of files and folders; with `changed`, of lines that differ from a revision."""
-    for path in paths:
-        inside = sorted((ROOT / path).rglob("*.py")) if (ROOT / path).is_dir() else [ROOT / path]
-        for name in (str(file.resolve().relative_to(ROOT)) for file in inside):
-            lines = changed_lines(name, changed) if changed else None
-            for mutant in Mutants(name).found:
-                if lines is None or mutant.line in lines:
-                    yield mutant
-
-
-def changed_lines(path: str, revision: str) -> set[int]:
-    """The lines of a file that are not the same in a revision."""
-    command = ["git", "diff", "--unified=0", revision, "--", path]
-    diff = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    hunks = re.findall(r"^@@ -\S+ \+(\d+)(?:,(\d+))? @@", diff, re.MULTILINE)
-    return {int(at) + i for at, count in hunks for i in range(int(count or 1))}
+    known, told = python_files("jaxconv", "*.py"), docstrings()
+    every = [test for test in python_files("tests", "test_*.py") if not re.match(LEFT_OUT, test)]
+    return {test: by_name(test, known) | {*listed(told.get(test, ""))} for test in every}
 
 
 def tests_of(path: str) -> tuple[list[str], list[str]]:
-    """The test files of a module, and the others that run next: its folder's, the library's."""
-    from tests.test_mirror import OF_THE_PROJECT, by_name, docstrings, listed, python_files
-
-    known, own, wider = python_files("jaxconv", "*.py"), [], []
-    folder = f"tests/{(Path(path).parts[1:-1] or ('ops',))[0].lstrip('_')}/"
-    for test, docstring in docstrings().items():
-        entries = [name if name.endswith(".py") else name.rstrip("/") for name in listed(docstring)]
-        if path in by_name(test, known) or any(Path(path).is_relative_to(e) for e in entries):
-            own.append(test)
-        elif test.startswith(folder) and test not in OF_THE_PROJECT:
-            wider.append(test)
-    # Doctests come last: pytest imports a module a second time if no test has imported it before.
-    return [*own, path], [*wider, "tests/test_transforms.py"]
+    """The test files of a module, its doctests among them, and the others of its folder."""
+    own = [test for test, of in files_of_tests().items() if any(map(path.startswith, of))]
+    folder = (Path(path).parts[1:-1] or ("ops",))[0].lstrip("_")
+    near = f"tests/({folder}|experiments/{'verifier' if folder == 'verify' else folder})/"
+    wider = [t for t in files_of_tests() if t not in own and re.match(near, t)]
+    return [*own, *([path] if ">>>" in (ROOT / path).read_text("utf-8") else [])], wider
 
 
-class Outcome:
-    """A plugin of pytest: how long each test file takes, and the first test of each that fails."""
+class Child:
+    """A plugin of pytest in a process that runs some tests: which fail, and how long each takes.
 
-    def __init__(self):
-        self.seconds, self.failed = {}, {}
+    Args:
+      names: The tests to run, in order, until one fails. None runs all tests of the files.
+    """
+
+    def __init__(self, names: Sequence[str] | None):
+        self.place = names and {name: place for place, name in enumerate(names)}
+        self.seconds, self.failed = defaultdict(float), []
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]):
+        if self.place:
+            found = [item for item in items if item.nodeid in self.place]
+            items[:] = sorted(found, key=lambda item: self.place[item.nodeid])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport):
-        name = report.nodeid.partition("::")[0]
-        self.seconds[name] = self.seconds.get(name, 0) + report.duration
+        self.seconds[report.nodeid] += report.duration
         if report.failed:
-            self.failed.setdefault(name, report.nodeid)
+            self.failed.append(report.nodeid)
 
     def pytest_collectreport(self, report: pytest.CollectReport):
         if report.failed:
-            self.failed.setdefault(report.nodeid, report.nodeid)
+            self.failed.append(report.nodeid)
+
+    def found(self, code: int) -> str | None:
+        """The first test that failed, given how pytest ended."""
+        usual = pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED
+        return next(iter(self.failed), None if code in usual else f"pytest ended with {int(code)}")
 
 
-def outcome(tests: list[str], limit: float, mutant: Mutant | None = None) -> tuple[dict, dict]:
-    """The seconds and the failures, by file, of tests that run in a process of their own."""
-    with tempfile.NamedTemporaryFile() as file:
-        if (child := os.fork()) == 0:
-            os.setsid()
-            signal.setitimer(signal.ITIMER_REAL, limit)  # ends the process
-            for stream in (1, 2):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-            if mutant:
-                put_in_place(mutant)
-            told, stop = Outcome(), ["-x"] if mutant else []
-            code = pytest.main([*PYTEST, *stop, *tests], plugins=[told])
-            if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-                told.failed = told.failed or {tests[0]: f"pytest ended with {int(code)}"}
-            Path(file.name).write_text(json.dumps([told.seconds, told.failed]), "utf-8")
-            os._exit(0)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGKILL)  # what the tests have started
-        if status == 0:
-            return tuple(json.loads(Path(file.name).read_text("utf-8")))
-        reason = "too long" if status == -signal.SIGALRM else f"the process ended with {status}"
-        return {}, {tests[0]: reason}
+class Measuring(Child):
+    """Notes also which lines of the library each test runs."""
+
+    def __init__(self, functions: Iterable[CodeType]):
+        super().__init__(None)
+        self.lines, self.of_all, self.tests = defaultdict(set), {}, {}
+        monitoring.register_callback(TOOL, monitoring.events.LINE, self._line)
+        for outer in functions:
+            for code in nested(outer):
+                monitoring.set_local_events(TOOL, code, monitoring.events.LINE)
+
+    def _line(self, code: CodeType, number: int):
+        self.lines[code.co_filename.removeprefix(f"{ROOT}/")].add(number)
+        return monitoring.DISABLE
+
+    def pytest_collection_finish(self):
+        self.of_all = self._taken()
+
+    def pytest_runtest_logfinish(self, nodeid: str):
+        lines = self._taken()
+        lines |= {path: lines.get(path, set()) | those for path, those in self.of_all.items()}
+        self.tests[nodeid] = {path: sorted(those) for path, those in lines.items()}
+
+    def _taken(self) -> dict[str, set[int]]:
+        lines = dict(self.lines)
+        self.lines.clear()
+        monitoring.restart_events()
+        return lines
+
+    def found(self, code: int) -> list:
+        """`[name, seconds, fails, {module: lines}]` of each test."""
+        return [
+            [name, self.seconds[name], name in self.failed, lines]
+            for name, lines in self.tests.items()
+        ]
 
 
-def put_in_place(mutant: Mutant):
+def fork(told: Path, limit: float) -> tuple[bool, object]:
+    """Fork: whether this is the child; for the parent what the child told, or how it ended."""
+    told.write_text("", "utf-8")
+    with warnings.catch_warnings(action="ignore"):  # no program of JAX runs yet
+        child = os.fork()
+    if child == 0:
+        os.setsid()
+        signal.setitimer(signal.ITIMER_REAL, limit)  # ends the process
+        for stream in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        return True, None
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # what the tests have started
+    if status == 0 and (text := told.read_text("utf-8")):
+        return False, json.loads(text)
+    return False, "too long" if status == -signal.SIGALRM else f"the process ended with {status}"
+
+
+def tell(told: Path, thing: object):
+    told.write_text(json.dumps(thing), "utf-8")
+    os._exit(0)
+
+
+def nested(code: CodeType) -> Iterator[CodeType]:
+    """A code object, and all in it."""
+    yield code
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from nested(inner)
+
+
+def of_its_own(code: CodeType) -> tuple:
+    """What a code object does, without what those in it do."""
+    constants = [(type(c), repr(c)) for c in code.co_consts if not isinstance(c, CodeType)]
+    return code.co_code, constants, code.co_names, code.co_varnames
+
+
+class Imported:
+    """The library as it is imported."""
+
+    def __init__(self):
+        self.called = set()  # code that runs meanwhile
+        self.functions = defaultdict(list)
+        monitoring.use_tool_id(TOOL, "mutate")
+        monitoring.register_callback(TOOL, monitoring.events.PY_START, self._start)
+        monitoring.set_events(TOOL, monitoring.events.PY_START)
+
+    def _start(self, code: CodeType, _):
+        if code.co_filename.startswith(LIBRARY):
+            self.called.add(code)
+        return monitoring.DISABLE
+
+    def done(self):
+        """Import all of it, and find the functions that there are."""
+        import jaxconv
+
+        for module in pkgutil.walk_packages(jaxconv.__path__, "jaxconv."):
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
+        monitoring.set_events(TOOL, 0)
+        for thing in gc.get_objects():
+            if type(thing) is FunctionType and thing.__code__.co_filename.startswith(LIBRARY):
+                self.functions[thing.__code__].append(thing)
+        gc.freeze()
+
+    def change(self, mutant: Mutant) -> dict[CodeType, CodeType]:
+        """The functions' code that a mutant changes: nothing if it has run in an import."""
+        name = mutant.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        if (module := sys.modules.get(name)) is None:  # __main__
+            return {}
+        compiled, path = module.__loader__.source_to_code, str(ROOT / mutant.path)
+        with warnings.catch_warnings(action="ignore"):  # `1 is not x`
+            old, new = (
+                compiled((ROOT / mutant.path).read_bytes(), path),
+                compiled(mutant.source(), path),
+            )
+        pairs = list(zip(nested(old), nested(new), strict=True))
+        differ = [a for a, b in pairs if of_its_own(a) != of_its_own(b)]
+        if not differ or any(a in self.called or a.co_name == "<module>" for a in differ):
+            return {}
+        changed = {a: b for a, b in pairs if a in self.functions and a != b}
+        return changed if all(a.co_freevars == b.co_freevars for a, b in changed.items()) else {}
+
+    def put_in_place(self, changed: dict[CodeType, CodeType]):
+        for old, new in changed.items():
+            for function in self.functions[old]:
+                function.__code__ = new
+
+
+class Known:
+    """What is known: the tests' times and lines, and which mutants were noticed by which test."""
+
+    def __init__(self, results: Path | None):
+        self.results, self.tests, self.noticed = results, {}, {}
+        for line in results.read_text("utf-8").splitlines() if results and results.exists() else ():
+            match json.loads(line):
+                case {"file": file, "digest": digest, "tests": tests}:
+                    self.tests[file] = digest, tests
+                case {"by": by, **mutant}:
+                    self.noticed[Mutant(**mutant)] = by
+
+    def save(self, line: dict):
+        if self.results:
+            with self.results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def has(self, file: str) -> bool:
+        return self.tests.get(file, [None])[0] == digest(file)
+
+    def files(self, mutant: Mutant, wide: bool) -> list[str]:
+        """The test files of a mutant."""
+        own, wider = tests_of(mutant.path)
+        return [*own, *(wider if wide else [])]
+
+    def learn(self, file: str, tests: list | str):
+        if isinstance(tests, str):
+            print(f"{file} is left out, for it ends without a mutant: {tests}")
+            tests = []
+        for name in (name for name, _, fails, _ in tests if fails):
+            print(f"{name} is left out, for it fails without a mutant")
+        tests = [test for test in tests if not test[2]]
+        self.tests[file] = digest(file), tests
+        self.save({"file": file, "digest": digest(file), "tests": tests})
+
+    def notice(self, mutant: Mutant, by: str | None):
+        self.noticed[mutant] = by
+        self.save(asdict(mutant) | {"by": by})
+        print(f"noticed by {by}" if by else f"not noticed: {mutant.diff()}", flush=True)
+
+    def chosen(self, mutant: Mutant, wide: bool, at_import: bool) -> list[dict[str, float]]:
+        """The tests of a mutant with their seconds, in the order in which they run."""
+        own, wider = tests_of(mutant.path)
+        lines = {mutant.path: set(range(mutant.first, mutant.last + 1))}
+        if at_import:
+            lines = lines_with(names_of(mutant))
+        run_it, others = ({}, {}), {}
+        for is_wider, files in enumerate([own, wider if wide else []]):
+            for name, seconds, _, those in (
+                t for f in files for t in self.tests.get(f, (0, []))[1]
+            ):
+                if any(not at.isdisjoint(those.get(path, ())) for path, at in lines.items()):
+                    run_it[is_wider][name] = seconds
+                elif not is_wider:
+                    others[name] = seconds
+        if not any(run_it) and not at_import:
+            return []
+        return [
+            dict(sorted(tests.items(), key=lambda test: test[1]))
+            for tests in (*run_it, others)
+            if tests
+        ]
+
+
+def digest(file: str) -> str:
+    return hashlib.sha256((ROOT / file).read_bytes()).hexdigest()
+
+
+def names_of(mutant: Mutant) -> set[str]:
+    """The names that a statement of a module or a class gives values to, or the function's."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / mutant.path).read_bytes())):
+        if getattr(node, "lineno", 0) == mutant.first:
+            for target in [*getattr(node, "targets", []), getattr(node, "target", None)]:
+                found |= {n.id for n in ast.walk(target or ast.Pass()) if isinstance(n, ast.Name)}
+            if isinstance(node, ast.FunctionDef):
+                found.add(node.name)
+    return found
+
+
+def lines_with(names: set[str]) -> dict[str, set[int]]:
+    """The lines of the library in which a name occurs."""
+    if not names:
+        return {}
+    word, found = re.compile(rf"\b({'|'.join(names)})\b"), {}
+    for path in (ROOT / "jaxconv").rglob("*.py"):
+        lines = path.read_text("utf-8").splitlines()
+        at = {number for number, line in enumerate(lines, 1) if word.search(line)}
+        found |= {str(path.relative_to(ROOT)): at} if at else {}
+    return found
+
+
+class Loop:
+    """A plugin of pytest: runs the tests, and the mutants that change no import, in processes.
+
+    Each process is forked before the collection, and goes on with it.
+    """
+
+    def __init__(self, known: Known, mutants: list[Mutant], wide: bool, end: float, told: Path):
+        self.known, self.mutants, self.wide, self.end = known, mutants, wide, end
+        self.told, self.imported, self.child = told, Imported(), None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self, session: pytest.Session) -> bool | None:
+        self.imported.done()
+        jobs = self.jobs(session)
+        try:
+            limit = next(jobs)
+            while True:
+                is_child, found = fork(self.told, limit)
+                limit = jobs.send(None if is_child else (found,))
+                if is_child:
+                    return None  # pytest collects, and runs
+        except StopIteration:
+            session.items = []
+            return True
+
+    def jobs(self, session: pytest.Session) -> Iterator[float | None]:
+        """For each process, how long it may take. It is sent nothing in the process itself."""
+        for mutant in self.mutants:
+            for file in self.known.files(mutant, self.wide):
+                if time.monotonic() > self.end:
+                    return
+                if not self.known.has(file):
+                    if (found := (yield 600)) is None:
+                        yield self.become(session, [file], Measuring(self.imported.functions))
+                    self.known.learn(file, *found)
+            if not (changed := self.imported.change(mutant)):
+                continue
+            by = None
+            for tests in self.known.chosen(mutant, self.wide, at_import=False):
+                if by is None:
+                    if time.monotonic() > self.end:
+                        return
+                    if (found := (yield 60 + 5 * sum(tests.values()))) is None:
+                        self.imported.put_in_place(changed)
+                        yield self.become(session, list(files_of(tests)), Child(list(tests)))
+                    (by,) = found
+            self.known.notice(mutant, by)
+
+    def become(self, session: pytest.Session, files: list[str], child: Child):
+        """Go on as a process that runs some test files."""
+        self.child, session.config.args = child, files
+        session.config.option.maxfail = 1 if child.place else 0
+        session.config.pluginmanager.register(child)
+
+
+def files_of(tests: Iterable[str]) -> list[str]:
+    """The files of tests. Doctests come last: pytest imports a module that no test has imported."""
+    files = dict.fromkeys(test.partition("::")[0] for test in tests)
+    return sorted(files, key=lambda file: file.startswith("jaxconv/"))
+
+
+def read_in_place(mutant: Mutant):
     """Let Python's loader of source files read the mutant."""
     loader, path, source = importlib.machinery.SourceFileLoader, mutant.path, mutant.source()
     read, stats = loader.get_data, loader.path_stats
@@ -287,46 +416,40 @@ def put_in_place(mutant: Mutant):
     loader.path_stats = no_compiled_file
 
 
-class Runner:
-    """Runs the tests of mutants. `known` are the seconds of each test file without a mutant."""
-
-    def __init__(self, results: Path | None):
-        self.results, self.known, self.noticed = results, {}, {}
-        for line in results.read_text("utf-8").splitlines() if results and results.exists() else ():
-            match json.loads(line):
-                case {"test": test, "seconds": seconds}:
-                    self.known[test] = seconds
-                case {"by": by, **mutant}:
-                    self.noticed[Mutant(**mutant)] = by
-
-    def save(self, line: dict):
-        if self.results:
-            with self.results.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-
-    def learn(self, tests: list[str]):
-        """Measure the tests that are not known yet. Those that fail as it is are left out."""
-        if new := [test for test in tests if test not in self.known]:
-            seconds, failed = outcome(new, limit=600)
-            for test in new:
-                self.known[test] = None if test in failed else seconds.get(test, 0)
-                self.save({"test": test, "seconds": self.known[test]})
-            for test, reason in failed.items():
-                print(f"{test} is left out, for it fails without a mutant: {reason}")
-
-    def run(self, mutant: Mutant, wide: bool) -> str | None:
-        """What notices a mutant: its own tests, or else, with `wide`, the others; or nothing."""
+def run(chosen: list[Mutant], wide: bool, results: Path | None, minutes: float) -> Known:
+    """Run the tests of mutants that are not in the results yet, as far as the time allows."""
+    for name in ("flax.nnx", "hypothesis", "jax.experimental.pallas"):
+        importlib.import_module(name)
+    folder = Path(tempfile.mkdtemp())
+    results, told = results or folder / "results.jsonl", folder / "told.json"
+    known, end = Known(results), time.monotonic() + 60 * minutes
+    if left := [mutant for mutant in chosen if mutant not in known.noticed]:
+        if (child := os.fork()) == 0:  # no program of JAX runs yet
+            loop = Loop(known, left, wide, end, told)
+            code = pytest.main([*PYTEST, "tests"], plugins=[loop])
+            if loop.child:
+                tell(told, loop.child.found(code))
+            sys.stdout.flush()
+            os._exit(code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED))
+        if os.waitpid(child, 0)[1]:
+            sys.exit("The tests can't be run.")
+        known = Known(results)
+    for mutant in left:
+        if mutant in known.noticed or not all(map(known.has, known.files(mutant, wide))):
+            continue
         by = None
-        for tests in tests_of(mutant.path)[: 1 + wide]:
+        for tests in known.chosen(mutant, wide, at_import=True):
             if by is None:
-                self.learn(tests)
-                usable = {test: self.known[test] for test in tests if self.known[test] is not None}
-                limit = 60 + 5 * sum(usable.values())
-                failed = outcome(list(usable), limit, mutant)[1] if usable else {}
-                by = next(iter(failed.values()), None)
-        self.noticed[mutant] = by
-        self.save(asdict(mutant) | {"by": by})
-        return by
+                if time.monotonic() > end:
+                    return known
+                is_child, by = fork(told, 60 + 5 * sum(tests.values()))
+                if is_child:
+                    read_in_place(mutant)
+                    child = Child(list(tests))
+                    code = pytest.main([*PYTEST, "-x", *files_of(tests)], plugins=[child])
+                    tell(told, child.found(code))
+        known.notice(mutant, by)
+    return known
 
 
 def main():
@@ -335,7 +458,7 @@ def main():
     parser.add_argument("--sample", type=int, metavar="N", help="this many mutants, at random")
     parser.add_argument("--seed", type=int, default=0, help="which ones")
     parser.add_argument("--changed", metavar="REV", help="only in lines that differ from REV")
-    parser.add_argument("--wide", action="store_true", help="run the wider tests, too")
+    parser.add_argument("--wide", action="store_true", help="run the tests of the whole folder")
     parser.add_argument("--minutes", type=float, default=10, help="begin no mutant after that")
     parser.add_argument("--results", type=Path, help="JSON lines; those in it are not run again")
     parser.add_argument("--list", action="store_true", help="print the mutants only")
@@ -349,16 +472,8 @@ def main():
     if args.list:
         print(*(mutant.diff() for mutant in chosen), sep="\n")
         return
-    for name in ("flax.nnx", "hypothesis", "jax.experimental.pallas"):
-        importlib.import_module(name)
-    warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # no program of JAX runs yet
-
-    runner, end = Runner(args.results), time.monotonic() + 60 * args.minutes
-    for mutant in chosen:
-        if mutant not in runner.noticed and time.monotonic() < end:
-            by = runner.run(mutant, args.wide)
-            print(f"noticed by {by}" if by else f"not noticed: {mutant.diff()}", flush=True)
-    done = [runner.noticed[mutant] is not None for mutant in chosen if mutant in runner.noticed]
+    known = run(chosen, args.wide, args.results, args.minutes)
+    done = [known.noticed[mutant] is not None for mutant in chosen if mutant in known.noticed]
     print(f"{len(done)} of {len(chosen)} mutants run, {sum(done)} noticed")
     sys.exit(not all(done))
 
