@@ -149,7 +149,7 @@ class Evidence:
     def _by_row(self, name, found):
         draws = self.draws
         count = len(draws.directions if name == "forward" else draws.cotangents)
-        return found.value.reshape(count, -1), found.rounding.reshape(count, -1)
+        return found.value.reshape(count, -1), found.explained.reshape(count, -1)
 
     def _measured_in_own(self, point, more):
         is_first = point is self.primal.point

@@ -243,7 +243,7 @@ class FirstOrder:
         """The rule must be right at another point, too, when it is called after the first."""
         before, size, point = len(self.findings.wrong), self.problem.size, self.draws.second_point
         if not self.findings.is_wrong_in("reverse"):
-            expected = self.evidence.own("reverse", point)[0][0]
+            expected = formula = self.evidence.own("reverse", point)[0][0]
             if self.truth.is_autodiff:
                 # The formula is known to be right at the first point only.
                 expected = self.evidence.derivatives.true_reverse(point, self.draws.cotangents)
@@ -253,6 +253,7 @@ class FirstOrder:
                 # Two bounds, since the truth is rounded, too.
                 own = self.evidence.own_bound(point, more)[0]
                 bound = _constants.TWO_ROUNDINGS * own + of_comparison(expected)
+                bound = np.where(np.isinf(formula), 0.0, bound)  # by no rounding
                 bound = np.where(np.isnan(expected), np.inf, bound)  # the truth is unknown there
                 values = self.evidence.called.elsewhere
                 assert values is not None

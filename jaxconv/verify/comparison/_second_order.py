@@ -48,7 +48,7 @@ def judge_second_order(evidence: Evidence, findings: Findings) -> None:
             v = draws.directions[0]
             expected, slack = np.array([true @ v]), np.array([error @ np.abs(v)])
             leaves = [Leaf("v H v", -1, (), np.float64, 0)]
-        rounding = _constants.TWO_ROUNDINGS * _constants.MARGIN * result.rounding
+        rounding = _constants.TWO_ROUNDINGS * _constants.MARGIN * result.explained
         bound = rounding + slack + of_comparison(expected, evidence.unit)
         known = np.isfinite(expected)  # the others are beyond the range of float64
         value, expected = np.where(known, result.value, 0.0), np.where(known, expected, 0.0)

@@ -44,6 +44,11 @@ class Measured:
     value: np.ndarray
     rounding: np.ndarray
 
+    @property
+    def explained(self) -> np.ndarray:
+        """How far from the values rounding explains others. It makes none infinite."""
+        return np.where(np.isinf(self.value), 0.0, self.rounding)
+
 
 class Measurement:
     """Evaluates traced functions together with their rounding.

@@ -1,13 +1,16 @@
-"""A large gradient of a function that JAX can't differentiate: slopes along directions decide.
+"""What rounding can't explain, and large gradients of functions that JAX can't differentiate.
 
 Covers jaxconv/verify/comparison/_first_order.py, jaxconv/verify/truth/_search.py.
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxconv.verify import _constants, check_gradients
+
+from ..rules import with_jvp, with_vjp
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -36,3 +39,34 @@ def test_one_wrong_element_is_found(wrong):
     if wrong != 1:
         assert f"[{PLACE}]" in str(report)
         assert "the slope along a random direction is wrong" in str(report)
+
+
+X = np.linspace(-0.5, 0.5, 5)
+
+
+@jax.custom_jvp
+def _slope(x):
+    return 1 - jnp.tanh(x) ** 2
+
+
+@_slope.defjvp
+def _(x, x_dot):
+    (x,), (x_dot,) = x, x_dot
+    return _slope(x), (x_dot * -2 * jnp.tanh(x) * _slope(x)).at[2].set(-jnp.inf)
+
+
+# The hyperbolic tangent, with one derivative that is infinite.
+INFINITE = {
+    "reverse": with_vjp(jnp.tanh, lambda true, args, w: (true[0].at[2].set(jnp.inf),)),
+    "forward": with_jvp(jnp.tanh, lambda y_dot, args, dots: y_dot.at[2].set(-jnp.inf)),
+    "second_point": with_vjp(
+        jnp.tanh, lambda true, args, w: (jnp.where(args[0] == X, true[0], jnp.inf),)
+    ),
+    "second_order": with_jvp(jnp.tanh, lambda _, x, x_dot: _slope(x[0]) * x_dot[0]),
+}
+
+
+@pytest.mark.parametrize("mode", INFINITE)
+def test_rounding_makes_no_derivative_infinite(mode):
+    report = check_gradients(INFINITE[mode], (X,), modes=["reverse", mode])
+    assert "inf in the gradient" in {failure.diagnosis for failure in report.failures}

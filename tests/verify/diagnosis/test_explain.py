@@ -50,3 +50,38 @@ def test_a_number_has_no_factor_that_changes_with_the_cotangent():
     assert diagnoses(jnp.tanh, lambda true, args, w: (3 * true[0],), (jnp.asarray(0.5),)) == [
         "a constant factor of 3"
     ]
+
+
+def _scaled(x, k):
+    return jnp.tanh(x) * k
+
+
+def _k(change):
+    """A rule that is wrong for k, whose gradient is summed over the batch and two axes."""
+    return lambda true, args, w: (true[0], change(true[1], w))
+
+
+EXPLAINED = {
+    "the gradient is zero": _k(lambda bar, w: 0 * bar),
+    "wrong sign": _k(lambda bar, w: -bar),
+    "mean for sum over the batch, a factor of 0.5": _k(lambda bar, w: bar / 2),
+    "mean for sum over positions, a factor of 0.0833333": _k(lambda bar, w: bar / 12),
+    "mean for sum over batch and positions, a factor of 0.0416667": _k(lambda bar, w: bar / 24),
+    "mean for sum over the results, a factor of 0.00833333": _k(lambda bar, w: bar / 120),
+    "sum for mean over positions, a factor of 12": _k(lambda bar, w: bar * 12),
+    "a constant factor of 0.7": _k(lambda bar, w: bar * 0.7),
+    "zero where the true gradient is not": _k(lambda bar, w: bar.at[1:3].set(0)),
+    "wrong sign in some elements": _k(lambda bar, w: bar.at[1:3].multiply(-1)),
+    "a constant factor of 0.7 in some elements": _k(lambda bar, w: bar.at[1:3].multiply(0.7)),
+    "a single element is wrong": _k(lambda bar, w: bar.at[2].multiply(3)),
+    "cotangent ignored": _k(lambda bar, w: jnp.arange(5.0) + 1),
+    "NaN in the gradient": _k(lambda bar, w: bar.at[2].set(jnp.nan)),
+    "inf in the gradient": _k(lambda bar, w: bar.at[2].set(jnp.inf)),
+    "explained by no known slip": _k(lambda bar, w: bar + jnp.sin(jnp.arange(5.0) * w.sum())),
+}
+
+
+@pytest.mark.parametrize("diagnosis", EXPLAINED)
+def test_what_is_wrong_is_said(diagnosis, normal):
+    args = normal((2, 3, 4, 5)), normal((5,))
+    assert diagnoses(_scaled, EXPLAINED[diagnosis], args) == [diagnosis]

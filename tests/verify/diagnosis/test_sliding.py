@@ -79,7 +79,9 @@ CASES = {
         2,
     ),
     "window sum over channels": (
-        _windows((1, 1, 2), (1, 1, 1), ((0, 0), (0, 0), (1, 0)), window_dilation=(1, 1, 2)),
+        lambda x: _windows(
+            (1, 1, 2), (1, 1, 1), ((0, 0), (0, 0), (1, 0)), window_dilation=(1, 1, 2)
+        )(jnp.pad(x, ((0, 0), (0, 0), (2, 1)))),
         ((2, 3, 7),),
         2,
     ),
