@@ -11,7 +11,7 @@ from ..truth import _kinks
 from ..truth._differences import slopes
 from ..truth._rounding import of_comparison
 from ..truth._search import worst_by_halves
-from ..truth._truth import dot_gap, step_sizes
+from ..truth._truth import by_coordinates, dot_gap, step_sizes
 from ._evidence import Evidence
 from ._findings import Finding, Findings, beyond, differing
 
@@ -158,10 +158,14 @@ class FirstOrder:
     def _along_directions(self, leaf, rows, rounding):
         """Without a truth for each element: compare slopes along directions of one argument."""
         steps, cotangents = step_sizes(self.primal), self.draws.cotangents
+        lost = np.flatnonzero(~np.isfinite(rows[:, leaf.elements]).all(axis=0))
         for v in self.draws.directions:
             alone = np.zeros_like(v)
             alone[leaf.elements] = v[leaf.elements]
             line = slopes(self.primal, self.primal.point, alone, steps, self.primal.unit)
+            if len(lost) and np.isfinite(line.central).all():  # every element has a slope
+                self.findings.wrong.append(self._without_number(leaf, rows, lost[:NAMED]))
+                return
             error, margin = _constants.ERRORS * line.error[None], _constants.MARGIN * rounding
             gap, bound = dot_gap(line.central[None], error, rows, margin, cotangents, alone[None])
             bad = np.abs(gap[:, 0]) > bound[:, 0]
@@ -170,6 +174,16 @@ class FirstOrder:
                 note = f"the slope along a random direction is wrong by {abs(gap[row, 0]):.3g}"
                 self.findings.wrong.append(self._by_halves(leaf, rows[row], row, note))
                 return
+
+    def _without_number(self, leaf, rows, lost):
+        """The finding of elements that are NaN or infinite where the function has a slope."""
+        row = int((~np.isfinite(rows[:, leaf.start + lost])).any(axis=1).argmax())
+        reported = rows[row][leaf.elements]
+        is_wrong, true, bound = np.zeros(leaf.size, bool), reported.copy(), np.zeros(leaf.size)
+        cotangent = self.draws.cotangents[[row]]
+        (true[lost],), (bound[lost],) = by_coordinates(self.primal, leaf.start + lost, cotangent)
+        is_wrong[lost] = ~np.isfinite(reported[lost])
+        return Finding(leaf, "reverse", reported, true, bound, is_wrong, row)
 
     def _by_halves(self, leaf, gradient, row, note):
         """The finding of the element that a bisection finds; all others are taken to be right."""

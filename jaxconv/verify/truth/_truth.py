@@ -115,7 +115,7 @@ def settle(
         confirmed = moving
     if primal.problem.size > _constants.COORDINATES:
         return confirmed
-    rows, errors = _by_coordinates(primal, np.arange(primal.problem.size), cotangents)
+    rows, errors = by_coordinates(primal, np.arange(primal.problem.size), cotangents)
     source = f"{primal.differences} along every coordinate"
     return replace(confirmed, reverse=rows, reverse_error=errors, source=source)
 
@@ -129,7 +129,7 @@ def _with_numbers(primal, truth, cotangents):
     lost = np.flatnonzero(~np.isfinite(truth.reverse).all(axis=0))
     if not 0 < len(lost) <= _constants.COORDINATES:
         return truth
-    rows, errors = _by_coordinates(primal, lost, cotangents)
+    rows, errors = by_coordinates(primal, lost, cotangents)
     reverse, error = truth.reverse.copy(), truth.reverse_error.copy()
     known = np.isfinite(rows) & np.isfinite(errors)
     reverse[:, lost] = np.where(known, rows, reverse[:, lost])
@@ -137,7 +137,9 @@ def _with_numbers(primal, truth, cotangents):
     return replace(truth, reverse=reverse, reverse_error=error)
 
 
-def _by_coordinates(primal, elements, cotangents):
+def by_coordinates(
+    primal: Primal, elements: np.ndarray, cotangents: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Gradients of some elements by differences along each coordinate, and their errors."""
     steps, rows, errors = coordinate_steps(primal), [], []
     chunk = max(1, BATCH // (len(steps) * (primal.problem.size + primal.problem.output_size)))
