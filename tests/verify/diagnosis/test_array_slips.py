@@ -31,6 +31,11 @@ SLIPS = [
         KERNEL,
         lambda a: a[::-1, ::-1].swapaxes(2, 3),
     ),
+    (
+        "kernel not rotated, channel axes not exchanged",
+        (3, 4, 4),
+        lambda a: a[::-1].swapaxes(1, 2),
+    ),
     ("channel axes not exchanged", KERNEL, lambda a: a.swapaxes(2, 3)),
     ("matrix not transposed", (4, 4), lambda a: a.T),
     ("spatial axes transposed", MAP, lambda a: a.swapaxes(1, 2)),
