@@ -294,3 +294,16 @@ def test_accelerators_take_the_plain_reading(monkeypatch):
         ((_, avals, params),) = met(g, *operands)
         plain.append(_readings.read(_readings.convolution_of(*avals, params)).parts)
     assert plain == list(READINGS[:3])
+
+
+def test_on_tpus_only_what_kernels_run_is_read(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    for groups, reads in ((1, False), (128, True)):
+        x = jax.ShapeDtypeStruct((2, 16, 16, 128), jnp.float32)
+        kernel = jax.ShapeDtypeStruct((3, 3, 128 // groups, 128), jnp.float32)
+        f = partial(network_layer, groups=groups)
+        y_bar = jax.eval_shape(f, x, kernel)
+        for g, *operands in ((f, x, kernel), *((g, x, kernel, y_bar) for g in gradients(f))):
+            (answer,) = said(g, *operands)
+            assert answer.startswith("jaxconv.") is reads
+            assert ("as lax writes it" in answer) is not reads

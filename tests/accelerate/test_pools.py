@@ -273,6 +273,30 @@ def test_reductions_from_any_value(name):
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-12), before(IMAGES, x_dot), expected)
 
 
+RARE = {
+    "cropped at one end": {"padding": [(0, 0), (1, -2), (-1, 1), (0, 0)]},
+    "dilated beside the windows": {
+        "window": (1, 1, 3, 1),
+        "strides": (1, 1, 2, 1),
+        "base": (1, 2, 1, 1),
+    },
+    "over all of a short axis": {
+        "window": (1, 9, 1, 1),
+        "padding": [(0, 0), (8, 0)] + 2 * [(0, 0)],
+    },
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("case", RARE)
+def test_rare_windows_are_pools(case, name):
+    ones = (1, 1, 1, 1)
+    of_image = {"window": (1, 3, 3, 1), "padding": [(0, 0)] * 4}
+    f = pool(name, {"strides": ones, "base": ones, "dilation": ones} | of_image | RARE[case])
+    assert ran(f, IMAGES) == [POOLS[name]]
+    np.testing.assert_array_equal(accelerate(f)(IMAGES), f(IMAGES))  # small integers
+
+
 KEPT = {
     "another operation": (
         lambda x: lax.reduce_window(x, 1.0, lax.mul, (1, 2, 2, 1), (1, 1, 1, 1), "VALID"),
