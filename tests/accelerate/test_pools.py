@@ -297,7 +297,32 @@ def test_rare_windows_are_pools(case, name):
     np.testing.assert_array_equal(accelerate(f)(IMAGES), f(IMAGES))  # small integers
 
 
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_what_lies_between_elements_is_never_chosen(name):
+    ones = (1, 1, 1, 1)
+    options = {"window": (1, 3, 3, 1), "padding": [(0, 0)] * 4, "dilation": ones, "strides": ones}
+    f = pool(name, options | {"base": (1, 2, 2, 1)})
+    # A zero between these would be the largest, or the smallest.
+    x = np.random.default_rng(0).uniform(1, 2, IMAGES.shape) * (-1 if name == "max" else 1)
+    expected, actual = (jax.jvp(g, (x,), (IMAGES,)) for g in (f, accelerate(f)))
+    after = accelerate(lambda *operands: jax.jvp(f, operands[:1], operands[1:]))(x, IMAGES)
+    for value, tangent in (actual, after):
+        np.testing.assert_array_equal(value, expected[0])
+        np.testing.assert_array_equal(tangent, expected[1])
+
+
 KEPT = {
+    "a gradient of cropped windows": (
+        lambda x: lax.select_and_scatter_add_p.bind(
+            x[:, :6, :6],
+            x,
+            select_prim=lax.ge_p,
+            window_dimensions=(1, 3, 3, 1),
+            window_strides=(1, 1, 1, 1),
+            padding=((0, 0), (0, -1), (0, 0), (0, 0)),
+        ),
+        "its padding is negative",
+    ),
     "another operation": (
         lambda x: lax.reduce_window(x, 1.0, lax.mul, (1, 2, 2, 1), (1, 1, 1, 1), "VALID"),
         "it reduces by another operation than max, min or add",
