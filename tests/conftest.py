@@ -25,6 +25,10 @@ COMPILER = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0,
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": -1,
 }
+# XLA of JAX 0.10 has two generators of code for fused operations. Its default one takes twice as
+# long to compile; later versions have no other.
+if jax.__version_info__ < (0, 11) and "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 
 def pytest_configure(config):
@@ -39,10 +43,17 @@ def pytest_configure(config):
             jax.config.update(name.lower(), value)  # JAX has already read its environment
 
 
+gc.disable()  # until all tests are collected
+
+
 def pytest_collection_finish():
-    """Spare the garbage collector what was imported: it stays until the end, a million objects."""
-    gc.collect()
+    """Spare the garbage collector what was imported: it stays until the end, a million objects.
+
+    Tracing and compiling make many objects that live on, so it also looks less often.
+    """
     gc.freeze()
+    gc.set_threshold(50_000, *gc.get_threshold()[1:])
+    gc.enable()
 
 
 @pytest.fixture

@@ -103,7 +103,8 @@ def in_a_process(path, names, threads):
     code = f"import tests.test_determinism as t; t.save({str(path)!r}, {[*names]})"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | {"NPROC": str(threads), "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"},
+        env=os.environ
+        | {"NPROC": str(threads), "JAX_DISABLE_MOST_OPTIMIZATIONS": "0", "XLA_FLAGS": ""},
         cwd=ROOT,
         capture_output=True,
         text=True,
