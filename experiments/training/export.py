@@ -111,4 +111,11 @@ def read(file: Path) -> tuple[Callable[[np.ndarray], np.ndarray], Shape]:
     if platform not in exported.platforms:
         raise UserError(f"{file} is for {', '.join(exported.platforms)}, and this is {platform}.")
     call = jax.jit(exported.call)
-    return lambda images: np.asarray(call(images)), (h, w, c)
+
+    def answer(images: np.ndarray) -> np.ndarray:
+        try:
+            return np.asarray(call(images))
+        except jax.errors.JaxRuntimeError as error:  # damage that only the compiler notices
+            raise UserError(f"{file} cannot be run: {first_line(error)}") from error
+
+    return answer, (h, w, c)
