@@ -73,11 +73,9 @@ def check_against_the_definition(rows):
 
 
 def test_equals_the_definition():
-    """The modes in turn with some of the cases, and every mode with one."""
+    """The modes in turn with some of the cases."""
     in_turn = list(MODES)
-    rows = [(in_turn[i % 3], case) for i, case in enumerate(CASES[:6])]
-    rows += [(mode, CASES[1]) for mode in MODES if mode != in_turn[1]]
-    check_against_the_definition(rows)
+    check_against_the_definition([(in_turn[i % 3], case) for i, case in enumerate(CASES[:6])])
 
 
 @pytest.mark.exhaustive

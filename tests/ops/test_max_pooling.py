@@ -50,13 +50,24 @@ def few_values():
 
 
 def test_ties_equal_the_definition(few_values, normal):
-    """Values, tangents and cotangents of all rules for ties over all windows."""
+    """The rule "first" over all windows, and the two others in turn."""
+    ties = [("first", ("split", "all")[i % 2]) for i in range(len(WINDOWS))]
+    check_ties(zip(WINDOWS, ties, strict=True), few_values, normal)
+
+
+@pytest.mark.exhaustive
+def test_all_ties_over_all_windows_equal_the_definition(few_values, normal):
+    check_ties([(window, ("first", "split", "all")) for window in WINDOWS], few_values, normal)
+
+
+def check_ties(windows, few_values, normal):
+    """Values, tangents and cotangents of the rules for ties that go with each window."""
     rows, calls = [], []
-    for spatial, window, options in WINDOWS:
+    for (spatial, window, options), rules in windows:
         x, x_dot = few_values((2, *spatial, 3)), np.asarray(normal((2, *spatial, 3)))
         y = reference.max_pool(x, window, **options)
         y_bar = np.asarray(normal(y.shape))
-        for ties in ("first", "split", "all"):
+        for ties in rules:
 
             def both_modes(x, x_dot, y_bar, f):
                 return jax.jvp(f, (x,), (x_dot,)), jax.vjp(f, x)[1](y_bar)[0]
@@ -107,6 +118,7 @@ def test_modes_equal_flax(normal):
             assert_within_rounding(a, b, 27 * np.abs(b).max(), 9 * 4, name)
 
 
+@pytest.mark.exhaustive
 def test_modes_agree_where_there_are_no_ties(normal):
     """Without ties, each rule for ties has the derivatives of "first", in any mode and order."""
     x = normal((2, 7, 2))

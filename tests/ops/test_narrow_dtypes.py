@@ -157,7 +157,14 @@ def test_long_sums_are_added_up_in_float32():
     assert results["overlaps"] == jnp.asarray(17.0).astype(ones.dtype)
 
 
-@pytest.mark.parametrize("name", [d for d in INTEGERS if hasattr(jnp, d)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        d if d in ("uint2", "int4") else pytest.param(d, marks=pytest.mark.exhaustive)
+        for d in INTEGERS
+        if hasattr(jnp, d)
+    ],
+)
 def test_small_integers_equal_the_definition(name):
     """On a CPU, XLA ended the process; sums wrap around, as those of all integers do."""
     dtype, rng = jnp.dtype(name), np.random.default_rng(0)

@@ -8,7 +8,7 @@ Covers jaxconv/ops/_windows.py, jaxconv/ops/_upscaling.py.
 """
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -125,16 +125,22 @@ def examples_of(case: Case):
     ]
 
 
+FOUND: dict[bool, dict] = {}
+
+
 @pytest.fixture
-def results(name, optimised):
+def results(name, request):
     """What a case's function gives for the examples, and for each change to one of the arrays.
 
     A result is found by name, changed array and new value.
     """
-    return results_of(name in SAMPLE)
+    sample = name in SAMPLE
+    if sample not in FOUND:
+        request.getfixturevalue("optimised")
+        FOUND[sample] = results_of(sample)
+    return FOUND[sample]
 
 
-@cache
 def results_of(sample):
     """The results of all cases of the sample, or of all others: one program runs them."""
 
