@@ -48,14 +48,15 @@ LONG = (
     *("2_backpropagation", "3_deconvolutions"),
     *("5_does_deriving_by_hand_pay", "6_standard_and_modified", "7_derive_your_own"),
 )
-# test_porting.py and forms/test_examples.py run these.
-ELSEWHERE = ("how_to_port_weights", "how_to_write_an_operation")
+# test_porting.py runs the one, and forms/test_examples.py the cells of the other, one by one.
+ELSEWHERE = ("how_to_port_weights",)
+CELL_BY_CELL = ("how_to_write_an_operation",)
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.exhaustive) if name in LONG else name
+        pytest.param(name, marks=pytest.mark.exhaustive) if name in LONG + CELL_BY_CELL else name
         for name in SIZES
         if name not in ELSEWHERE
     ],

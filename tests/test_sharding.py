@@ -111,7 +111,7 @@ def test_explicit_types_say_how_the_result_is_split(operands):
         close(y, conv(*operands))
 
 
-def whole_operands_of_many(x, kernel, bias):
+def whole_operands_of_many(x, kernel, bias, first):
     """One number of `x`, which is split, and of parameters that may have been made anywhere."""
     turned = jnp.swapaxes(kernel, -2, -1)
     layouts = {"dimension_numbers": ("NHWC", "HWIO", "NHWC")}
@@ -133,21 +133,32 @@ def whole_operands_of_many(x, kernel, bias):
         max_pool(y, 2),
         upscale(y, 2, "bilinear"),
     ]
-    return sum(jnp.sum(jnp.sin(result)) for result in results)
+    return sum(jnp.sum(jnp.sin(result)) for result in results[first::2])
 
 
-gradients_of_many = jax.jit(jax.grad(whole_operands_of_many, argnums=(0, 1, 2)))
+gradients_of_many = jax.jit(jax.grad(whole_operands_of_many, argnums=(0, 1, 2)), static_argnums=3)
+EVEN, ODD = 0, 1  # of which operation on
 
 
-@pytest.mark.parametrize("context", ["of the mesh", "of none"])
-def test_parameters_made_outside_the_mesh(context, normal):
+@pytest.mark.parametrize(
+    ("context", "first"),
+    [
+        ("of the mesh", EVEN),
+        ("of none", ODD),
+        pytest.param("of the mesh", ODD, marks=pytest.mark.exhaustive),
+        pytest.param("of none", EVEN, marks=pytest.mark.exhaustive),
+    ],
+    ids=str,
+)
+def test_parameters_made_outside_the_mesh(context, first, normal):
+    """By default every second operation in either context."""
     operands = normal((8, 7, 6, 4)), normal((3, 2, 4, 6)), normal((6,))
-    expected = gradients_of_many(*operands)
+    expected = gradients_of_many(*operands, first)
     mesh = mesh_of(AxisType.Explicit)
     split = jax.device_put(operands[0], NamedSharding(mesh, P("data")))
     with jax.set_mesh(mesh) if context == "of the mesh" else nullcontext():
         chex.assert_trees_all_close(
-            jax.device_get(gradients_of_many(split, *operands[1:])),
+            jax.device_get(gradients_of_many(split, *operands[1:], first)),
             jax.device_get(expected),
             rtol=1e-11,
             atol=1e-11,

@@ -1,5 +1,7 @@
 """The ten examples of the how-to: their length, their second order, and planted mistakes.
 
+Each test runs the cells that it needs. The exhaustive run has the whole notebook, too.
+
 Covers jaxconv/forms/.
 """
 
@@ -10,23 +12,32 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.notebook_cells import read, run
+from tests.notebook_cells import read
 
-NAME = "how_to_write_an_operation"
-CELLS = [cell for cell in read(NAME).cells if cell.cell_type == "code"]
-EXAMPLES = CELLS[1:-1]
+CELLS = [
+    cell.source for cell in read("how_to_write_an_operation").cells if cell.cell_type == "code"
+]
+IMPORTS, *EXAMPLES, LAST = CELLS
 
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-@pytest.fixture(scope="module")
-def names():
-    with jax.enable_x64(True):
-        return run(read(NAME), NAME)[0]
+def names_of(*cells):
+    """The names that some cells define after the imports."""
+    names = {}
+    for cell in (IMPORTS, *cells):
+        exec(cell, names)
+    return names
+
+
+def example(text):
+    """The cell that contains a text."""
+    (cell,) = [cell for cell in EXAMPLES if text in cell]
+    return cell
 
 
 def test_there_are_ten_and_each_is_short():
-    lines = [len([line for line in cell.source.splitlines() if line.strip()]) for cell in EXAMPLES]
+    lines = [len([line for line in cell.splitlines() if line.strip()]) for cell in EXAMPLES]
     assert len(lines) == 10
     assert max(lines) < 30
 
@@ -54,61 +65,47 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("number", range(10))
-def test_a_wrong_transpose_is_named(number, names):
+def test_a_wrong_transpose_is_named(number):
     right, wrong, slip = MISTAKES[number]
-    source = EXAMPLES[number].source
-    assert source.count(right) == 1
+    assert EXAMPLES[number].count(right) == 1
     with pytest.raises((ValueError, AssertionError), match="wrong") as caught:
-        exec(source.replace(right, wrong), dict(names))
+        names_of(EXAMPLES[number].replace(right, wrong))
     diagnoses = re.findall(r"mode: (.*)", str(caught.value))
     assert re.search(slip, "; ".join(diagnoses)), diagnoses
 
 
-def plain(name, names):
-    """The map of an operation of the how-to."""
-    return names[name].definition
+ROW, COL = np.array([0, 0, 2, 1, 2]), np.array([1, 3, 0, 2, 3])
+GRID = np.array([[0, 1], [4, 5], [2, 3], [1, 2]])
 
-
-def cases(names):
-    """For each example: the operation, its definition, and the operands to differentiate."""
-    normal = names["normal"]
-    row, col = names["row"], names["col"]
-    grid = jnp.array([[0, 1], [4, 5], [2, 3], [1, 2]])
-    angles = {"angles": (0.0, 0.7)}
-    sizes = {"k": 2, "size": 6}
-    found = {}
-
-    def add(name, operands, rest=(), **params):
-        operation = names[name]
-        found[name] = (
-            lambda *xs: operation(*xs, *rest, **params),
-            lambda *xs: operation.definition(*xs, *rest, **params),
-            operands,
-        )
-
-    add("fft_conv", (normal(7), normal(7)))
-    add("radon", (normal(4, 4),), **angles)
-    add("sparse_product", (normal(5), normal(4)), (row, col), shape=(3, 4))
-    add("windows", (normal(8),), size=3)
-    add("differences", (normal(4, 5),))
-    add("analyse", (normal(8),))
-    add("scores", (normal(2, 3), normal(3, 4), normal(5, 4)))
-    add("weigh", (normal(4, 2), normal(6)), (grid,))
-    add("top_k_pool", (normal(3, 6),), **sizes)
-    found["cumulative_product"] = names["cumulative_product"], jnp.cumprod, (normal(5),)
-    return found
-
-
-CASES = (
-    *("fft_conv", "radon", "sparse_product", "windows", "differences", "analyse", "scores"),
-    *("weigh", "top_k_pool", "cumulative_product"),
-)
+# The operation of each example: the shapes of the operands to differentiate, the other operands,
+# and the parameters.
+CASES = {
+    "fft_conv": (((7,), (7,)), (), {}),
+    "radon": (((4, 4),), (), {"angles": (0.0, 0.7)}),
+    "sparse_product": (((5,), (4,)), (ROW, COL), {"shape": (3, 4)}),
+    "windows": (((8,),), (), {"size": 3}),
+    "differences": (((4, 5),), (), {}),
+    "analyse": (((8,),), (), {}),
+    "scores": (((2, 3), (3, 4), (5, 4)), (), {}),
+    "weigh": (((4, 2), (6,)), (GRID,), {}),
+    "cumulative_product": (((5,),), (), {}),
+    "top_k_pool": (((3, 6),), (), {"k": 2, "size": 6}),
+}
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_second_order_by_both_compositions(name, names):
-    ours, definition, xs = cases(names)[name]
-    every = tuple(range(len(xs)))
+def test_second_order_by_both_compositions(name, normal):
+    shapes, rest, params = CASES[name]
+    operation = names_of(EXAMPLES[list(CASES).index(name)])[name]
+    xs, every = tuple(map(normal, shapes)), tuple(range(len(shapes)))
+
+    def ours(*xs):
+        return operation(*xs, *rest, **params)
+
+    def definition(*xs):
+        if name == "cumulative_product":
+            return jnp.cumprod(*xs)
+        return operation.definition(*xs, *rest, **params)
 
     def both(f):
         def total(*xs):
@@ -119,11 +116,18 @@ def test_second_order_by_both_compositions(name, names):
             jax.grad(lambda *xs: jax.jvp(total, xs, xs)[1], every)(*xs),
         )
 
-    for a, b in zip(*map(jax.tree.leaves, (both(ours), both(definition))), strict=True):
+    actual, expected = jax.jit(lambda: (both(ours), both(definition)))()
+    for a, b in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
 
 
-def test_samples_have_a_gradient_in_their_points(names):
+def test_all_of_jax_follows(capsys):
+    names_of(example("def total_variation"), LAST)
+    assert capsys.readouterr().out == "(2, 5, 5)\n"
+
+
+def test_samples_have_a_gradient_in_their_points():
+    names = names_of(example("def sample"))
     x, points = names["normal"](6), jnp.array([0.25, 3.5, 4.75])
     expected = x[jnp.array([1, 4, 5])] - x[jnp.array([0, 3, 4])]
     found = jax.grad(lambda p: names["sample"](x, p).sum())(points)
@@ -131,7 +135,8 @@ def test_samples_have_a_gradient_in_their_points(names):
     assert names["sample"](x, points)[1] == (x[3] + x[4]) / 2
 
 
-def test_the_cumulative_product_is_right_at_zeros(names):
+def test_the_cumulative_product_is_right_at_zeros():
+    names = names_of(example("def cumulative_product"))
     x = jnp.array([2.0, 0.0, 3.0, 0.0, 5.0])
     gradient = jax.grad(lambda x: names["cumulative_product"](x).sum())(x)
     np.testing.assert_array_equal(gradient, [1, 8, 0, 0, 0])
