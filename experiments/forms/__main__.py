@@ -116,12 +116,13 @@ def table(config: Config) -> dict[str, dict[str, Any]]:
     x, k = jnp.asarray(rng.normal(size=config.length)), jnp.asarray(rng.normal(size=5))
     found: dict[str, dict[str, Any]] = {mode: {} for mode in MODES}
     found |= {"a map for each platform": {}, "lines of code": {}, "time to trace a gradient": {}}
+    expected = {mode: jax.tree.leaves(of(rivals.of_y, x, k)) for mode, of in MODES.items()}
     for name, mechanism in rivals.MECHANISMS.items():
         right = mechanism(rivals.of_x, rivals.of_k, rivals.of_y)
         planted = rivals.planted(mechanism)
         for mode, of in MODES.items():
             found[mode][name] = _verdict(
-                mode, lambda f, of=of: of(f, x, k), right, planted, rivals.of_y
+                mode, lambda f, of=of: of(f, x, k), right, planted, expected[mode]
             )
         found["a map for each platform"][name] = _platforms(mechanism, x, k)
         found["lines of code"][name] = _lines(mechanism)
@@ -142,9 +143,11 @@ def table(config: Config) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _verdict(mode: str, of: Callable[..., Any], right, planted, plain) -> str:
-    """What a mode makes of a mechanism; `of` applies the mode to a function."""
-    expected = jax.tree.leaves(of(plain))
+def _verdict(mode: str, of: Callable[..., Any], right, planted, expected: list[Any]) -> str:
+    """What a mode makes of a mechanism; `of` applies the mode to a function.
+
+    `expected` holds the arrays that the mode gives for the plain function.
+    """
     try:
         actual = jax.tree.leaves(of(right))
     except Exception:  # a mechanism that can't do it raises one of many errors
@@ -227,7 +230,7 @@ def _of_torch(x: np.ndarray, k: np.ndarray) -> dict[str, Any]:
     }  # fmt: skip
     found: dict[str, Any] = {"lines of code": _lines(rivals.torch_function)}
     for name, of in modes.items():
-        found[name] = _verdict(name, of, f, planted, rivals.torch_of_y)
+        found[name] = _verdict(name, of, f, planted, jax.tree.leaves(of(rivals.torch_of_y)))
     return found
 
 
@@ -272,15 +275,11 @@ def _tracing(make, *operands, gradient=False, lower=False):
     def trace():
         made = make()
         f = jax.grad(square(made), (0, 1)) if gradient else made
-        gc.collect()
-        gc.disable()  # as timeit does
         start = time.perf_counter()
         traced = jax.jit(lambda *a: f(*a)).trace(*operands)
         if lower:
             traced.lower()
-        seconds = time.perf_counter() - start
-        gc.enable()
-        return seconds
+        return time.perf_counter() - start
 
     return trace
 
@@ -291,13 +290,9 @@ def _tracing_again(make, *operands):
     jax.jit(lambda *a: gradient(*a)).trace(*operands)
 
     def trace():
-        gc.collect()
-        gc.disable()
         start = time.perf_counter()
         jax.jit(lambda *a: gradient(*a)).trace(*operands)
-        seconds = time.perf_counter() - start
-        gc.enable()
-        return seconds
+        return time.perf_counter() - start
 
     return trace
 
@@ -318,9 +313,14 @@ def _running(f, *operands):
 def _in_turns(timings: dict[str, Callable[[], float]], repeats: int) -> dict[str, float]:
     """The fastest of each timing, in turns: whatever else the machine does makes it slower."""
     seconds: dict[str, list[float]] = {name: [] for name in timings}
-    for _ in range(repeats):
-        for name, timing in timings.items():
-            seconds[name].append(timing())
+    gc.collect()
+    gc.disable()  # as timeit does
+    try:
+        for _ in range(repeats):
+            for name, timing in timings.items():
+                seconds[name].append(timing())
+    finally:
+        gc.enable()
     return {name: min(values) for name, values in seconds.items()}
 
 

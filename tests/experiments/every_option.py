@@ -19,6 +19,7 @@ import sys
 import tempfile
 import typing
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -187,17 +188,23 @@ def run_here(*given: tuple[str, str]) -> None:
 def main() -> None:
     if found := all_complaints():
         sys.exit("\n".join(found))
-    lines = [(name, line) for name, runs in PROGRAMS.items() for line in runs]
-    first = [[each] for each in lines if "--coordinator" in each[1]]
     # Compiling takes most of the time, and the compiled programs are tested elsewhere.
     environment = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"} | os.environ
     environment["PYTHONPATH"] = os.pathsep.join((os.getcwd(), environment.get("PYTHONPATH", "")))
     with tempfile.TemporaryDirectory() as folder:
         write_data(Path(folder))
-        for group in [*first, [each for each in lines if [each] not in first]]:
-            code = f"from tests.experiments.every_option import run_here; run_here(*{group!r})"
-            command = [sys.executable, "-c", code]
-            subprocess.run(command, cwd=folder, env=environment, check=True)
+
+        def run_all(*programs: str) -> None:
+            lines = [(name, line) for name in programs for line in PROGRAMS[name]]
+            first = [[each] for each in lines if "--coordinator" in each[1]]
+            for group in [*first, [each for each in lines if [each] not in first]]:
+                code = f"from tests.experiments.every_option import run_here; run_here(*{group!r})"
+                command = [sys.executable, "-c", code]
+                subprocess.run(command, cwd=folder, env=environment, check=True)
+
+        with ThreadPoolExecutor() as pool:  # each training program has a process
+            list(pool.map(run_all, ("classifier", "autoencoder")))
+        run_all("predict", "compare")  # which read what the others wrote
 
 
 if __name__ == "__main__":

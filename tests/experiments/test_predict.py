@@ -86,8 +86,10 @@ def loss_of(probabilities, labels):
 ROUNDING = 100 * np.finfo(np.float32).eps  # of the means of a hundred losses, in float32
 
 
-@pytest.mark.parametrize("seed_index", [0, 1])
-@pytest.mark.parametrize("epoch", [1, 3])
+@pytest.mark.parametrize(
+    ("epoch", "seed_index"),
+    [(1, 0), (3, 1), *(pytest.param(*p, marks=pytest.mark.exhaustive) for p in ((1, 1), (3, 0)))],
+)
 def test_restored_model_is_the_one_that_was_evaluated(labelling, few, epoch, seed_index):
     trained = from_run(labelling, step=10 * epoch, seed_index=seed_index)
     entry = read_metrics(labelling)[seed_index][epoch - 1]

@@ -106,7 +106,8 @@ def test_peers_agree(case):
 
 
 @pytest.mark.parametrize(
-    "dtype", ["float64", "bfloat16", pytest.param("float16", marks=pytest.mark.exhaustive)]
+    "dtype",
+    ["bfloat16", *(pytest.param(d, marks=pytest.mark.exhaustive) for d in ("float64", "float16"))],
 )
 def test_other_dtypes(dtype, tmp_path):
     record = run(tmp_path, TINY, dtype=dtype, modes=("entry",), contractions=("DX+DW",))

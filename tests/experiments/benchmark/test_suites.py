@@ -124,6 +124,7 @@ def test_compile(tmp_path, capsys):
     assert "value_and_grad" in capsys.readouterr().out
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("compiled_anew")
 def test_compile_of_training_loops(machine, monkeypatch):
     monkeypatch.setattr(compiling, "flax_network", small_network)

@@ -67,7 +67,13 @@ def test_resume_takes_the_options_of_the_newest_run_with_a_checkpoint(train, cap
     assert len(rows()) == 6
 
 
-@pytest.mark.parametrize("named", ["runs/classifier-001", "runs/classifier-001/small"])
+@pytest.mark.parametrize(
+    "named",
+    [
+        "runs/classifier-001",
+        pytest.param("runs/classifier-001/small", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_resume_of_a_run_that_is_named(named, train, capsys):
     """The newest run is another one; the options are those of the run, and its images may move."""
     assert train("--learning-rate 0.05 --seed 5") == 0

@@ -133,13 +133,15 @@ def test_remainder_is_left_out_of_an_epoch_but_not_of_an_evaluation():
     np.testing.assert_allclose(run.evaluate(train)["label"], train.labels.mean(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("size", [1, 19, 20, 41])
-def test_evaluation_is_the_mean_over_all_images(size):
-    run, split = trainer(noise(40)), noise(size, seed=1)
-    expected = score(run.model, to_unit_interval(jnp.asarray(split.images)), split.labels)
-    metrics = run.evaluate(split)
-    for name, values in expected.items():
-        np.testing.assert_allclose(metrics[name], np.mean(values), rtol=1e-5)
+def test_evaluation_is_the_mean_over_all_images():
+    run = trainer(noise(40))
+    for size in (1, 19, 20, 41):  # of batches of 20
+        split = noise(size, seed=1)
+        images = to_unit_interval(jnp.asarray(split.images))
+        expected = nnx.jit(score)(run.model, images, split.labels)
+        metrics = run.evaluate(split)
+        for name, values in expected.items():
+            np.testing.assert_allclose(metrics[name], np.mean(values), rtol=1e-5, err_msg=str(size))
 
 
 def test_steps_are_those_of_the_optimiser():
@@ -285,7 +287,7 @@ def mesh_of(devices):
     return jax.sharding.Mesh(np.array(jax.devices()[:devices]), ("data",))
 
 
-@pytest.mark.parametrize("devices", [2, 8])
+@pytest.mark.parametrize("devices", [pytest.param(2, marks=pytest.mark.exhaustive), 8])
 def test_devices_give_what_one_gives(devices):
     """The losses equal those of one device to rounding, and each device has a part of a batch."""
     curves = []

@@ -18,17 +18,18 @@ COMMON = (
 def sampled(cases):
     """All cases as parameters; those outside of the sample are marked exhaustive.
 
-    The sample has a case of each common slip, of each family and of each dtype, and the ties and
-    kinks. It has no deep network, whose check takes seconds.
+    The sample has a case of each common slip and of each dtype; of right gradients, it has a case
+    of each family, and the ties and kinks. It has no deep network, whose check takes seconds.
     """
 
     def shows(case):
         """What a case is in the sample for."""
         slips = [slip for slip in COMMON if slip in case.diagnosis]
-        is_at_kink = not case.diagnosis and ("ties" in case.name or case.family == "kinks")
-        return {*slips, ("family", case.family), ("dtype", case.dtype)} | (
-            {("kink", case.name)} if is_at_kink else set()
-        )
+        shown = {*slips, ("dtype", case.dtype)}
+        if case.diagnosis:
+            return shown
+        is_at_kink = "ties" in case.name or case.family == "kinks"
+        return shown | {("family", case.family)} | ({("kink", case.name)} if is_at_kink else set())
 
     shown = {id(case): shows(case) for case in cases if case.family != "deep"}
     missing, chosen = set().union(*shown.values()), set()
