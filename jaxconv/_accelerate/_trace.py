@@ -46,7 +46,8 @@ def accelerate(fun: F) -> F:
     - Everything happens while JAX traces. `jax.jit` around the function makes it happen once for
       each shape of the arguments, and then costs nothing.
     - Programs that are compiled or exported stay as they are, and so do kernels of Pallas. Shapes
-      with symbols of `jax.export` are left to lax, and so are max pools on TPUs.
+      with symbols of `jax.export` are left to lax. On TPUs so are max pools, and convolutions that
+      no kernel of this library runs.
     - A policy of `jax.checkpoint` that saves convolutions also saves what replaces them. It is
       asked with the parameters of the replacement.
     - Generators and coroutines are refused, because they compute after they have returned.
