@@ -120,10 +120,10 @@ import dataclasses, sys
 from pathlib import Path
 sys.path[:0] = [{str(FOLDER)!r}, {str(ROOT)!r}]
 import mutants, mutate
-found = mutants.Mutants("jaxconv/_geometry.py").found
-function = next(m for m in found if m.old == "*")
-constant = next(m for m in found if m.old == "1" and b"groups: int = 2" in m.source())
-same = dataclasses.replace(function, new="*  ")
+found = mutants.Mutants("jaxconv/verify/diagnosis/_array_slips.py").found
+function = next(m for m in found if m.old == "<")
+constant = next(m for m in found if b"is_kernel: bool = True" in m.source())
+same = dataclasses.replace(function, new="<  ")
 known = mutate.run([function, constant, same], False, Path({str(tmp_path / "results")!r}), 10)
 print(*(known.noticed[m] is not None for m in (function, constant, same)))
 """
