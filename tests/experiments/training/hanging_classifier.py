@@ -11,20 +11,19 @@ from experiments import classifier, data
 from experiments.command_line import run
 from experiments.training import processes, trainer
 
-PLACE, SECONDS = os.environ["HANGS"], int(os.environ["HANGS_SECONDS"])
-
 
 def main():
-    processes._LATE_SECONDS, processes._HANGS_SECONDS = SECONDS // 4, SECONDS
+    place, seconds = os.environ["HANGS"], int(os.environ["HANGS_SECONDS"])
+    processes._LATE_SECONDS, processes._HANGS_SECONDS = seconds // 4, seconds
     load, advance = data.load, trainer.Trainer.advance
 
     def loaded(*args, **options):
-        if PLACE == "read":
+        if place == "read":
             time.sleep(3600)
         return load(*args, **options)
 
     def advanced(self, number):
-        if PLACE == "step" and self.epochs_done:
+        if place == "step" and self.epochs_done:
             time.sleep(3600)
         advance(self, number)
 
