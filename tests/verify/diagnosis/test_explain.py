@@ -3,6 +3,7 @@
 Covers jaxconv/verify/diagnosis/.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -85,3 +86,30 @@ EXPLAINED = {
 def test_what_is_wrong_is_said(diagnosis, normal):
     args = normal((2, 3, 4, 5)), normal((5,))
     assert diagnoses(_scaled, EXPLAINED[diagnosis], args) == [diagnosis]
+
+
+def _two(x):
+    return jnp.sin(x), jnp.exp(x)
+
+
+def _of_cotangents(change):
+    """A rule that is right but for the cotangents of the two results."""
+    return lambda true, args, w: jax.vjp(_two, *args)[1](change(*w))
+
+
+COTANGENTS = {
+    "cotangents of two results exchanged": lambda a, b: (b, a),
+    "cotangent of one result used twice": lambda a, b: (b, b),
+    "cotangents of the results added": lambda a, b: (a + b, a + b),
+    "cotangent of a result ignored": lambda a, b: (a, 0 * b),
+    "cotangent clipped": lambda a, b: (a, jnp.clip(b, -1, 1)),
+    "cotangent squared": lambda a, b: (a**2, b),
+    "absolute value of the cotangent": lambda a, b: (jnp.abs(a), b),
+    "sign of the cotangent": lambda a, b: (a, jnp.sign(b)),
+}
+
+
+@pytest.mark.parametrize("diagnosis", COTANGENTS)
+def test_cotangents_of_two_results(diagnosis, normal):
+    rule = _of_cotangents(COTANGENTS[diagnosis])
+    assert diagnoses(_two, rule, (normal((3, 4)),)) == [diagnosis]
