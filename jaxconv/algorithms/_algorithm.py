@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 import jax.numpy as jnp
+import numpy as np
 
 from .._spec import ConvSpec, Slot
 from .._typing import Array, Input, Kernel, Output
@@ -38,7 +39,7 @@ class Algorithm:
       finishes: The kinds of contraction, left by other algorithms, that it is tried on.
       transforms: Whether it works in another basis. Then it is not for integers, each element
         depends on all of its example, and rounding errors are relative to the operands' norms.
-      skips_zeros: Whether its forward pass leaves out the products of kernel and padding.
+      zeros_skipped: Whether its forward pass leaves out the products of kernel and padding.
       hints: Hints to the platform's compiler.
     """
 
@@ -47,7 +48,7 @@ class Algorithm:
     remainder: Remainder | None = None
     finishes: frozenset[Remainder] = frozenset()
     transforms: bool = False
-    skips_zeros: bool = False
+    zeros_skipped: bool = False
     hints: Hints = NONE
 
     def forward(self, spec: ConvSpec, x: Input, kernel: Kernel, solve: Solve) -> Output:
@@ -88,6 +89,10 @@ class Algorithm:
     def repeats(self, problem: Problem) -> int:
         """How often the problem that it leaves is solved."""
         return 1
+
+    def skips_zeros(self, dtype: np.dtype) -> bool:
+        """Whether its forward pass leaves out the products of kernel and padding in a dtype."""
+        return self.zeros_skipped
 
     def spreads(self, problem: Problem) -> bool:
         """Whether it multiplies elements by zeros of its own.

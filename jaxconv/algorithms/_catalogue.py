@@ -14,6 +14,7 @@ from .._typing import Array
 from ._algorithm import Algorithm
 from ._problem import Problem
 from .shared._arrays import kernel_with_zeros_multiplied, with_zeros_multiplied
+from .shared._dtypes import common_dtype
 
 
 class Plan(NamedTuple):
@@ -66,7 +67,7 @@ class Catalogue:
     def run(self, plan: Plan, slot: Slot, spec: ConvSpec, first: Array, second: Array) -> Array:
         """Compute a contraction as planned, and in a forward pass multiply all zeros, too."""
         geometry = spec.geometry
-        if slot != spec.forward or not self._skips_zeros(plan, slot, geometry):
+        if slot != spec.forward or not self._skips_zeros(plan, slot, spec):
             return self.execute(plan, slot, spec, first, second)
         if _meets_elements(geometry.transposed() if slot == Slot.INPUT else geometry):
             # Added to the kernel, the products reach every element, without a pass over the result.
@@ -94,13 +95,14 @@ class Catalogue:
 
         return self.algorithms[plan.name].run(slot, spec, first, second, solve)
 
-    def _skips_zeros(self, plan: Plan, slot: Slot, geometry: Geometry) -> bool:
+    def _skips_zeros(self, plan: Plan, slot: Slot, spec: ConvSpec) -> bool:
         """Whether a forward pass leaves out products of the kernel with zeros.
 
         Backends differ in whether they multiply the zeros between elements, and those of padding
         where the window is larger than the map. A transposed convolution is the convolution (G'),
         whose padding and gaps several algorithms skip.
         """
+        geometry = spec.geometry
         if geometry.crops_all:
             return True
         if slot == Slot.INPUT:
@@ -108,7 +110,8 @@ class Catalogue:
         gaps = any(e > 1 for e in geometry.input_dilation)
         padded = any(side > 0 for sides in geometry.padding for side in sides)
         exchanged = math.prod(geometry.window) > math.prod(geometry.input_size)
-        skipped = any(self.algorithms[name].skips_zeros for name in str(plan).split(" > "))
+        dtype = common_dtype(*spec.dtypes)
+        skipped = any(self.algorithms[name].skips_zeros(dtype) for name in str(plan).split(" > "))
         return gaps or (padded and (slot == Slot.INPUT or exchanged or skipped))
 
 

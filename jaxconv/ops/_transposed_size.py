@@ -83,10 +83,16 @@ def _requested_size(
                 f"output_shape asks for {requested}."
             )
     for axis, (i, p, found) in enumerate(zip(requested, size, sizes, strict=True)):
-        if i not in found or i < min(p, 1):
-            possible = f"from {max(found[0], 1)} to {found[-1]}" if len(found) > 1 else found[0]
+        possible = [n for n in found if n >= min(p, 1)]
+        if not possible:
             raise ValueError(
-                f"{_FUNCTION}: output_shape must be {possible} along spatial axis {axis}, the "
+                f"{_FUNCTION}: along spatial axis {axis} the convolution maps empty maps only to "
+                f"the {p} of x, and output_shape must not be empty, got {requested}."
+            )
+        if i not in possible:
+            which = f"from {possible[0]} to {possible[-1]}" if len(possible) > 1 else possible[0]
+            raise ValueError(
+                f"{_FUNCTION}: output_shape must be {which} along spatial axis {axis}, the "
                 f"sizes that the convolution maps to the {p} of x, got {requested}."
             )
     return requested, padding

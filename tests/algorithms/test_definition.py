@@ -156,6 +156,20 @@ def test_a_transposed_convolution_spreads_an_infinity_over_its_window():
     np.testing.assert_array_equal(~np.isfinite(x), expected)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_an_infinite_tap_meets_the_padding(dtype, groups, normal):
+    """XLA's own loops, for 64 bits, skip the padding."""
+    with jax.enable_x64(True):
+        x, kernel = normal((1, 5, 6, 4), dtype), normal((3, 3, 4 // groups, 4), dtype)
+        kernel = kernel.at[0, 0, 0, 1].set(np.inf)
+        for impl in (None, "direct"):
+            y = conv(x, kernel, padding="SAME", feature_group_count=groups, impl=impl)
+            expected = np.ones(y.shape, bool)
+            expected[..., 1] = False
+            np.testing.assert_array_equal(np.isfinite(y), expected)
+
+
 def test_causal_padding_lets_no_output_see_the_future():
     rng = np.random.default_rng(0)
     x, kernel = (rng.normal(size=shape).astype(DTYPE) for shape in [(32, 256, 64), (64, 64, 4)])

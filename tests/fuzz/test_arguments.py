@@ -167,7 +167,7 @@ CALLED = {
     "window_dilation": ("window",),
     "kernel_dilation": ("window", "dilation", "output"),
     "input_dilation": ("window", "dilation", "output"),
-    "lhs_dilation": ("dilation",),
+    "lhs_dilation": ("dilation", "transposed convolution"),
     "rhs_dilation": ("dilation", "window"),
     "feature_group_count": ("groups", "group"),
     "dimension_numbers": ("layout", "rank", "convolution dimension", "axes"),

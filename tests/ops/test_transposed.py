@@ -323,6 +323,10 @@ BAD_CALLS = {
         lambda y, k: conv_transpose(y, k, output_shape=8),
         r"output_shape must be 7 along spatial axis 0",
     ),
+    "an empty one": (
+        lambda y, k: conv_transpose(y[:1, :1], k, 3, ((3, 2), 0), output_shape=(0, 9)),
+        r"along spatial axis 0 the convolution maps empty maps only to the 1 of x, .* got \(0, 9\)",
+    ),
     "no size at all": (
         lambda y, k: conv_transpose(y, k, 2, input_dilation=5),
         "no size along spatial axis 1 becomes 4",

@@ -6,6 +6,9 @@ axes, or for few channels that is far from a matrix product's rate.
 
 import math
 
+import jax.numpy as jnp
+import numpy as np
+
 from ..._spec import Slot
 from .._problem import Problem
 from ..shared._direct import Direct
@@ -43,6 +46,10 @@ class CpuDirect(Direct):
     """XLA's own convolution on a CPU."""
 
     hints = HINTS
+
+    def skips_zeros(self, dtype: np.dtype) -> bool:
+        """XLA hands 64 bits to no library, and its own loops skip the padding."""
+        return jnp.issubdtype(dtype, jnp.inexact) and jnp.finfo(dtype).bits == 64
 
     def cost(self, problem: Problem) -> float:
         """A product, or a convolution that is slower by what the sizes make of it."""

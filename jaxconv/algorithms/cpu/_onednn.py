@@ -74,7 +74,7 @@ class OneDnn(Algorithm):
     name = "onednn"
     slots = (Slot.OUTPUT, Slot.INPUT)
     finishes = frozenset(Remainder)
-    skips_zeros = True
+    zeros_skipped = True
     hints = HINTS
 
     def forward(self, spec: ConvSpec, x: Input, kernel: Kernel, solve) -> Output:

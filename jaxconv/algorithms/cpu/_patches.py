@@ -57,11 +57,11 @@ class Patches(Algorithm):
         *,
         slots: tuple[Slot, ...] = tuple(Slot),
         finishes: set[Remainder],
-        skips_zeros: bool = False,
+        zeros_skipped: bool = False,
     ):
         """`into(rank)` names the slot that each of the first axes joins; () where it can't."""
         self.name, self.into = name, into
-        self.slots, self.finishes, self.skips_zeros = slots, frozenset(finishes), skips_zeros
+        self.slots, self.finishes, self.zeros_skipped = slots, frozenset(finishes), zeros_skipped
 
     def run(self, slot: Slot, spec: ConvSpec, first: Array, second: Array, solve: Solve) -> Array:
         """Patches, the contraction that remains, and its result from patches, block by block."""
@@ -178,13 +178,13 @@ _OF_DEPTH = (Slot.INPUT, Slot.OUTPUT)  # XLA does these two contractions well in
 
 INPUT_PATCHES = Patches("input_patches", lambda rank: (Slot.INPUT,) * rank, finishes=_ALL_AXES)
 OUTPUT_PATCHES = Patches(
-    "output_patches", lambda rank: (Slot.OUTPUT,) * rank, finishes=_ALL_AXES, skips_zeros=True
+    "output_patches", lambda rank: (Slot.OUTPUT,) * rank, finishes=_ALL_AXES, zeros_skipped=True
 )
 SPLIT_PATCHES = Patches(
     "split_patches",
     lambda rank: (Slot.OUTPUT, *(Slot.INPUT,) * (rank - 1)) if rank > 1 else (),
     finishes=_ALL_AXES,
-    skips_zeros=True,
+    zeros_skipped=True,
 )
 INPUT_DEPTH = Patches(
     "input_depth",
@@ -197,5 +197,5 @@ OUTPUT_DEPTH = Patches(
     lambda rank: (Slot.OUTPUT,) if rank > 1 else (),
     slots=_OF_DEPTH,
     finishes={Remainder.GROUP},
-    skips_zeros=True,
+    zeros_skipped=True,
 )

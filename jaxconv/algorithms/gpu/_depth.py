@@ -100,7 +100,7 @@ class DepthOfOutput(Depth):
     """The same with x and y exchanged, for windows without strides: y has the taps' channels."""
 
     name = "depth_of_output"
-    skips_zeros = True
+    zeros_skipped = True
 
     def forward(self, spec: ConvSpec, x: Input, kernel: Kernel, solve: Solve) -> Output:
         """∂T/∂y."""
