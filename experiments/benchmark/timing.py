@@ -33,7 +33,9 @@ class Timing(NamedTuple):
 def interleaved(programs: Mapping[str, Program], repeats: int) -> dict[str, Timing]:
     """Time programs in turn, round by round, so that a slow phase affects all of them alike.
 
-    Each program must have run before. Programs that take longer than `LONG` run in fewer rounds.
+    Each round has another order: a program is up to a tenth slower after one that used up the
+    caches, and no peer shall always be that one. Each program must have run before. Programs that
+    take longer than `LONG` run in fewer rounds.
     """
     estimates = {name: _seconds(program) for name, program in programs.items()}
     runs = {
@@ -42,12 +44,14 @@ def interleaved(programs: Mapping[str, Program], repeats: int) -> dict[str, Timi
     }
     # The start has little effect on a long run, so that the estimate counts as its first run.
     seconds = {name: [first] if first > LONG else [] for name, first in estimates.items()}
+    rng, names = np.random.default_rng(0), list(programs)
     for _ in range(max(runs.values(), default=0)):
-        for name, program in programs.items():
+        for place in rng.permutation(len(names)):
+            name = names[place]
             if len(seconds[name]) < runs[name]:
                 if estimates[name] < LONG / 10:
-                    _settle(program)
-                seconds[name].append(_seconds(program))
+                    _settle(programs[name])
+                seconds[name].append(_seconds(programs[name]))
     return {name: _summary(values, programs[name].iterations) for name, values in seconds.items()}
 
 
