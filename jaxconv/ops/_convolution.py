@@ -102,7 +102,8 @@ def conv(
       feature_group_count: Number of groups that both channel axes are divided into. The outputs of
         a group depend on the inputs of the same group only.
       dimension_numbers: Layouts of `x`, `kernel` and the result, as `jax.lax.conv_general_dilated`
-        takes them. None means channels last, as above.
+        takes them. None means channels last, as above. Options with an entry for each axis have
+        them in the order of the kernel's window axes.
       flip_kernel: Reverse the kernel along all window axes first.
       precision: As in `jax.lax.conv_general_dilated`.
       preferred_element_type: Dtype of the result, no narrower than that of the operands. None means
