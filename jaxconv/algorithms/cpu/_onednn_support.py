@@ -68,13 +68,13 @@ def why_not_here(setting: str | None = None) -> str:
         return f"it was tried on Linux and x86-64 only, not on {sys.platform}, {platform.machine()}"
     if setting == "probe":
         return probe_onednn()
-    version = metadata.version("jaxlib")
     if setting == "on":
+        version = metadata.version("jaxlib")  # from a file, so only where it is needed
         if version in _VERSIONS:
             return ""
         return f"it was not tried with jaxlib {version}, as {ENVIRONMENT_VARIABLE}=probe would"
     active = tuning.active()
-    if active is not None and active.onednn and active.machine.jaxlib == version:
+    if active is not None and active.onednn and active.machine.jaxlib == metadata.version("jaxlib"):
         return ""
     return f"neither {ENVIRONMENT_VARIABLE} nor the active tuning asks for it"
 

@@ -54,6 +54,10 @@ def examples_as_channels(
     return jnp.moveaxis(by_group, 1, -1).reshape(c // groups, *spatial, groups * n)
 
 
+# So many terms are added up in the loop that reads the sum: one loop less to compile.
+_FEW_TERMS = 32
+
+
 def split_groups(a: Shaped[Array, "*rest channels"], groups: int) -> Shaped[Array, "*rest g c_g"]:
     """Give feature groups an axis of their own: `(…, channels)` to `(…, g, channels/g)`."""
     *rest, channels = a.shape
@@ -102,7 +106,9 @@ def kernel_with_zeros_multiplied(slot: Slot, kernel: Kernel, groups: int) -> Ker
 def _products_with_zeros(slot: Slot, kernel: Kernel, groups: int) -> Array:
     """0 or NaN for each channel of the result: `(g, o/g)` for a convolution, else `(c/g, g)`."""
     zeros = taps_by_group(kernel * 0, groups)
-    return zeros.sum(axis=(0, 1) if slot == Slot.OUTPUT else (0, 3))
+    zeros = jnp.moveaxis(zeros, 3, 1) if slot == Slot.INPUT else zeros
+    zeros = zeros.reshape(-1, *zeros.shape[2:])
+    return add_up(zeros) if len(zeros) <= _FEW_TERMS else zeros.sum(0)
 
 
 def sum_in_loop(term: Callable[[Array], Terms], count: int) -> Terms:
