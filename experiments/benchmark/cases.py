@@ -83,6 +83,21 @@ class Conv(_Windows):
         products = self.n * self.c * self.o // self.groups
         return 2 * prod(self.output) * prod(self.window) * products
 
+    @property
+    def family(self) -> str:
+        """What decides which algorithms are fast for it, besides its sizes."""
+        if len(self.spatial) != 2:
+            return f"{len(self.spatial)}-D"
+        if max(self.input_dilation) > 1:
+            return "transposed"
+        if max(self.kernel_dilation) > 1:
+            return "dilated"
+        if self.groups > 1:
+            return "depthwise" if self.groups == self.c else "grouped"
+        if max(self.strides) > 1:
+            return "strided"
+        return "pointwise" if max(self.window) == 1 else "dense"
+
     def shrunk(self) -> "Conv":
         """The same options on little data, for which NumPy loops are fast enough."""
         # The window fits, and can move by two strides.

@@ -158,13 +158,15 @@ def tune(cases: list[Case], config) -> Row:
     total = len(convolutions) * len(tuning.SINGLE)
     rows = list(with_progress("tune", tuning.rows(convolutions, **options), total))
     tuning.print_table(rows)
+    gains = tuning.ablation(convolutions, rows)
+    tuning.print_ablation(gains)
     file = Path(os.environ.get(ENVIRONMENT_VARIABLE) or config.output_dir / "tuning.json")
     try:
         tuning.save(convolutions, rows, config.dtype, file)
     except OSError as error:
         raise UserError(f"cannot write the tuning file: {error}.") from error
     print(f"Written to {file}. Set {ENVIRONMENT_VARIABLE} to its path to use it.")
-    return {"tune": rows, "file": str(file)}
+    return {"tune": rows, "ablation": gains, "file": str(file)}
 
 
 def with_progress(title: str, rows: Iterable[Row], total: int) -> Iterator[Row]:

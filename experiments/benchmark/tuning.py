@@ -100,3 +100,33 @@ def print_table(rows: Iterable[Row]) -> None:
         print(f"{row['case']}  {row['contraction']}  {times}")
         for name, message in row["errors"].items():
             print(f"{row['case']}  {row['contraction']}  {name}: {message}")
+
+
+def ablation(cases: Iterable[Conv], rows: Iterable[Row]) -> dict[str, dict[str, float]]:
+    """What each algorithm gains, by family of the cases.
+
+    That is how many times as long the fastest of the others takes, where the algorithm is the
+    fastest, and 1 elsewhere: the geometric mean over a family's rows.
+    """
+    families = {case.name: case.family for case in cases}
+    gains: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        seconds = {name: timing["median"] for name, timing in row["seconds"].items()}
+        for name, own in seconds.items():
+            others = (s for other, s in seconds.items() if other != name)
+            family = f"{families[row['case']]} {row['contraction']}"
+            gain = max(1.0, min(others, default=own) / own)
+            gains.setdefault(name, {}).setdefault(family, []).append(gain)
+    return {
+        name: {family: float(np.exp(np.log(found).mean())) for family, found in of_name.items()}
+        for name, of_name in gains.items()
+    }
+
+
+def print_ablation(gains: dict[str, dict[str, float]]) -> None:
+    """Print a line for each algorithm: the families in which it gains a hundredth or more."""
+    print("Without an algorithm a family of cases would take so many times as long:")
+    for name, of_name in sorted(gains.items(), key=lambda found: -max(found[1].values())):
+        found = sorted(((gain, family) for family, gain in of_name.items()), reverse=True)
+        told = "  ".join(f"{family} {gain:.2f}" for gain, family in found if gain >= 1.01)
+        print(f"{name}: {told or 'no less'}")

@@ -6,6 +6,7 @@ import pytest
 
 from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark import shapes, single
+from experiments.benchmark import tuning as tuning_of_cases
 from jaxconv import algorithms
 from jaxconv._spec import ConvSpec, Dtypes, Slot
 from jaxconv.algorithms import tuning
@@ -48,7 +49,44 @@ def test_round_trip(file, tmp_path, capsys):
         assert choice(file, row["case"], slot, "float64") is None
     out = capsys.readouterr().out
     assert str(file) in out
-    assert len(out.splitlines()) == 4
+    # A line for each contraction and each algorithm, a title, and the file's.
+    assert len(out.splitlines()) == 3 + len(record["ablation"]) + 2
+
+
+def test_ablation():
+    """The gain of the fastest over the next one, in geometric mean over the rows of a family."""
+    cases = [
+        shapes.parse(f"x=(2,{size},{size},4) kernel=(3,3,1,4) groups=4") for size in (8, 9, 10)
+    ]
+    measured = [{"taps": 1.0, "direct": 4.0}, {"taps": 2.0, "direct": 2.0}, {"direct": 1.0}]
+    rows = [
+        {
+            "case": case.name,
+            "contraction": "F",
+            "seconds": {name: {"median": median} for name, median in seconds.items()},
+        }
+        for case, seconds in zip(cases, measured, strict=True)
+    ]
+    gains = tuning_of_cases.ablation(cases, rows)
+    assert gains["taps"] == {"depthwise F": pytest.approx(2.0)}
+    assert gains["direct"] == {"depthwise F": pytest.approx(1.0)}
+
+
+@pytest.mark.parametrize(
+    ("shape", "family"),
+    {
+        "x=(2,8,8,4) kernel=(3,3,4,6)": "dense",
+        "x=(2,8,8,4) kernel=(1,1,4,6)": "pointwise",
+        "x=(2,8,8,4) kernel=(3,3,4,6) strides=2": "strided",
+        "x=(2,8,8,4) kernel=(3,3,2,6) groups=2": "grouped",
+        "x=(2,8,8,4) kernel=(3,3,1,4) groups=4 strides=2": "depthwise",
+        "x=(2,8,8,4) kernel=(3,3,4,6) kernel_dilation=2": "dilated",
+        "x=(2,8,8,4) kernel=(3,3,4,6) input_dilation=2": "transposed",
+        "x=(2,8,4) kernel=(3,4,6)": "1-D",
+    }.items(),
+)
+def test_families(shape, family):
+    assert shapes.parse(shape).family == family
 
 
 def test_the_library_uses_what_is_written(file, tmp_path):
