@@ -59,6 +59,13 @@ def without_border(array: np.ndarray, layout: Layout) -> Iterator[tuple[str, np.
     yield from ((what, found) for _, what, found in _each(layout, cut))
 
 
+def without_an_end(array: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """The array with the last or the first index of one axis set to zero."""
+    for axis, size in enumerate(array.shape):
+        if size > 1:
+            yield from ((what, cut) for _, what, cut in _without_border(array, (axis,)))
+
+
 def _each(layout, found):
     said = "" if layout.order is None else ", its axes in the order n, *spatial, c"
     if layout.order is not None and layout.is_kernel:

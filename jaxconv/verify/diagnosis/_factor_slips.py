@@ -18,10 +18,12 @@ def factors(
     Arguments and results are those of `Slips.__call__`.
     """
     yield "gradient squared", "the square of the true gradient", true**2
+    added, constant = fit(reported - true, np.ones_like(true))
+    yield "a constant added", f"the true gradient plus {added:.6g}", true + constant
     parts = _of_this_shape(evidence, leaf, row)
     for name, part in parts:
         slip = "the derivative is missing"
-        yield slip, f"the cotangent of {name}", _fitted(reported, part)[1]
+        yield slip, f"the cotangent of {name}", fit(reported, part)[1]
     for name, factor in _all_forms(evidence, leaf, row):
         slip = f"a factor of {name} too many"
         yield from multiple(slip, f"the true gradient times {name}", reported, true * factor)
@@ -56,17 +58,20 @@ def _of_this_shape(evidence, leaf, row):
 def multiple(slip: str, what: str, reported: np.ndarray, candidate: np.ndarray) -> Iterator[Change]:
     """The multiple of a candidate that is closest to the reported gradient."""
     if np.isfinite(candidate).all():
-        scale, fitted = _fitted(reported, candidate)
+        scale, fitted = fit(reported, candidate)
         yield slip, what if scale == 1 else f"{scale:.6g} times {what}", fitted
 
 
-def _fitted(reported, candidate):
-    """The multiple of a candidate that is closest to the reported gradient, and the factor."""
+def fit(reported: np.ndarray, candidate: np.ndarray) -> tuple[float, np.ndarray]:
+    """The factor by which a candidate is closest to the reported gradient, and the multiple.
+
+    Of few elements it is 1, since a factor would fit any.
+    """
     size = candidate @ candidate
     if len(candidate) < _constants.SLIP_FITTED or not size or not np.isfinite(size):
         return 1.0, candidate
     scale = float(reported @ candidate / size)
-    scale = round(scale) if abs(scale - round(scale)) < 1e-8 else scale
+    scale = float(round(scale)) if abs(scale - round(scale)) < 1e-8 else scale
     return scale, scale * candidate
 
 

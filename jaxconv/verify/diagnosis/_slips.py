@@ -13,14 +13,16 @@ from .. import _constants
 from .._problem import Leaf, split
 from ..comparison._evidence import Evidence
 from ..truth._truth import is_large
-from ._array_slips import Change, Layout, changes, moved, without_border
+from ._array_slips import Change, Layout, changes, moved, without_an_end, without_border
 from ._complex_slips import complex_slips
-from ._factor_slips import factors, products
+from ._factor_slips import factors, fit, products
 from ._geometry_slips import geometry_slips
 from ._jacobian_slips import jacobian_slips
 from ._layouts import Layouts
 from ._places import batch_size
 from ._true_rule import TrueRule
+
+_NEAR = 1e-4  # a fitted factor differs from an integer by rounding of the gradients
 
 
 class Slips:
@@ -60,6 +62,8 @@ class Slips:
         if program is not None:
             yield from complex_slips(program, self.evidence, leaf, row)
         cotangents = self._some_cotangents(leaf, row)
+        if program is not None:
+            yield from self._of_one_result(program, leaf, reported, true)
         if self._are_several:
             yield from cotangents
         found = changes(true.reshape(leaf.shape), "gradient", self._layouts.of(leaf))
@@ -187,6 +191,25 @@ class Slips:
                     what = f"the true gradient for a cotangent{name} {what}"
                     yield slip, what, program.at(others)
 
+    def _of_one_result(self, program, leaf, reported, true):
+        """The true gradient with the share of one result's cotangent times a constant."""
+        outputs, arrays = self.problem.outputs, split(self.problem.outputs, program.w)
+        for j, output in enumerate(outputs if 1 < len(outputs) <= _constants.SLIP_FEW else ()):
+            alone = [np.where(i == j, array, 0) for i, array in enumerate(arrays)]
+            share = program.at(alone)[leaf.elements]
+            yield (
+                "cotangent of a result ignored",
+                f"the true gradient for a cotangent {output.name} of zeros",
+                true - share,
+            )
+            added, fitted = fit(reported - true, share)
+            slip = "wrong sign" if abs(added + 2) < _NEAR else f"a factor of {1 + added:.6g}"
+            yield (
+                f"{slip} in the cotangent of one result",
+                f"the true gradient for {1 + added:.6g} times the cotangent {output.name}",
+                true + fitted,
+            )
+
     def _of_results(self, program, arrays):
         """The cotangents of several results confused with each other."""
         outputs = self.problem.outputs
@@ -208,6 +231,16 @@ class Slips:
                     (second, second),
                 ),
                 (
+                    "cotangent of one result carried back as that of another",
+                    "both used as the first",
+                    (first + second, np.zeros_like(second)),
+                ),
+                (
+                    "cotangent of one result carried back as that of another",
+                    "both used as the second",
+                    (np.zeros_like(first), first + second),
+                ),
+                (
                     "cotangents of the results added",
                     "both replaced by their sum",
                     (first + second,) * 2,
@@ -225,10 +258,6 @@ class Slips:
                     f"the true gradient with the cotangents of {names} {what}",
                     program.at(changed),
                 )
-        for j, output in enumerate(outputs if 1 < len(outputs) <= _constants.SLIP_FEW else ()):
-            changed = [np.where(i == j, 0, array) for i, array in enumerate(arrays)]
-            what = f"the true gradient for a cotangent {output.name} of zeros"
-            yield "cotangent of a result ignored", what, program.at(changed)
 
 
 def _of_cotangent(array: np.ndarray, result: np.ndarray, layout: Layout) -> Iterator[Change]:
@@ -236,6 +265,8 @@ def _of_cotangent(array: np.ndarray, result: np.ndarray, layout: Layout) -> Iter
     yield from changes(array, "cotangent", layout)
     for what, cut in without_border(array, layout):
         yield "border of the cotangent ignored, as by a wrong output padding", what, cut
+    for what, cut in without_an_end(array):
+        yield "end of the cotangent ignored, as by a range that is too short", what, cut
     yield "cotangent squared", "squared", array**2
     yield "absolute value of the cotangent", "replaced by its absolute value", np.abs(array)
     yield "sign of the cotangent", "reduced to its signs", np.sign(array)
