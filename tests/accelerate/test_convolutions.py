@@ -269,6 +269,10 @@ def test_what_is_not_read_is_kept():
     assert replacement_of(lax.conv_general_dilated_p, *of_nothing) == Kept(
         "an axis has no elements"
     )
+    no_window_fits = bound(((2, 2, 4, 1), (3, 3, 1, 2), {**OPTIONS, "padding": "VALID"}))
+    assert replacement_of(lax.conv_general_dilated_p, *no_window_fits) == Kept(
+        "an axis has no elements"
+    )
 
 
 OPTIONS = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": NHWC}
@@ -283,6 +287,15 @@ def test_precision_goes_to_the_operand_it_was_given_for():
         reading = _readings._reading(convolution, parts)
         given = dict(zip(reading.operands, reading.spec.precision, strict=True))
         assert given == {Part.LHS: high, Part.RHS: low}
+
+
+def test_a_much_cheaper_reading_is_taken_on_cpus_only(monkeypatch):
+    """A product with a vector, as the transpose of an outer product."""
+    avals, params = bound(((128, 20, 20, 128), (1, 1, 128, 1), {**OPTIONS}))
+    convolution = _readings.convolution_of(*avals, params)
+    assert _readings.read(convolution).parts == (Part.OUT, Part.RHS, Part.LHS)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert _readings.read(convolution).parts == (Part.LHS, Part.RHS, Part.OUT)
 
 
 def test_accelerators_take_the_plain_reading(monkeypatch):
