@@ -1,6 +1,7 @@
 """What all tests share: float64, seeded data, and a compilation cache for the whole run."""
 
 import gc
+import logging
 import os
 import shutil
 import tempfile
@@ -31,7 +32,15 @@ if jax.__version_info__ < (0, 11) and "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 
+class Raises(logging.Handler):
+    """Raises what the verifier logs and goes on without: an error in its diagnosis."""
+
+    def emit(self, record):
+        raise record.exc_info[1] if record.exc_info else AssertionError(record.getMessage())
+
+
 def pytest_configure(config):
+    logging.getLogger("jaxconv.verify").addHandler(Raises())
     settings = {}
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = tempfile.mkdtemp(prefix="jaxconv-tests-")

@@ -24,9 +24,10 @@ def judge_primal_values(evidence: Evidence, findings: Findings) -> None:
     bound, before = None, len(findings.wrong)
     for way, call in _WAYS.items():
         try:
-            values = join(_modes.call(call, problem.function, draws.xs, draws.vs))
+            returned = _modes.call(call, problem.function, draws.xs, draws.vs)
         except Exception:  # the mode is reported elsewhere
             continue
+        values = join(returned)
         if np.array_equal(values, expected, equal_nan=True):
             continue
         if bound is None:

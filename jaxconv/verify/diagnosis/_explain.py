@@ -1,5 +1,7 @@
 """The diagnosis of a wrong gradient: the slip that it equals, and how exactly."""
 
+import logging
+
 import numpy as np
 
 from .. import _constants
@@ -11,6 +13,9 @@ from ..truth._operations import unit
 from ._complex_slips import is_conjugate
 from ._places import batch_size
 from ._slips import Slips
+from ._true_rule import Unknown
+
+_log = logging.getLogger(__name__)
 
 
 def diagnose(
@@ -36,8 +41,9 @@ def diagnose(
         )
     if finding.mode == "primal_value":
         said = _by_a_factor(reported, true, _constants.CLOSE_IN_SOME, finding, evidence)
-        evidence_of_it = said[1].replace("gradient", "value") if said else _sizes(reported, true)
-        return f"{finding.note} returns another value than the function", evidence_of_it
+        _, evidence_of_it = said or ("", _sizes(reported, true))
+        diagnosis = f"{finding.note} returns another value than the function"
+        return diagnosis, evidence_of_it.replace("gradient", "value")
     bad = ~np.isfinite(reported) & finding.is_wrong
     if bad.any():
         kind = "NaN" if np.isnan(reported[bad]).any() else "inf"
@@ -188,10 +194,10 @@ def _slip(finding, close, slips):
                     error = _relative(reported, candidate)
                     said = f"the reported gradient equals {what}, relative error {error:.0e}"
                     return slip, said
-    except (
-        Exception
-    ):  # user-defined primitives run on other values; the verdict stands without a slip
+    except Unknown:
         return None
+    except Exception as error:  # the verdict stands without a slip
+        _log.warning("the diagnosis is incomplete: %r", error, exc_info=True)
     return None
 
 

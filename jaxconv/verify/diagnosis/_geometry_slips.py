@@ -101,8 +101,6 @@ def geometries(geometry: Grid, is_correlation: bool = False) -> Iterator[tuple[s
             right = form(geometry)
             for written in _each_padding(right, change(right)):
                 found = form(written)
-                if any(value < 1 for name in _GRIDS for value in getattr(found, name)):
-                    continue
                 slip, what = _described(geometry, found, is_correlation)
                 yield slip, what, found
 

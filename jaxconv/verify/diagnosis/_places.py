@@ -50,7 +50,7 @@ def _listed(values):
 
 def _named(axis, index, leaf, problem):
     rank, spatial = len(leaf.shape), _spatial(leaf, problem)
-    if axis == rank - 1 and rank > 1:
+    if axis == rank - 1:
         return f"channel {index} (axis {axis})"
     if axis == 0 and not is_kernel(leaf, problem):
         return f"row {index} of the batch (axis 0)"

@@ -20,6 +20,10 @@ from ..program._plan import cost_of
 _ONE_BY_ONE = 100_000
 
 
+class Unknown(Exception):
+    """An equation can't be evaluated with the values that a slip gives it."""
+
+
 class TrueRule:
     """The equations of the true gradient. After a change only those that depend on it run again.
 
@@ -54,7 +58,11 @@ class TrueRule:
             self.values |= self._changed(start, every=True)
 
     def __call__(self, changed: dict[Any, Any]) -> np.ndarray:
-        """The gradients of all arguments, flat, with other values of some variables."""
+        """The gradients of all arguments, flat, with other values of some variables.
+
+        Raises:
+          Unknown: A primitive, which may be a user's, does not take the values.
+        """
         with jax.enable_x64(True):
             return np.asarray(self._flat(self._changed(changed)))
 
@@ -89,7 +97,7 @@ class TrueRule:
                 return np.stack([row(w) for w in np.eye(rows)])
             try:
                 return np.asarray(jax.vmap(row, out_axes=0)(np.eye(rows)))
-            except (TypeError, ValueError, NotImplementedError):  # no batching rule
+            except Unknown:  # no batching rule
                 return None
 
     def _changed(self, changed, every=False):
@@ -101,7 +109,11 @@ class TrueRule:
             if not every and not any(atom in values for atom in _variables(equation)):
                 continue
             operands = [self._read(atom, values) for atom in equation.invars]
-            values |= dict(zip(equation.outvars, bind(equation, operands)[0], strict=True))
+            try:
+                results = bind(equation, operands)[0]
+            except Exception as error:
+                raise Unknown from error
+            values |= dict(zip(equation.outvars, results, strict=True))
         return values
 
     def _read(self, atom, values):

@@ -1,4 +1,6 @@
-"""Each slip in one array is among those that are tried, under its own name."""
+"""The slips in one array: all that are tried, each under its own name, and no others."""
+
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -133,3 +135,249 @@ def test_rows_at_a_border_are_set_to_zero():
     assert len(found) == len(expected)
     for cut, wanted in zip(found, expected.values(), strict=True):
         np.testing.assert_array_equal(cut, wanted)
+
+
+def _sums(label, shape, sets):
+    for named, axes in sets.items():
+        count = np.prod([shape[axis] for axis in axes])
+
+        def total(a, axes=axes):
+            return 0 * a + a.sum(axes, keepdims=True)
+
+        yield f"{label} summed", f"summed over {named}", total
+        yield f"{label} averaged", f"averaged over {named}", lambda a, f=total, n=count: f(a) / n
+
+
+def _readings(label, rank):
+    for order in list(permutations(range(rank)))[1:]:
+        what = f"read in the order {order} of its axes"
+        yield (
+            f"{label} reshaped in place of transposed",
+            what,
+            lambda a, order=order: a.transpose(order).reshape(a.shape),
+        )
+
+
+def _shifts(slip, sets):
+    for named, axes in sets.items():
+        for step in (1, -1):
+            yield (
+                slip,
+                f"shifted by {step:+d} along {named}",
+                lambda a, axes=axes, step=step: shifted(a, axes, step),
+            )
+
+
+def _flips(label, sets):
+    for named, axes in sets.items():
+        yield f"{label} flipped", f"flipped along {named}", lambda a, axes=axes: np.flip(a, axes)
+
+
+def _rolls(label, axes):
+    for axis in axes:
+        for step in (1, -1):
+            what = f"rolled by {step:+d} along axis {axis}"
+            yield (
+                f"{label} shifted by one",
+                what,
+                lambda a, step=step, axis=axis: np.roll(a, step, axis),
+            )
+
+
+def _groups(counts):
+    for n in counts:
+        yield (
+            "channel groups interleaved",
+            f"with the channels of its {n} groups interleaved",
+            lambda a, n=n: groups(a, n).swapaxes(-1, -2).reshape(a.shape),
+        )
+        yield (
+            "channel groups exchanged",
+            f"with its {n} groups of channels in reverse order",
+            lambda a, n=n: groups(a, n)[..., ::-1, :].reshape(a.shape),
+        )
+
+
+AXES = {f"axis {axis}": (axis,) for axis in range(4)}
+PLANE, BUT_CHANNELS, ALL = {"axes 1, 2": (1, 2)}, {"axes 0, 1, 2": (0, 1, 2)}, (0, 1, 2, 3)
+
+# The shape of an array, whether it is a kernel, and all slips in it, in their order.
+ALL_SLIPS = {
+    "a map": (
+        (2, 3, 3, 4),
+        False,
+        [
+            (
+                "spatial axes transposed",
+                "with axes 1 and 2 exchanged",
+                lambda a: a.swapaxes(1, 2),
+            ),
+            *_shifts("padding off by one", {"axis 1": (1,), "axis 2": (2,), "axes 1, 2": (1, 2)}),
+            *_shifts("bar shifted by one", {"axis 0": (0,), "axis 3": (3,)}),
+            *_flips("bar", AXES | PLANE),
+            *_rolls("bar", (1, 2, 3)),
+            *_groups([2]),
+            *_sums("bar", (2, 3, 3, 4), AXES | PLANE | BUT_CHANNELS | {"axes 0, 1, 2, 3": ALL}),
+            *_readings("bar", 4),
+        ],
+    ),
+    "a kernel": (
+        (1, 3, 2, 2),
+        True,
+        [
+            ("kernel not rotated", "reversed along axis 1", lambda a: a[:, ::-1]),
+            (
+                "kernel not rotated, channel axes not exchanged",
+                "reversed along axis 1, with its channel axes exchanged",
+                lambda a: a[:, ::-1].swapaxes(2, 3),
+            ),
+            (
+                "channel axes not exchanged",
+                "with its last two axes exchanged",
+                lambda a: a.swapaxes(2, 3),
+            ),
+            *_shifts("padding off by one", {"axis 1": (1,)}),
+            *_shifts("bar shifted by one", {"axis 2": (2,), "axis 3": (3,)}),
+            *_flips("bar", {"axis 1": (1,), "axis 2": (2,), "axis 3": (3,)}),
+            *_rolls("bar", (1,)),
+            *_sums(
+                "bar",
+                (1, 3, 2, 2),
+                {
+                    **{"axis 1": (1,), "axis 2": (2,), "axis 3": (3,), "axes 1, 2": (1, 2)},
+                    **{"axes 0, 1, 2": (0, 1, 2), "axes 0, 1, 2, 3": ALL},
+                },
+            ),
+            *_readings("bar", 4),
+        ],
+    ),
+    "a kernel with other channels": (
+        (2, 2, 1, 3),
+        True,
+        [
+            ("kernel not rotated", "rotated by 180°", lambda a: a[::-1, ::-1]),
+            (
+                "spatial axes transposed",
+                "with axes 0 and 1 exchanged",
+                lambda a: a.swapaxes(0, 1),
+            ),
+            *_shifts("padding off by one", {"axis 0": (0,), "axis 1": (1,), "axes 0, 1": (0, 1)}),
+            *_shifts("bar shifted by one", {"axis 3": (3,)}),
+            *_flips("bar", {"axis 0": (0,), "axis 1": (1,), "axis 3": (3,), "axes 0, 1": (0, 1)}),
+            *_rolls("bar", (3,)),
+            *_sums(
+                "bar",
+                (2, 2, 1, 3),
+                {
+                    **{"axis 0": (0,), "axis 1": (1,), "axis 3": (3,), "axes 1, 2": (1, 2)},
+                    **{"axes 0, 1, 2": (0, 1, 2), "axes 0, 1, 2, 3": ALL},
+                },
+            ),
+            *_readings("bar", 4),
+        ],
+    ),
+    "a matrix": (
+        (3, 3),
+        True,
+        [
+            ("matrix not transposed", "with its last two axes exchanged", lambda a: a.T),
+            *_shifts("bar shifted by one", {"axis 0": (0,), "axis 1": (1,)}),
+            *_flips("bar", {"axis 0": (0,), "axis 1": (1,)}),
+            *_rolls("bar", (0, 1)),
+            *_sums("bar", (3, 3), {"axis 0": (0,), "axis 1": (1,), "axes 0, 1": (0, 1)}),
+            *_readings("bar", 2),
+        ],
+    ),
+    "a vector": (
+        (2,),
+        False,
+        [
+            *_shifts("bar shifted by one", {"axis 0": (0,)}),
+            *_flips("bar", {"axis 0": (0,)}),
+            *_sums("bar", (2,), {"axis 0": (0,)}),
+        ],
+    ),
+    "many channels": (
+        (1, 24),
+        False,
+        [
+            *_shifts("bar shifted by one", {"axis 1": (1,)}),
+            *_flips("bar", {"axis 1": (1,)}),
+            *_rolls("bar", (1,)),
+            *_groups([2, 3, 4, 6, 8]),  # 12 groups are too many
+            *_sums("bar", (1, 24), {"axis 1": (1,), "axes 0, 1": (0, 1)}),
+            *_readings("bar", 2),
+        ],
+    ),
+    "a line": (
+        (2, 3, 1),
+        False,
+        [
+            *_shifts("padding off by one", {"axis 1": (1,)}),
+            *_shifts("bar shifted by one", {"axis 0": (0,)}),
+            *_flips("bar", {"axis 0": (0,), "axis 1": (1,)}),
+            *_rolls("bar", (1,)),
+            *_sums(
+                "bar",
+                (2, 3, 1),
+                {"axis 0": (0,), "axis 1": (1,), "axes 0, 1": (0, 1), "axes 0, 1, 2": (0, 1, 2)},
+            ),
+            *_readings("bar", 3),
+        ],
+    ),
+    "many axes": (
+        (1, 1, 2, 1, 1),
+        False,
+        [
+            *_shifts("padding off by one", {"axis 2": (2,)}),
+            *_flips("bar", {"axis 2": (2,)}),
+            *_sums(
+                "bar",
+                (1, 1, 2, 1, 1),
+                {
+                    "axis 2": (2,),
+                    "axes 1, 2, 3": (1, 2, 3),
+                    "axes 0, 1, 2, 3": ALL,
+                    "axes 0, 1, 2, 3, 4": (0, 1, 2, 3, 4),
+                },
+            ),
+        ],
+    ),
+    "a number": ((), False, []),
+}
+
+
+@pytest.mark.parametrize("name", ALL_SLIPS)
+def test_these_slips_are_tried_and_no_others(name):
+    shape, is_kernel, expected = ALL_SLIPS[name]
+    array = np.random.default_rng(0).normal(size=shape)
+    order = (*range(1, len(shape)), 0) if shape else ()
+    for layout in (Layout(is_kernel), Layout(is_kernel, order)):
+        kind = "*window, c, o" if is_kernel else "n, *spatial, c"
+        said = "" if layout.order is None else f", its axes in the order {kind}"
+        found = list(changes(layout.own(array), "bar", layout))
+        assert [(slip, what) for slip, what, _ in found] == [
+            (slip, what + said) for slip, what, _ in expected
+        ]
+        for (_, what, actual), (*_, change) in zip(found, expected, strict=True):
+            assert actual.shape == layout.own(array).shape
+            np.testing.assert_allclose(
+                layout.usual(actual), change(array), rtol=1e-14, err_msg=what
+            )
+        few = list(moved(layout.own(array), "bar", layout))
+        lost = ("bar summed", "bar averaged", "bar reshaped in place of transposed")
+        assert len(few) == sum(slip not in lost for slip, *_ in expected)
+        for one, other in zip(few, found, strict=False):
+            assert one[:2] == other[:2]
+
+
+def test_borders_have_their_words():
+    for layout, named in ((Layout(), ("1", "2", "1, 2")), (Layout(True), ("0", "1", "0, 1"))):
+        said = [
+            f"with its {side} row along {'axis' if len(axes) == 1 else 'axes'} {axes} set to zero"
+            for axes in named
+            for side in ("last", "first")
+        ]
+        assert [what for what, _ in without_border(np.ones(MAP), layout)] == said
+    assert len(list(without_border(np.ones((2, 3, 4)), Layout()))) == 2
+    assert not list(without_border(np.ones((3, 4)), Layout()))

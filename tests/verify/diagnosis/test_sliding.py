@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 
 import jaxconv
+from jaxconv.verify.diagnosis._grids import Grid
 from jaxconv.verify.diagnosis._sliding import compute, slide_of
 from jaxconv.verify.program._wide import equations
 
@@ -114,6 +115,114 @@ def test_equals_the_equation(name, normal):
         operands = slide.operands(*(np.asarray(values[v]) for v in slide.sources))
         actual = slide.result(compute(*operands, slide.geometry, slide.batch_groups))
         np.testing.assert_allclose(actual, values[slide.equation.outvars[0]], atol=1e-12)
+
+
+# A function, the shapes of its arguments, and the geometry of its equation that slides. Zeros that
+# are padded to the map and dilated into it are a part of the geometry, unless the equation dilates.
+_PADDED = ((0, 0, 0), (0, 0, 0), (2, -1, 1))
+GRIDS = {
+    "padded, then padded": (
+        lambda x, k: _lax(strides=(3,), padding=((1, 4),), rhs_dilation=(2,))(
+            lax.pad(x, 0.0, _PADDED), k
+        ),
+        ((2, 3, 9), (4, 3, 2)),
+        Grid((9,), (2,), (7,), (3,), (3,), (2,), (2,)),
+    ),
+    "padded, then dilated": (
+        lambda x, k: _lax(strides=(1,), padding=((1, 0),), lhs_dilation=(2,))(
+            lax.pad(x, 0.0, _PADDED), k
+        ),
+        ((2, 3, 9), (4, 3, 2)),
+        Grid((18,), (2,), (35,), (1,), (1,), (2,), (1,)),
+    ),
+    "padded with ones": (
+        lambda x, k: _lax(strides=(1,), padding=((1, 0),))(lax.pad(x, 1.0, _PADDED), k),
+        ((2, 3, 9), (4, 3, 2)),
+        Grid((18,), (2,), (18,), (1,), (1,), (1,), (1,)),
+    ),
+    "channels padded": (
+        lambda x, k: _lax(strides=(1,), padding=((1, 0),))(
+            lax.pad(x, 0.0, ((0, 0, 0), (1, 0, 0), (0, 0, 0))), k
+        ),
+        ((2, 2, 9), (4, 3, 2)),
+        Grid((9,), (2,), (9,), (1,), (1,), (1,), (1,)),
+    ),
+    "examples padded": (
+        lambda x, k: _lax(strides=(1,), padding=((1, 0),))(
+            lax.pad(x, 0.0, ((0, 1, 0), (0, 0, 0), (2, 0, 0))), k
+        ),
+        ((2, 3, 9), (4, 3, 2)),
+        Grid((11,), (2,), (11,), (1,), (1,), (1,), (1,)),
+    ),
+    "channels last, groups": (
+        lambda x, k: _lax(
+            ("NHWC", "HWIO", "NHWC"),
+            strides=(1, 2),
+            padding=((1, 0), (0, 2)),
+            feature_group_count=2,
+        )(lax.pad(x, 0.0, ((0, 0, 0), (3, 0, 0), (0, 1, 2), (0, 0, 0))), k),
+        ((2, 5, 6, 4), (3, 1, 2, 6)),
+        Grid((5, 6), (3, 1), (7, 10), (1, 2), (4, 0), (1, 3), (1, 1), 2),
+    ),
+    "window sum": (
+        lambda x: _windows((1, 3, 2), (1, 2, 1), ((0, 0), (1, 1), (0, 1)))(
+            lax.pad(x, 0.0, ((0, 0, 0), (2, 0, 1), (0, 0, 0)))
+        ),
+        ((2, 6, 5),),
+        Grid((6, 5), (3, 2), (7, 5), (2, 1), (3, 0), (2, 1), (1, 1)),
+    ),
+    "window sum, dilated": (
+        lambda x: _windows((1, 1, 2), (1, 1, 1), ((0, 0), (0, 0), (1, 0)), base_dilation=(1, 1, 3))(
+            lax.pad(x, 0.0, _PADDED)
+        ),
+        ((2, 3, 7),),
+        Grid((14,), (2,), (40,), (1,), (1,), (3,), (1,)),
+    ),
+    "window sum that only moves": (
+        lambda x: _windows((1, 1, 1), (1, 1, 1), ((0, 0), (1, -1), (0, 0)))(x),
+        ((2, 3, 7),),
+        Grid((3,), (1,), (3,), (1,), (1,), (1,), (1,)),
+    ),
+    "window sum that only cuts": (
+        lambda x: _windows((1, 1, 1), (1, 1, 1), ((0, 0), (0, -1), (0, 0)))(x),
+        ((2, 3, 7),),
+        Grid((3,), (1,), (2,), (1,), (0,), (1,), (1,)),
+    ),
+    "window sum of nothing": (
+        _windows((1, 1, 1), (1, 1, 1), ((0, 0), (0, 0), (0, 0))),
+        ((2, 3, 7),),
+        None,
+    ),
+}
+
+# Those in which the map is what was padded.
+KEPT = {
+    *("padded, then dilated", "padded with ones", "channels padded", "examples padded"),
+    "window sum, dilated",
+}
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_geometry_has_what_stands_before_the_equation(name):
+    f, shapes, expected = GRIDS[name]
+    traced = jax.make_jaxpr(f)(*map(np.ones, shapes))
+    found = list(equations(traced))
+    producers = {v: e for e in found for v in e.outvars}
+    (equation,) = (e for e in found if e.primitive.name != "pad")
+    slide = slide_of(equation, producers)
+    if expected is None:
+        assert slide is None
+        return
+    assert slide.geometry == expected
+    assert (slide.sources[0] is traced.jaxpr.invars[0]) == (name not in KEPT)
+    assert slide.is_pool == ("window" in name)
+    assert slide.batch_groups == 1
+
+
+def test_other_equations_slide_nothing():
+    x = np.ones((2, 3))
+    (equation,) = equations(jax.make_jaxpr(jnp.sin)(x))
+    assert slide_of(equation, {}) is None
 
 
 def _values(traced, args):
