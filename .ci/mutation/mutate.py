@@ -83,7 +83,9 @@ def tests_of(path: str) -> tuple[list[str], list[str]]:
     """The test files of a module, its doctests among them, and the others of its folder."""
     own = [test for test, of in files_of_tests().items() if any(map(path.startswith, of))]
     folder = (Path(path).parts[1:-1] or ("ops",))[0].lstrip("_")
-    near = f"tests/({folder}|experiments/{'verifier' if folder == 'verify' else folder})/"
+    # The operations are what runs an algorithm on arguments of every kind.
+    near = {"verify": "verify|experiments/verifier", "algorithms": "algorithms|ops"}
+    near = f"tests/({near.get(folder, f'{folder}|experiments/{folder}')})/"
     wider = [t for t in files_of_tests() if t not in own and re.match(near, t)]
     return [*own, *([path] if ">>>" in (ROOT / path).read_text("utf-8") else [])], wider
 

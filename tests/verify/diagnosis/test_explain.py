@@ -460,6 +460,7 @@ COUNTS = [
     (((2, 3), ()), ((2, 3),), 1 / 3, "a constant factor of 0.333333"),
     (((2, 3, 4), (4,)), ((2, 3, 4), (2, 5)), 10, "sum for mean over the results, a factor of 10"),
     (((2, 3, 4), (4,)), ((2, 3, 4), (2, 5)), 3, "sum for mean over positions, a factor of 3"),
+    (((5, 4), (4,)), ((6, 3),), 1 / 6, "a constant factor of 0.166667"),
     (((2, 3, 4), (4,)), ((1,),), 1, "explained by no known slip"),
 ]
 

@@ -1,4 +1,4 @@
-"""Each elementwise factor that rules multiply by is tried, under its own name."""
+"""The elementwise factors that rules multiply by: all that are tried, each under its own name."""
 
 from types import SimpleNamespace
 
@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxconv.verify import _constants
 from jaxconv.verify._problem import problem_of
-from jaxconv.verify.diagnosis._factor_slips import factors, products
+from jaxconv.verify.diagnosis._factor_slips import factors, multiple, products
 from jaxconv.verify.truth._primal import Primal
 
 pytestmark = pytest.mark.usefixtures("float64", "no_type_checker")
@@ -77,3 +78,101 @@ def test_few_numbers_are_fitted_by_no_constant(case):
     true = np.array([1.0, 2.0])
     found = list(factors(evidence, leaf, 0.5 * true, true, 1))
     assert names(found, 0.5 * true) == set()
+
+
+@pytest.mark.parametrize("row", [0, 1])
+def test_all_factors_are_tried_in_this_order(row, case):
+    evidence, leaf, arrays, _ = case
+    w = evidence.draws.cotangents[row].reshape(3, 4)
+    arrays = arrays | {"the cotangent of y": w}
+    true = np.sin(np.arange(12.0))
+    forms = [
+        (form.format(array, array), change(values).ravel())
+        for array, values in arrays.items()
+        for form, change in FORMS.items()
+    ]
+    wanted = [
+        ("gradient squared", "the square of the true gradient", true**2),
+        ("the derivative is missing", "the cotangent of y", w.ravel()),
+    ]
+    for name, factor in forms:
+        wanted += [
+            (f"a factor of {name} too many", f"the true gradient times {name}", true * factor),
+            (
+                f"a factor of {name} is missing",
+                f"the true gradient divided by {name}",
+                true / factor,
+            ),
+        ]
+    found = list(factors(evidence, leaf, true, true, row))
+    assert_same(found, wanted, true, ("gradient squared", "the derivative is missing"))
+    wanted = [
+        (
+            "a term is missing",
+            f"the cotangent of y times {name}, without other terms",
+            w.ravel() * factor,
+        )
+        for name, factor in forms
+    ]
+    assert_same(list(products(evidence, leaf, true, row)), wanted, true, ())
+
+
+def assert_same(found, wanted, reported, plain):
+    """The slips, each as the multiple that is closest to what is reported."""
+    assert len(found) == len(wanted)
+    for (slip, what, actual), (name, said, candidate) in zip(found, wanted, strict=True):
+        assert slip == name
+        scale = reported @ candidate / (candidate @ candidate)
+        if slip == "gradient squared":
+            scale = 1
+        assert what == (said if slip in plain else f"{scale:.6g} times {said}")
+        np.testing.assert_allclose(actual, scale * candidate, rtol=1e-12, atol=1e-15)
+
+
+def test_arrays_that_do_not_reach_the_argument_are_no_factors(normal):
+    """A number, an array of another shape, one that is not finite where it is used."""
+    x = np.array([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])
+    args = x, np.ones((2, 1)), np.ones(2), np.array(2.0), np.ones((1, 2, 3))
+    problem = problem_of(lambda x, a, b, c, d: (x * a, b, c), args, None)
+    w = np.asarray(normal((1, problem.output_size)))
+    evidence = SimpleNamespace(
+        problem=problem, primal=Primal(problem), draws=SimpleNamespace(cotangents=w)
+    )
+    true = np.ones(6)
+    found = list(factors(evidence, problem.leaves[0], true, true, 0))
+    many = {slip for slip, *_ in found if slip.startswith("a factor of ") and "too" in slip}
+    named = {slip.removeprefix("a factor of ").removesuffix(" too many") for slip in many}
+    assert {name for name in named if f"|{name}|" in named} == {
+        *("x", "a", "y[0]", "the cotangent of y[0]")
+    }
+    missing = {slip for slip, *_ in found if slip.endswith("is missing")}
+    assert "a factor of x is missing" not in missing  # x is zero somewhere
+    assert "a factor of 1 + x**2 is missing" in missing
+    last = list(factors(evidence, problem.leaves[-1], true, true, 0))
+    assert not any("derivative" in slip for slip, *_ in last)
+    assert "a factor of d too many" in {slip for slip, *_ in last}
+    assert "a factor of x too many" in {slip for slip, *_ in last}  # x is broadcast
+
+
+def test_multiples_are_fitted_from_three_elements_on():
+    three, two = np.array([1.0, 2.0, -1.0]), np.array([1.0, 2.0])
+    cases = (
+        (2.5 * three, three, "2.5 times it", 2.5),
+        (2 * (1 + 0.9e-8 / 2) * three, three, "2 times it", 2),  # a whole number
+        (2 * (1 + 1.1e-8 / 2) * three, three, "2 times it", 2 * (1 + 1.1e-8 / 2)),
+        (three, three, "it", 1),
+        (2 * two, two, "it", 1),
+        (three, 0 * three, "it", 1),
+    )
+    for reported, candidate, what, scale in cases:
+        ((slip, said, fitted),) = multiple("a slip", "it", reported, candidate)
+        assert (slip, said) == ("a slip", what)
+        np.testing.assert_allclose(fitted, scale * candidate, rtol=1e-12)
+    assert not list(multiple("a slip", "it", three, np.array([1.0, np.nan, 1.0])))
+    assert not list(multiple("a slip", "it", three, np.array([1.0, np.inf, 1.0])))
+    huge = 1e200 * three
+    with np.errstate(over="ignore"):
+        ((_, said, fitted),) = multiple("a slip", "it", three, huge)  # its square overflows
+    assert said == "it"
+    np.testing.assert_array_equal(fitted, huge)
+    assert _constants.SLIP_FITTED == 3

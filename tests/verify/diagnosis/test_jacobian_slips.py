@@ -91,3 +91,122 @@ def test_sums_over_all_positions(normal):
     for kept in (by_position[0], by_position[-1]):
         assert_has(found, "missing sum over the positions", kept)
     assert "overlaps written over" not in {name for name, _, _ in found}
+
+
+SQUARE = [
+    ("only the diagonal of the Jacobian", "the contribution of the diagonal to the true gradient"),
+    (
+        "the diagonal of the Jacobian is missing",
+        "the true gradient without the contribution of the diagonal",
+    ),
+    ("Jacobian not transposed", "J w in place of Jᵀ w"),
+    ("derivative applied twice", "the true gradient for the true gradient as cotangent"),
+]
+LAST, FIRST = (f"the {which} contribution to each element alone" for which in ("last", "first"))
+
+
+def test_words_of_a_dense_layer(normal):
+    """As many results as elements, all of which contribute to each element."""
+    matrix, w = np.asarray(normal((4, 4))), np.asarray(normal((4,)))
+    found = slips(lambda x: matrix @ x, np.ones(4), matrix, w)
+    assert [each[:2] for each in found] == [
+        *SQUARE,
+        ("missing sum over the positions", LAST),
+        ("missing sum over the positions", FIRST),
+        ("missing sum over the positions", "the contributions of position 0 alone"),
+        ("missing sum over the positions", "the contributions of position 3 alone"),
+        ("overlaps averaged", "the mean of the contributions to each element"),
+    ]
+    shares = matrix * w[:, None]
+    for (*_, actual), expected in zip(
+        found[4:], (shares[3], shares[0], shares[0], shares[3], shares.mean(0)), strict=True
+    ):
+        np.testing.assert_allclose(actual, expected)
+
+
+def test_only_a_square_jacobian_has_a_diagonal(normal):
+    for results, elements in ((3, 4), (4, 3), (1, 1)):
+        matrix, w = np.asarray(normal((results, elements))), np.asarray(normal((results,)))
+        found = slips(lambda x, m=matrix: m @ x, np.ones(elements), matrix, w)
+        assert not {slip for slip, *_ in found} & {slip for slip, _ in SQUARE}
+
+
+def test_results_of_several_arrays(normal):
+    """What is left out of one result leaves the contributions of the others."""
+    a, b = np.asarray(normal((3, 2))), np.asarray(normal((4, 2)))
+    w, jacobian = np.asarray(normal((7,))), np.concatenate([a, b])
+    found = slips(lambda x: (a @ x, b @ x), np.ones(2), jacobian, w)
+    of_a, of_b = a * w[:3, None], b * w[3:, None]
+    wanted = [
+        *((of_b.sum(0) + part) for part in (of_a[2], of_a[0], of_a[0], of_a[2], of_a.mean(0))),
+        *((of_a.sum(0) + part) for part in (of_b[3], of_b[0], of_b[0], of_b[3], of_b.mean(0))),
+    ]
+    assert len(found) == len(wanted)
+    for (*_, actual), expected in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(actual, expected)
+
+
+def test_an_elementwise_function_has_no_overlaps(normal):
+    scale, w = np.asarray(normal((2, 4))), np.asarray(normal((8,)))
+    jacobian = np.diag(scale.ravel())
+    found = slips(lambda x: x * scale, np.ones((2, 4)), jacobian, w)
+    assert [each[:2] for each in found] == SQUARE
+    # What rounding leaves in place of zeros is no contribution.
+    for noise, is_found in ((1e-9, False), (1e-7, True)):
+        noisy = jacobian + noise * np.abs(jacobian).max() * np.eye(8, k=1)
+        found = slips(lambda x: x * scale, np.ones((2, 4)), noisy, np.ones(8))
+        assert (len(found) > len(SQUARE)) == is_found
+
+
+@pytest.mark.parametrize("count", [1024, 1025])
+def test_many_positions_are_left_alone(count):
+    jacobian, w = np.ones((count, 1)), np.ones(count)
+    found = slips(lambda x: x * np.ones(count), np.ones(1), jacobian, w)
+    assert bool(found) == (count == 1024)
+
+
+def test_shapes_without_positions_are_left_alone(normal):
+    for shape in ((), (1,), (3, 1), (1, 1), (2, 1, 3)):
+        size = int(np.prod(shape))
+        jacobian = np.asarray(normal((size, 2)))
+        found = slips(
+            lambda x, j=jacobian, s=shape: (j @ x).reshape(s), np.ones(2), jacobian, np.ones(size)
+        )
+        assert {slip for slip, *_ in found} <= {slip for slip, _ in SQUARE}
+
+
+@pytest.mark.parametrize("order", [None, (0, 2, 1)])
+def test_windows_of_which_only_one_element_is_read(order, normal):
+    """As by a maximum: the contributions do not show the windows, so all usual ones are tried."""
+    i, p = 6, 3
+    picks = [(1, 0), (2, 1), (3, 1), (2, 2)]  # element, position: two windows choose element 2
+    jacobian, w = np.zeros((2, p, 1, 2, i, 1)), np.asarray(normal((2, p, 1)))
+    for element, position in picks:
+        jacobian[:, position, 0, :, element, 0] = np.eye(2)
+    shares = (jacobian * w[..., None, None, None]).sum((0, 2)).reshape(p, 2, i, 1)
+    own = (lambda a: a) if order is None else (lambda a: a.transpose(np.argsort(order)))
+    numbers = np.arange(2 * p).reshape(2, p, 1), np.arange(2 * i).reshape(2, i, 1)
+    flat = jacobian.reshape(2 * p, 2 * i)[own(numbers[0]).ravel()][:, own(numbers[1]).ravel()]
+    found = slips(
+        lambda x: (flat @ x.ravel()).reshape(own(numbers[0]).shape),
+        np.ones(own(numbers[1]).shape),
+        flat,
+        own(w).ravel(),
+        order,
+    )
+    wanted = []
+    for stride in (1, 2, 3, 4):
+        for side in range(5):
+            # The last window that reaches an element from `side` before it, and the first.
+            reached = [[q for q in range(p) if stride * q <= e + side] for e in range(i)]
+            last = [max(of) for of in reached]
+            from_side = [[q for q in range(p) if stride * q >= e - side] for e in range(i)]
+            first = [min(of, default=p - 1) for of in from_side]
+            for which, at in (("last", last), ("first", first)):
+                kept = np.stack([shares[at[e], :, e] for e in range(i)], 1)
+                what = f"the contribution of the {which} window over each element alone"
+                wanted.append(("overlaps written over", what, own(kept).ravel()))
+    found = found[-len(wanted) :]
+    assert [each[:2] for each in found] == [each[:2] for each in wanted]
+    for (*_, actual), (*_, expected) in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(actual, expected)

@@ -41,6 +41,46 @@ CASES = {
         [(2, 3, 6, 5), (4, 3, 1, 2)],
         [Layout(False, (0, 2, 3, 1)), Layout(True, (2, 3, 1, 0)), Layout(False, (0, 2, 3, 1))],
     ),
+    "two convolutions": (
+        lambda x, k: _lax("NHWC", "HWIO", "NCHW")(x, k) + _lax("CNHW", "IHWO", "CNHW")(x, k).sum(),
+        [(2, 2, 2, 2), (2, 2, 2, 3)],
+        [MAP, KERNEL, Layout(False, (0, 2, 3, 1))],  # the first one states the layouts
+    ),
+    "a map with the shape of a kernel": (
+        lambda x, k: _lax("NHWC", "HWIO", "NCHW")(x, k),
+        [(2, 2, 2, 2), (2, 2, 2, 2)],
+        [MAP, MAP, MAP],
+    ),
+    "jaxconv, transpositions of its own": (
+        lambda x, k: jaxconv.conv(x.transpose(3, 1, 2, 0), k.transpose(2, 1, 3, 0)).transpose(
+            2, 1, 3, 0
+        ),
+        [(3, 6, 5, 2), (4, 2, 1, 3)],
+        [
+            Layout(False, (3, 1, 2, 0)),
+            Layout(True, (2, 1, 3, 0)),
+            Layout(False, (3, 1, 0, 2)),
+        ],
+    ),
+    "as many taps as examples": (
+        lambda x, k: (x[:, :2, :2, :1] * k[..., 0, 0, None, None, None][:, 0, None] * 1.0).sum(
+            (1, 2)
+        ),
+        [(2, 3, 3, 4), (2, 2, 4, 5)],
+        [MAP, KERNEL, MAP],
+    ),
+    "a kernel of another rank": (
+        lambda x, k: x * k.sum(),
+        [(2, 3, 3, 4), (2, 4, 5)],
+        [MAP, MAP, MAP],
+    ),
+    "two maps": (lambda x, k: x * k, [(2, 3, 3, 4), (2, 3, 3, 4)], [MAP, MAP, MAP]),
+    "matrices": (lambda x, k: x @ k.T, [(2, 4), (2, 4)], [MAP, MAP, MAP]),
+    "a matrix after another": (
+        lambda x, k: x @ jax.numpy.ones((4, 3)) * k[:, :1],
+        [(2, 4), (2, 5)],
+        [MAP, MAP, MAP],
+    ),
     "no convolution": (lambda x, k: x.sum() * k, [(2, 6, 5, 3), (5,)], [MAP, MAP, MAP]),
 }
 

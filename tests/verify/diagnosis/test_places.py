@@ -19,6 +19,7 @@ MAP, KERNEL, RESULT = (2, 5, 4, 3), (3, 1, 3, 7), (2, 5, 4, 7)
 CONV = problem([MAP, KERNEL, (7,)], [RESULT])
 DENSE = problem([(4, 6), (6, 3)], [(4, 3)])
 POOL = problem([(3, 5, 4, 1)], [(3, 5, 4, 1)])
+LOW = problem([(2, 2, 4, 3)], [(2, 2, 4, 3)])  # both rows are at the border
 LINE = problem([(2, 9, 4), (5, 4, 3)], [(2, 9, 3)])
 
 # A problem, the position of an argument, an index of the wrong elements, and what is said.
@@ -58,6 +59,7 @@ SAID = [
     (DENSE, 0, np.s_[::3], "12 of 24 elements, all at indices 0, 3 of axis 0"),
     (DENSE, 1, np.s_[2], "3 of 18 elements, all at index 2 of axis 0"),
     (POOL, 0, np.s_[::2, 1:4], "24 of 60 elements"),
+    (LOW, 0, np.s_[:, :, 1:3, :2], "16 of 48 elements, all at indices 1, 2 of axis 2"),
     (LINE, 0, np.s_[:, 4], "8 of 72 elements, all at position 4 along axis 1"),
     (LINE, 0, np.s_[:, ::8], "16 of 72 elements, all on the border of axes 1"),
     (LINE, 1, np.s_[4], "12 of 60 elements, all at tap 4 along axis 0"),
