@@ -94,7 +94,7 @@ def _plain(value):
 def _verdict(report):
     if report.ok:
         return f"{report.function}: the gradient is right"
-    names = dict.fromkeys(failure.argument for failure in report.failures)
+    names = dict.fromkeys(n for failure in report.failures for n in failure.argument.split(", "))
     return f"{report.function}: the gradient is wrong: {', '.join(names)}"
 
 

@@ -1,0 +1,216 @@
+"""The error of each kind of operation: eps times terms times scale."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.extend.core import Primitive
+
+from jaxconv.verify import _constants
+from jaxconv.verify.program._interpreter import computations
+from jaxconv.verify.truth import _operations
+from jaxconv.verify.truth._operations import FINE, Arithmetic, error, is_smooth
+
+pytestmark = pytest.mark.usefixtures("float64", "no_type_checker")
+
+UNITS = {"float64": FINE, "float32": 2.0**-23, "bfloat16": 2.0**-7}
+TINY = {"float64": 2.0**-1022, "float32": 2.0**-126, "bfloat16": 2.0**-126}
+A = np.array([[0.3, -1.7, 2.0, 0.0], [0.7, 1.1, -0.25, 3.3]])
+B = np.array([[1.5, 0.9, -0.2, 0.4], [0.0, 2.5, 0.3, -2.0]])
+FUNCTIONS = _constants.UNITS_OF_FUNCTIONS
+
+
+def errors(f, args, dtype, how, operands=None):
+    """Scale, error of the result, error of the scale, and absolute error of a single operation."""
+    args = [np.asarray(a) for a in args]
+    typed = [jnp.asarray(a, dtype) if a.dtype == float else jnp.asarray(a) for a in args]
+    (equation,) = computations(jax.make_jaxpr(f)(*typed))
+    result = np.asarray(f(*args))
+    return error(equation, operands or args, result, 0, how), result
+
+
+def broadcast(found, result):
+    scale, of_result, of_scale, least = found
+    zero = 0 * np.abs(result)
+    return tuple(
+        zero + (0 if part is None else part) for part in (scale, of_result, of_scale, least)
+    )
+
+
+def assert_error(found, result, scale, of_result, of_scale=None, least=0.0):
+    assert (found[2] is None) == (of_scale is None)
+    expected = (scale, of_result, of_scale, least)
+    for ours, wanted in zip(broadcast(found, result), broadcast(expected, result), strict=True):
+        np.testing.assert_allclose(ours, wanted, rtol=1e-12, atol=1e-300)
+
+
+HOWS = {
+    "own": Arithmetic(),
+    "coarsest": Arithmetic(coarsest=2.0**-30),
+    "formula": Arithmetic(unit=1e-5),
+    "tolerance": Arithmetic(unit=1e-5, tolerance=1e-3),
+    "own, tolerance": Arithmetic(tolerance=1e-1),
+}
+
+
+def of(how, dtype):
+    """The unit of results and of sums, and the smallest number, for an arithmetic."""
+    how = HOWS[how]
+    if how.unit is not None:
+        return max(how.unit, how.tolerance), FINE, 0.0
+    own = min(UNITS[dtype], how.coarsest)
+    return max(own, how.tolerance), own, TINY[dtype]
+
+
+@pytest.mark.parametrize("dtype", UNITS)
+@pytest.mark.parametrize("name", HOWS)
+def test_errors_of_operations(name, dtype):
+    how, (own, sums, tiny) = HOWS[name], of(name, dtype)
+
+    def check(f, args, *expected):
+        assert_error(*errors(f, args, dtype, how), *expected)
+
+    # Rounded once, but for zeros and powers of two.
+    rounds = (A != 0) & (B != 0)
+    check(lax.add, [A, B], A + B, own * rounds, None, tiny * rounds)
+    check(lax.sub, [A, B], A - B, own * rounds, None, tiny * rounds)
+    power = np.isin(abs(A), [2.0, 0.25, 0.0]), np.isin(abs(B), [2.0, 0.0])
+    rounds = ~(power[0] | power[1])
+    check(lax.mul, [A, B], A * B, own * rounds, None, tiny * rounds)
+    check(lax.div, [B, A + 1.5], B / (A + 1.5), own, None, tiny)
+    quotient = B / np.where(A, A, 1)
+    rounds = ~np.isin(abs(np.where(A, A, 1)), [2.0, 0.25, 1.0])
+    check(lax.div, [B, np.where(A, A, 1)], quotient, own * rounds, None, tiny * rounds)
+    check(lax.sqrt, [abs(A)], np.sqrt(abs(A)), own, None, tiny)
+    # Functions.
+    check(lax.exp, [A], np.exp(A), FUNCTIONS * own, None, tiny)
+    # Sums of what is not zero.
+    terms = np.maximum((A != 0).sum(1) - 1, 0)
+    sum_of = lambda x: lax.reduce(x, np.zeros((), x.dtype), lax.add, (1,))  # noqa: E731
+    check(sum_of, [A], abs(A).sum(1), 0.0, terms * sums, terms * tiny)
+    few, terms = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 2.0]]), np.array([[0, 0], [0, 0], [0, 1]])
+    check(lambda x: lax.cumsum(x, 1), [few], np.cumsum(few, 1), 0.0, sums * terms, tiny * terms)
+    # Contractions; products of half precision are added up in single precision.
+    single = UNITS["float32"]
+    inner = FINE if how.unit is not None else min(own, single) if own > single else own
+    product = abs(A) @ abs(B.T)
+    check(lambda a, b: lax.dot(a, b), [A, B.T], product, own, 4 * inner, 4 * tiny)
+    x, k = A.reshape(1, 2, 4), B.reshape(2, 2, 2)
+    scale = np.asarray(lax.conv(abs(x), abs(k), (1,), "VALID"))
+    check(lambda x, k: lax.conv(x, k, (1,), "VALID"), [x, k], scale, own, 4 * inner, 4 * tiny)
+
+
+def test_errors_of_conversions():
+    traced = {
+        (source, target): next(
+            computations(jax.make_jaxpr(lambda x, t=target: lax.convert_element_type(x, t))(
+                np.ones(2, jnp.dtype(source))))
+        )
+        for source, target in [("float64", "float32"), ("float32", "bfloat16"),
+                               ("bfloat16", "float32"), ("float64", "bfloat16"),
+                               ("int32", "float32"), ("float64", "int32")]
+    }  # fmt: skip
+    result = np.ones(2)
+    for (source, target), equation in traced.items():
+        is_rounded = source != "int32" and target != "int32" and UNITS[source] < UNITS[target]
+        own = UNITS.get(target, FINE) * is_rounded
+        assert_error(error(equation, [result], result, 0, Arithmetic()), result, result, own)
+        how = Arithmetic(unit=1e-5)
+        assert_error(error(equation, [result], result, 0, how), result, result, 0.0)
+
+
+def test_sums_of_small_whole_numbers_are_exact():
+    whole, halves, large = np.array([3.0, -256.0]), np.array([3.5, 2.0]), np.array([257.0, 2.0])
+    for f in (lax.add, lax.sub, lax.mul):
+        for a, b, is_exact in (
+            *((whole, whole, True), (whole, halves, False), (halves, whole, False)),
+            *((whole, large, False), (large, whole, False)),
+        ):
+            found, result = errors(f, [a, b], "float32", Arithmetic())
+            rounded = broadcast(found, result)[1]
+            assert rounded[0] == (0.0 if is_exact else UNITS["float32"])
+    found, result = errors(lax.div, [whole, np.array([3.0, 2.0])], "float32", Arithmetic())
+    np.testing.assert_array_equal(broadcast(found, result)[1], [UNITS["float32"], 0])
+    found, result = errors(lax.div, [np.array([2.0]), np.array([3.5])], "float32", Arithmetic())
+    assert broadcast(found, result)[1] == [UNITS["float32"]]  # a power of two is divided
+
+
+def test_tracers_always_round():
+    def traced(a, b):
+        (equation,) = computations(jax.make_jaxpr(lax.add)(a, b))
+        return jnp.asarray(error(equation, [a, b], a + b, 0, Arithmetic())[1])
+
+    assert jax.jit(traced)(np.zeros(2), np.zeros(2)) == FINE
+
+
+def test_stable_functions_move_with_their_operands():
+    """As far as operands that are off by a unit: of each element, or of the largest of a matrix."""
+    x = np.array([1.4616, 3.0, 0.5])
+    for own in (1e-5, 1e-3):
+        (scale, units, of_scale, least), result = errors(
+            lax.digamma, [x], "float64", Arithmetic(unit=own)
+        )
+        slope = (np.asarray(lax.digamma(x + 1e-6)) - result) / 1e-6
+        np.testing.assert_allclose(scale, abs(slope * x), rtol=0.01)
+        assert (units, of_scale, least) == (FUNCTIONS * own, own, 0.0)
+    z = np.array([[1.0, 1e-3, -2.0, 0.5], [5.0, 1.0, 0.0, 2.0]]) + 0j
+    (equation,) = computations(jax.make_jaxpr(jnp.fft.fft)(z))
+    result = np.fft.fft(z)
+    scale, *_ = error(equation, [z], result, 0, Arithmetic(unit=1e-6))
+    assert np.all(scale <= 4 * abs(z).max(1, keepdims=True) * (1 + 1e-6))
+    # Each element moves by the largest of its row.
+    largest = abs(z).max(1, keepdims=True)
+    signs = (np.random.default_rng(seed).choice([-1.0, 1.0], z.shape) for seed in range(2))
+    moved = [np.fft.fft(sign * largest) for sign in signs]
+    np.testing.assert_allclose(scale, np.maximum(*map(abs, moved)), rtol=1e-6, atol=1e-8)
+
+
+def test_operands_outside_of_the_domain_have_no_neighbours():
+    matrix = np.array([[4.0, 0.0], [0.0, 9.0]])
+    traced = jax.make_jaxpr(lambda x: lax.linalg.cholesky(x, symmetrize_input=False))(matrix)
+    (equation,) = (e for e in computations(traced) if e.primitive.name == "cholesky")
+    scale, *_ = error(equation, [matrix], np.diag([2.0, 3.0]), 0, Arithmetic(unit=1e-6))
+    assert np.isfinite(scale).all()
+    scale, *_ = error(equation, [-matrix], np.diag([2.0, 3.0]), 0, Arithmetic(unit=1e-6))
+    np.testing.assert_array_equal(scale, 0 * matrix)
+
+
+somebodys = Primitive("somebodys")
+somebodys.def_abstract_eval(lambda a, b, n: b)
+
+
+def test_a_primitive_of_somebody_is_a_contraction_as_long_as_its_operands_allow():
+    a, b, n = np.ones(6), -np.ones(4), np.arange(3)
+    (equation,) = computations(jax.make_jaxpr(lambda *args: somebodys.bind(*args))(a, b, n))
+    found = error(equation, [a, b, n], b, 0, Arithmetic())  # it can't be called
+    assert_error(found, b, abs(b), FINE, 4 * FINE, 4 * TINY["float64"])
+
+
+@pytest.mark.parametrize(
+    ("platform", "precision", "expected"),
+    [
+        *(("cpu", None, 2.0**-23), ("tpu", None, 2.0**-7), ("gpu", None, 2.0**-10)),
+        *(("tpu", lax.Precision.HIGHEST, 2.0**-23), ("gpu", lax.Precision.HIGH, 2.0**-10)),
+    ],
+)
+def test_products_of_accelerators(platform, precision, expected, monkeypatch):
+    monkeypatch.setattr(_operations.jax, "default_backend", lambda: platform)
+    a = np.ones((2, 2), np.float32)
+    (equation,) = computations(
+        jax.make_jaxpr(lambda a, b: lax.dot(a, b, precision=precision))(a, a)
+    )
+    assert error(equation, [a, a], a, 0, Arithmetic())[2] == 2 * expected
+    for dtype, inner in (("bfloat16", 2.0**-23), ("float64", FINE)):
+        a = np.ones((2, 2), jnp.dtype(dtype))
+        (equation,) = computations(jax.make_jaxpr(lambda a, b: lax.dot(a, b))(a, a))
+        assert error(equation, [a, a], a, 0, Arithmetic())[2] == 2 * inner
+
+
+def test_smooth_functions():
+    x = np.ones(3)
+    for f, expected in (
+        *((lambda x: jnp.exp(x) * x[::-1], True), (lambda x: jnp.abs(x), False)),
+        *((lambda x: x * jnp.arange(3), False), (lambda x: (jnp.sin(x), jnp.maximum(x, 0)), False)),
+    ):
+        assert is_smooth(computations(jax.make_jaxpr(f)(x))) == expected
