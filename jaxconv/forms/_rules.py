@@ -128,10 +128,8 @@ def vary_alike(operands: Sequence[Any]) -> Sequence[Any]:
     ]
 
 
-def aval_like(
-    avals: Sequence[Any], out: jax.ShapeDtypeStruct, sharding: Partition | NamedSharding
-) -> Any:
-    """The abstract value of a result, on the mesh of the operands."""
+def aval_like(avals: Sequence[Any], out: Any, sharding: Partition | NamedSharding) -> Any:
+    """The abstract value of a result of the shape and dtype of `out`, on the operands' mesh."""
     if not isinstance(sharding, NamedSharding):
         # An array that was made outside a mesh is not sharded on any mesh.
         meshes = [aval.sharding.mesh for aval in avals]

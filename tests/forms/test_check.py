@@ -70,6 +70,15 @@ MISTAKES = {
 }  # fmt: skip
 
 
+def test_a_long_error_is_cut_short():
+    def fails(x):
+        raise RuntimeError("x" * 400)
+
+    with pytest.raises(ValueError, match="can't be compiled") as raised:
+        linear_pair(blur, back, lowerings={"tpu": (fails, back)}, verify=X)
+    assert str(raised.value).endswith("can't be compiled: RuntimeError: " + "x" * 286 + ".")
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_are_named(mistake):
     make, message = MISTAKES[mistake]
@@ -85,6 +94,16 @@ def test_right_ones_pass():
     linear_pair(blur, back, verify=(jnp.array([1, 2, 4]),))  # integers: the maps only
     elementwise(jnp.sin, jnp.cos, verify=X)
     multilinear_form(jnp.multiply, symmetry="symmetric", slots=3, verify=X * 2)
+    multilinear_form(  # operands of the last one, which fit no other
+        {
+            "a": lambda b, c: jnp.einsum("ij,j->i", b, c),
+            "b": lambda a, c: jnp.einsum("i,j->ij", a, c),
+            "c": lambda a, b: jnp.einsum("i,ij->j", a, b),
+        },
+        verify=(jnp.arange(3.0) + 1, jnp.arange(12.0).reshape(3, 4) - 3),
+    )
+    counted = (lambda x: {"a": 2 * x["a"], "n": x["n"]},) * 2
+    linear_pair(*counted, verify=({"a": X[0], "n": jnp.arange(3)},))
     check(linear_pair(lambda x, *, k: k * x, lambda y, *, k: k * y)[0], {"a": X[0]}["a"], k=3)
 
 

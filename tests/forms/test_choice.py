@@ -56,3 +56,31 @@ def test_choices_of_trees(normal):
     assert m_dot.dtype == jax.dtypes.float0
     with pytest.raises(TypeError, match=r"^test_top: a constant has no derivative"):
         jax.grad(lambda o: top(one, o, k=2).sum())(offset[0])
+
+
+def test_choices_of_two_arrays_and_a_constant(normal):
+    """The arrays of the operand are differentiated, and the constant is not."""
+    pair, _ = linear_pair(
+        lambda x, m: jnp.where(m, x[0], x[1]),
+        lambda y, m: (jnp.where(m, y, 0), jnp.where(m, 0, y)),
+        name="test_pair",
+    )
+
+    def larger(x, offset):
+        m = x[0] + offset > x[1]
+        return jnp.where(m, x[0], x[1]), m
+
+    ours, _ = chosen(larger, pair, name="test_larger")
+    x, offset = (normal((5,)), normal((5,))), normal((5,))
+
+    def everything(f):
+        return (
+            jax.jvp(lambda x: f(x, offset), (x,), (x,)),
+            jax.grad(lambda x: jnp.sum(f(x, offset) ** 2))(x),
+            jax.grad(lambda b: jnp.sum(f((x[0], b), offset) ** 2))(x[1]),
+            jax.vmap(jax.grad(lambda x, o: f(x, o)))(x, offset),
+        )
+
+    assert_same(everything(ours), everything(lambda x, offset: larger(x, offset)[0]))
+    with pytest.raises(TypeError, match="a constant has no derivative"):
+        jax.grad(lambda o: ours(x, o).sum())(offset)

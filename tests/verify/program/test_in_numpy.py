@@ -254,6 +254,33 @@ def test_equals_jax(name):
     assert found or name in NOT_CALLED
 
 
+# Functions that could take the dtype of an equation, and what they are of float64 numbers.
+SINGLE = {
+    "cumsum": (lambda x: lax.cumsum(x, 1), lambda x: np.cumsum(x, 1)),
+    "cumprod": (lambda x: lax.cumprod(x, 1), lambda x: np.cumprod(x, 1)),
+    "cummax": (lambda x: lax.cummax(x, 1), lambda x: np.maximum.accumulate(x, 1)),
+    "reduce_sum": (lambda x: lax.reduce(x, np.float32(0), lax.add, (1,)), lambda x: x.sum(1)),
+    "reduce_prod": (lambda x: lax.reduce(x, np.float32(1), lax.mul, (1,)), lambda x: x.prod(1)),
+    "convert_element_type": (
+        lambda x: lax.convert_element_type(x, "bfloat16"),
+        lambda x: x.astype(float),
+    ),
+    "sort": (lambda x: lax.sort(x, 1), lambda x: np.sort(x, 1)),
+    "mul": (lambda x: lax.mul(x, x), np.square),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_programs_of_single_precision_are_computed_in_double(name):
+    function, expected = SINGLE[name]
+    x = RNG.normal(size=(3, 4))
+    (equation,) = equations(jax.make_jaxpr(function)(x.astype(np.float32)))
+    assert equation.primitive.name == name
+    (found,) = _in_numpy.in_numpy(equation, [x] * len(equation.invars))
+    assert found.dtype == float
+    np.testing.assert_array_equal(found, expected(x))
+
+
 def _operands_of(traced, args, name):
     """Each equation of a primitive, with what JAX hands to it."""
     seen = []

@@ -172,7 +172,7 @@ def test_the_whole_of_a_terminal():
     console = Console(width=250, record=True, file=io.StringIO(), color_system="truecolor")
     console.print(as_rich(WRONG))
     coloured = console.export_text(clear=False, styles=True)
-    lines = [line.strip() for line in console.export_text().splitlines()]
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
     assert lines[0] == "f<x>: the gradient is wrong: x, y"
     for name, fact in FACTS:
         assert any(line.startswith(name) and line.endswith(fact[-20:]) for line in lines)
