@@ -55,6 +55,18 @@ def definition(problem, first, second):
     return reference.conv_kernel_vjp(first, second, shape, *spacing, **options)
 
 
+@pytest.mark.parametrize("slot", Slot)
+def test_only_tpus_run_the_kernel(slot, normal):
+    problem = problem_of(GEOMETRIES[0], slot)
+    operands = operands_of(problem, normal, "float32")
+    spec = spec_of(problem.geometry, "float32")
+    traced = jax.make_jaxpr(partial(_depthwise._run, slot, spec))(*operands)
+    (params,) = (e.params for e in traced.eqns if "kernel" in e.params)
+    assert params["platform"] == "tpu"
+    assert params["kernel"] is _depthwise.KERNELS[slot]
+    assert params["plain"] is _depthwise.PLAIN[slot]
+
+
 @pytest.mark.parametrize("case", EACH)
 @pytest.mark.parametrize("slot", Slot)
 def test_is_the_definition(case, slot, normal):
