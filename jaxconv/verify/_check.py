@@ -290,11 +290,13 @@ def _check_reference(problem, primal, model):
             f"returns {theirs.size}."
         )
     # Two formulas of the same function differ by their own rounding and by that of their constants.
-    unit = primal.arithmetic.unit
-    size = np.maximum(np.abs(ours), np.abs(theirs).max(initial=0.0))
-    bound = _constants.UNITS_OF_REFERENCE * unit * size
-    if not np.all((np.abs(ours - theirs) <= bound) | (ours == theirs)):
-        worst = int(np.nanargmax(np.abs(ours - theirs)))
+    unit, largest = primal.arithmetic.unit, np.abs(theirs).max(initial=0, where=np.isfinite(theirs))
+    size = np.where(np.isfinite(ours), np.maximum(np.abs(ours), largest), 0.0)
+    gap = np.abs(ours - theirs)
+    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+    is_wrong = ~((gap <= _constants.UNITS_OF_REFERENCE * unit * size) | same)
+    if is_wrong.any():
+        worst = int(np.where(is_wrong, np.where(np.isnan(gap), np.inf, gap), -1.0).argmax())
         raise ValueError(
             f"{CALLER}: reference must have the values of {problem.name}, but element {worst} of "
             f"its result is {theirs[worst]:.6g} instead of {ours[worst]:.6g}."

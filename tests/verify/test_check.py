@@ -4,12 +4,17 @@ Covers jaxconv/verify/comparison/, jaxconv/verify/_modes.py, jaxconv/verify/_dra
 jaxconv/verify/_progress.py.
 """
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxconv import verify
+from jaxconv.verify import _check, _constants
+from jaxconv.verify._problem import Leaf, Problem
+from jaxconv.verify.truth._operations import FINE, Arithmetic
 from jaxconv.verify.truth._primal import Primal
 
 from .rules import conv, with_jvp, with_vjp
@@ -168,3 +173,98 @@ def test_assertion_has_the_report_as_its_message(normal):
     verify.assert_gradients(jnp.sin, (normal((2,)),), modes="reverse", order=1)
     with pytest.raises(AssertionError, match="wrong sign"):
         verify.assert_gradients(f, (normal((2,)),), modes="reverse", order=1)
+
+
+@pytest.mark.usefixtures("no_type_checker")
+@pytest.mark.parametrize("unit", [FINE, 1e-6])
+def test_a_reference_has_the_values_of_the_function(unit):
+    """Up to 64 units of the largest finite element, or of the element itself."""
+    problem = SimpleNamespace(name="f")
+
+    def compared(ours, theirs):
+        ours, theirs = np.array(ours), np.array(theirs)
+        primal = SimpleNamespace(point=None, arithmetic=Arithmetic(unit=unit))
+        first, second = (lambda point: ours), (lambda point: theirs)
+        with np.errstate(invalid="ignore"):
+            _check._check_reference(problem, _of(first, primal), _of(second, primal))
+
+    units = _constants.UNITS_OF_REFERENCE * unit
+    compared([1.0, 4.0, np.inf], [1.0 + 3.9 * units, 4.0 * (1 + 0.9 * units), np.inf])
+    compared([1.0, 4.0], [1.0 - 3.9 * units, 4.0])
+    compared([1.0, np.nan], [1.0, np.nan])
+    said = "reference must have the values of f, but element 1 of its result is 6 instead of 4"
+    with pytest.raises(ValueError, match=said):
+        compared([1.0, 4.0, 2.0], [1.0, 6.0, 3.0])
+    for wrong in (1.0 + 4.1 * units, np.nan, np.inf):
+        for last in (4.0, -np.inf):  # an infinite element excuses no other
+            with pytest.raises(ValueError, match="element 0 of its result is"):
+                compared([1.0, 4.0, last], [wrong, 4.0, last])
+    with pytest.raises(ValueError, match="element 1 of its result is 4 instead of inf"):
+        compared([1.0, np.inf], [1.0, 4.0])
+    with pytest.raises(ValueError, match="must return 2 values, as f does, but it returns 1"):
+        compared([1.0, 4.0], [1.0])
+
+
+def _of(function, primal):
+    class Called(SimpleNamespace):
+        def __call__(self, point):
+            return function(point)
+
+    return Called(**vars(primal))
+
+
+@pytest.mark.usefixtures("no_type_checker")
+def test_order_of_the_remainder_of_each_argument():
+    """Of the first cotangent and direction, with the gradient that is reported."""
+    leaves = Leaf("x", 0, (2,), np.dtype(float), 0), Leaf("y", 1, (1,), np.dtype(float), 2)
+    outputs = (Leaf("z", -1, (2,), np.dtype(float), 0),)
+    problem = Problem("f", lambda: (), leaves, outputs, (), np.zeros(2))
+
+    def values(point):
+        return np.array([point[0] ** 2 + 3 * point[2], point[1] * point[0]])
+
+    primal = _of(values, SimpleNamespace(point=np.array([1.0, 2.0, 3.0]), problem=problem))
+    w = np.array([[1.0, -2.0], [9.0, 9.0]])
+    draws = SimpleNamespace(cotangents=w, directions=np.array([[0.5, 1.0, 2.0], [9.0, 9, 9]]))
+    right = np.array([2 * 1 - 2 * 2, -2 * 1, 3.0])
+    reported = SimpleNamespace(value=np.concatenate([right, 9 * right]))
+    found = _check._taylor(problem, primal, reported, draws)
+    assert found["x"] == pytest.approx(2, abs=1e-3)
+    assert found["y"] is None  # linear: rounding alone is left
+    reported = SimpleNamespace(value=right + np.array([0, 0, 1e-3]))
+    found = _check._taylor(problem, primal, reported, draws)
+    assert found["x"] == pytest.approx(2, abs=1e-3)
+    assert found["y"] == pytest.approx(1, abs=1e-3)
+    assert _check._taylor(problem, primal, None, draws) == {}
+
+
+BAD_OPTIONS = [
+    ({"seed": -1}, "seed must be an int of at least 0, got -1"),
+    ({"seed": 0.5}, "seed must be an int of at least 0, got 0.5"),
+    ({"directions": 0}, "directions must be an int of at least 1, got 0"),
+    ({"tolerance": 1}, "tolerance must be None or a number from 0 to below 1, got 1"),
+    ({"tolerance": -1e-9}, "tolerance must be None or a number from 0 to below 1"),
+    ({"tolerance": "1"}, "tolerance must be None or a number"),
+    ({"order": 0}, "order must be 1 or 2, got 0"),
+    ({"order": 3}, "order must be 1 or 2, got 3"),
+    ({"modes": ("reverse", "x")}, "modes must be .* got 'x'"),
+]
+
+
+@pytest.mark.usefixtures("no_type_checker")
+@pytest.mark.parametrize(("options", "said"), BAD_OPTIONS)
+def test_options_are_refused_before_anything_runs(options, said):
+    def never(x):
+        raise AssertionError("must not run")
+
+    with pytest.raises(ValueError, match=said):
+        verify.check_gradients(never, (1.0,), **options)
+
+
+@pytest.mark.usefixtures("no_type_checker")
+def test_options_that_are_accepted():
+    for seed, directions, tolerance, order in ((0, 1, None, 1), (5, 3, 0, 2), (0, 1, 0.999, 1)):
+        _check._check_options(order, seed, directions, tolerance)
+    assert _check._mode_names("all") == verify.MODES
+    assert _check._mode_names("jit") == ("jit",)
+    assert _check._mode_names(["jit", "vmap"]) == ("jit", "vmap")

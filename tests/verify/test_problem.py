@@ -1,11 +1,13 @@
 """A bad call raises an error that names the mistake."""
 
+from functools import partial
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxconv import verify
-from jaxconv.verify._problem import problem_of
+from jaxconv.verify._problem import Leaf, first_line, join, name_of, problem_of, split, typed
 
 X = np.ones(3, np.float32)
 
@@ -80,3 +82,86 @@ def test_bad_call(mistake):
     call, error, message = BAD_CALLS[mistake]
     with pytest.raises(error, match=message):
         call()
+
+
+def many(x, /, *rest, scale=1):
+    return {"a": rest[0]["p"] * x, "n": rest[1], "z": rest[0]["z"] + x[0]}, scale * x.sum()
+
+
+@pytest.mark.usefixtures("float64", "no_type_checker")
+def test_arrays_of_a_problem():
+    p, z = np.float32([[1.0, 2.0]]), np.array([1 + 2j])
+    args = X[:2], {"p": p, "k": "no number", "z": z}, np.arange(3)
+    problem = problem_of(many, args, None)
+    f32, f64 = np.dtype("float32"), np.dtype("float64")
+    assert problem.leaves == (
+        Leaf("x", 0, (2,), f32, 0),
+        Leaf("rest[0]['p']", 1, (1, 2), f32, 2),
+        Leaf("rest[0]['z'].real", 1, (1,), f64, 4, "real"),
+        Leaf("rest[0]['z'].imag", 1, (1,), f64, 5, "imag"),
+    )
+    assert problem.outputs == (
+        Leaf("y[0]['a']", -1, (1, 2), f32, 0),
+        Leaf("y[0]['z'].real", -1, (1,), f64, 2, "real"),
+        Leaf("y[0]['z'].imag", -1, (1,), f64, 3, "imag"),
+        Leaf("y[1]", -1, (), f32, 4),
+    )
+    assert (problem.size, problem.output_size, problem.name) == (6, 5, "many")
+    np.testing.assert_array_equal(problem.values, [1, 2, 2, 2, 2])
+    np.testing.assert_array_equal(join(problem.point), [1, 1, 1, 2, 1, 2])
+    found = problem.function(*(2 * a for a in problem.point))
+    np.testing.assert_array_equal(join(found), [4, 8, 4, 4, 4])
+    flat = np.arange(6.0)
+    parts = split(problem.leaves, flat)
+    assert [part.shape for part in parts] == [(2,), (1, 2), (1,), (1,)]
+    np.testing.assert_array_equal(join(parts), flat)
+    assert [a.dtype for a in typed(problem.leaves, flat)] == [f32, f32, f64, f64]
+    for argnums, leaves in ((1, (1, 2, 3)), ((0, -2), (0, 1, 2, 3)), ([-3], (0,))):
+        chosen = problem_of(many, args, argnums)
+        assert [leaf.name for leaf in chosen.leaves] == [problem.leaves[i].name for i in leaves]
+        assert chosen.leaves[0].start == 0
+        np.testing.assert_array_equal(join(chosen.function(*chosen.point)), problem.values)
+
+
+class Callable:
+    def __call__(self, x):
+        return x
+
+
+def test_names_of_functions_and_arguments():
+    assert name_of(many) == name_of(partial(partial(many, scale=2), 1)) == "many"
+    assert name_of(Callable()) == "Callable"
+    assert [leaf.name for leaf in problem_of(Callable(), (X,), None).leaves] == ["x"]
+    assert [leaf.name for leaf in problem_of(max, (1.0, 2.0), None).leaves] == [
+        "args[0]",
+        "args[1]",
+    ]
+
+
+def test_first_line_of_an_error():
+    assert first_line(ValueError("a  b\nc\n\nmore")) == "a b c"
+    assert first_line(ValueError("x" * 300)) == "x" * 300
+    assert first_line(ValueError("x" * 301)) == "x" * 297 + "..."
+
+
+@pytest.mark.usefixtures("no_type_checker")
+@pytest.mark.parametrize("argnums", [2, -3, (0, 2)])
+def test_positions_beyond_the_arguments(argnums):
+    said = r"argnums must hold positions of the 2 arguments, got"
+    with pytest.raises(ValueError, match=said):
+        problem_of(lambda x, y: x * y, (X, X), argnums)
+
+
+def test_what_a_refusal_names():
+    with pytest.raises(TypeError, match=r"got int32\[3\], str\.$|got int64\[3\], str\.$"):
+        problem_of(lambda x, s: x, (np.ones(3, int), "a"), None)
+    with pytest.raises(TypeError, match="got no arguments"):
+        problem_of(lambda: X, (), None)
+    with pytest.raises(ValueError, match=r"f: <lambda>\(x\) can't be called with 2 arguments: "):
+        problem_of(lambda x: x, (X, X), None, caller="f")
+    with pytest.raises(TypeError, match=r"got bool\[3\]\.$"):
+        problem_of(lambda x: x > 0, (X,), None)
+    with pytest.raises(TypeError, match=r"got tuple\.$"):
+        problem_of(lambda x: (), (X,), None)
+    with pytest.raises(ValueError, match=r"x\[1\] must be finite"):
+        problem_of(lambda x: x[0], ((X, X * np.inf),), None)
