@@ -57,7 +57,7 @@ def imported():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(FOLDER))
         yield importlib.import_module
-    for name in ("mutants", "mutate"):
+    for name in ("mutants", "mutate", "known", "imported"):
         sys.modules.pop(name, None)
 
 
@@ -81,8 +81,7 @@ def test_mutants_of_a_module(imported, tmp_path, monkeypatch):
 
 @needs_monitoring
 def test_each_module_has_tests(imported):
-    mutate = imported("mutate")
-    own, wider = mutate.tests_of("jaxconv/ops/_upscaling.py")
+    own, wider = imported("known").tests_of("jaxconv/ops/_upscaling.py")
     assert own[-1] == "jaxconv/ops/_upscaling.py"
     assert "tests/ops/test_upscaling.py" in own
     assert not set(own) & set(wider)
@@ -91,9 +90,9 @@ def test_each_module_has_tests(imported):
 
 @needs_monitoring
 def test_the_quickest_tests_of_a_statement_come_first(imported, monkeypatch):
-    mutants, mutate = imported("mutants"), imported("mutate")
-    known = mutate.Known(None)
-    monkeypatch.setattr(mutate, "tests_of", lambda path: (["own"], ["other"]))
+    mutants, module = imported("mutants"), imported("known")
+    known = module.Known(None)
+    monkeypatch.setattr(module, "tests_of", lambda path: (["own"], ["other"]))
     known.tests = {
         "own": (
             "",

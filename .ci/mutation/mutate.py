@@ -23,17 +23,11 @@ of the rules here; Cosmic Ray imports JAX for every mutant.
 """
 
 import argparse
-import ast
 import contextlib
-import gc
-import hashlib
 import importlib
-import importlib.machinery
 import json
 import os
-import pkgutil
 import random
-import re
 import signal
 import sys
 import tempfile
@@ -41,15 +35,16 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
-from functools import cache
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType
 
 import pytest
-from mutants import ROOT, Mutant, all_mutants  # of this folder
 
-LIBRARY = f"{ROOT}/jaxconv/"
+# Of this folder.
+from imported import TOOL, Imported, monitoring, nested, read_in_place
+from known import Known
+from mutants import ROOT, Mutant, all_mutants
+
 PYTEST = [
     "-qq",
     "-s",
@@ -60,34 +55,6 @@ PYTEST = [
     "-pno:faulthandler",
 ]
 PYTEST += ["-Wignore::pytest.PytestAssertRewriteWarning"]  # hypothesis is imported already
-# Test files of programs rather than of the library.
-LEFT_OUT = (
-    r"tests/experiments/(?!verifier/)|tests/test_(api|conv|imp|mirror|mut|note|pack|read|typ)"
-)
-
-monitoring = sys.monitoring
-TOOL = monitoring.COVERAGE_ID
-
-
-@cache
-def files_of_tests() -> dict[str, set[str]]:
-    """Each test file, and the modules and folders that it is for."""
-    from tests.test_mirror import by_name, docstrings, listed, python_files
-
-    known, told = python_files("jaxconv", "*.py"), docstrings()
-    every = [test for test in python_files("tests", "test_*.py") if not re.match(LEFT_OUT, test)]
-    return {test: by_name(test, known) | {*listed(told.get(test, ""))} for test in every}
-
-
-def tests_of(path: str) -> tuple[list[str], list[str]]:
-    """The test files of a module, its doctests among them, and the others of its folder."""
-    own = [test for test, of in files_of_tests().items() if any(map(path.startswith, of))]
-    folder = (Path(path).parts[1:-1] or ("ops",))[0].lstrip("_")
-    # The operations are what runs an algorithm on arguments of every kind.
-    near = {"verify": "verify|experiments/verifier", "algorithms": "algorithms|ops"}
-    near = f"tests/({near.get(folder, f'{folder}|experiments/{folder}')})/"
-    wider = [t for t in files_of_tests() if t not in own and re.match(near, t)]
-    return [*own, *([path] if ">>>" in (ROOT / path).read_text("utf-8") else [])], wider
 
 
 class Child:
@@ -182,164 +149,6 @@ def tell(told: Path, thing: object):
     os._exit(0)
 
 
-def nested(code: CodeType) -> Iterator[CodeType]:
-    """A code object, and all in it."""
-    yield code
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from nested(inner)
-
-
-def of_its_own(code: CodeType) -> tuple:
-    """What a code object does, without what those in it do."""
-    constants = [(type(c), repr(c)) for c in code.co_consts if not isinstance(c, CodeType)]
-    return code.co_code, constants, code.co_names, code.co_varnames
-
-
-class Imported:
-    """The library as it is imported."""
-
-    def __init__(self):
-        self.called = set()  # code that runs meanwhile
-        self.functions = defaultdict(list)
-        monitoring.use_tool_id(TOOL, "mutate")
-        monitoring.register_callback(TOOL, monitoring.events.PY_START, self._start)
-        monitoring.set_events(TOOL, monitoring.events.PY_START)
-
-    def _start(self, code: CodeType, _):
-        if code.co_filename.startswith(LIBRARY):
-            self.called.add(code)
-        return monitoring.DISABLE
-
-    def done(self):
-        """Import all of it, and find the functions that there are."""
-        import jaxconv
-
-        for module in pkgutil.walk_packages(jaxconv.__path__, "jaxconv."):
-            if not module.name.endswith("__main__"):
-                importlib.import_module(module.name)
-        monitoring.set_events(TOOL, 0)
-        for thing in gc.get_objects():
-            if type(thing) is FunctionType and thing.__code__.co_filename.startswith(LIBRARY):
-                self.functions[thing.__code__].append(thing)
-        gc.freeze()
-
-    def change(self, mutant: Mutant) -> dict[CodeType, CodeType]:
-        """The functions' code that a mutant changes: nothing if it has run in an import."""
-        name = mutant.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        if (module := sys.modules.get(name)) is None:  # __main__
-            return {}
-        compiled, path = module.__loader__.source_to_code, str(ROOT / mutant.path)
-        with warnings.catch_warnings(action="ignore"):  # `1 is not x`
-            old, new = (
-                compiled((ROOT / mutant.path).read_bytes(), path),
-                compiled(mutant.source(), path),
-            )
-        pairs = list(zip(nested(old), nested(new), strict=True))
-        differ = [a for a, b in pairs if of_its_own(a) != of_its_own(b)]
-        if not differ or any(a in self.called or a.co_name == "<module>" for a in differ):
-            return {}
-        changed = {a: b for a, b in pairs if a in self.functions and a != b}
-        return changed if all(a.co_freevars == b.co_freevars for a, b in changed.items()) else {}
-
-    def put_in_place(self, changed: dict[CodeType, CodeType]):
-        for old, new in changed.items():
-            for function in self.functions[old]:
-                function.__code__ = new
-
-
-class Known:
-    """What is known: the tests' times and lines, and which mutants were noticed by which test."""
-
-    def __init__(self, results: Path | None):
-        self.results, self.tests, self.noticed = results, {}, {}
-        for line in results.read_text("utf-8").splitlines() if results and results.exists() else ():
-            match json.loads(line):
-                case {"file": file, "digest": digest, "tests": tests}:
-                    self.tests[file] = digest, tests
-                case {"by": by, **mutant}:
-                    self.noticed[Mutant(**mutant)] = by
-
-    def save(self, line: dict):
-        if self.results:
-            with self.results.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-
-    def has(self, file: str) -> bool:
-        return self.tests.get(file, [None])[0] == digest(file)
-
-    def files(self, mutant: Mutant, wide: bool) -> list[str]:
-        """The test files of a mutant."""
-        own, wider = tests_of(mutant.path)
-        return [*own, *(wider if wide else [])]
-
-    def learn(self, file: str, tests: list | str):
-        if isinstance(tests, str):
-            print(f"{file} is left out, for it ends without a mutant: {tests}")
-            tests = []
-        for name in (name for name, _, fails, _ in tests if fails):
-            print(f"{name} is left out, for it fails without a mutant")
-        tests = [test for test in tests if not test[2]]
-        self.tests[file] = digest(file), tests
-        self.save({"file": file, "digest": digest(file), "tests": tests})
-
-    def notice(self, mutant: Mutant, by: str | None):
-        self.noticed[mutant] = by
-        self.save(asdict(mutant) | {"by": by})
-        print(f"noticed by {by}" if by else f"not noticed: {mutant.diff()}", flush=True)
-
-    def chosen(self, mutant: Mutant, wide: bool, at_import: bool) -> list[dict[str, float]]:
-        """The tests of a mutant with their seconds, in the order in which they run."""
-        own, wider = tests_of(mutant.path)
-        lines = {mutant.path: set(range(mutant.first, mutant.last + 1))}
-        if at_import:
-            lines = lines_with(names_of(mutant))
-        run_it, others = ({}, {}), {}
-        for is_wider, files in enumerate([own, wider if wide else []]):
-            for name, seconds, _, those in (
-                t for f in files for t in self.tests.get(f, (0, []))[1]
-            ):
-                if any(not at.isdisjoint(those.get(path, ())) for path, at in lines.items()):
-                    run_it[is_wider][name] = seconds
-                elif not is_wider:
-                    others[name] = seconds
-        if not any(run_it) and not at_import:
-            return []
-        return [
-            dict(sorted(tests.items(), key=lambda test: test[1]))
-            for tests in (*run_it, others)
-            if tests
-        ]
-
-
-def digest(file: str) -> str:
-    return hashlib.sha256((ROOT / file).read_bytes()).hexdigest()
-
-
-def names_of(mutant: Mutant) -> set[str]:
-    """The names that a statement of a module or a class gives values to, or the function's."""
-    found = set()
-    for node in ast.walk(ast.parse((ROOT / mutant.path).read_bytes())):
-        if getattr(node, "lineno", 0) == mutant.first:
-            for target in [*getattr(node, "targets", []), getattr(node, "target", None)]:
-                found |= {n.id for n in ast.walk(target or ast.Pass()) if isinstance(n, ast.Name)}
-            if isinstance(node, ast.FunctionDef):
-                found.add(node.name)
-    return found
-
-
-def lines_with(names: set[str]) -> dict[str, set[int]]:
-    """The lines of the library in which a name occurs."""
-    if not names:
-        return {}
-    word, found = re.compile(rf"\b({'|'.join(names)})\b"), {}
-    for path in (ROOT / "jaxconv").rglob("*.py"):
-        lines = path.read_text("utf-8").splitlines()
-        at = {number for number, line in enumerate(lines, 1) if word.search(line)}
-        found |= {str(path.relative_to(ROOT)): at} if at else {}
-    return found
-
-
 class Loop:
     """A plugin of pytest: runs the tests, and the mutants that change no import, in processes.
 
@@ -399,23 +208,6 @@ def files_of(tests: Iterable[str]) -> list[str]:
     """The files of tests. Doctests come last: pytest imports a module that no test has imported."""
     files = dict.fromkeys(test.partition("::")[0] for test in tests)
     return sorted(files, key=lambda file: file.startswith("jaxconv/"))
-
-
-def read_in_place(mutant: Mutant):
-    """Let Python's loader of source files read the mutant."""
-    loader, path, source = importlib.machinery.SourceFileLoader, mutant.path, mutant.source()
-    read, stats = loader.get_data, loader.path_stats
-
-    def is_mutant(name: str) -> bool:
-        return os.path.realpath(name) == str(ROOT / path)
-
-    def no_compiled_file(self, name):
-        if is_mutant(name):
-            raise OSError("a mutant is not the file that was compiled")
-        return stats(self, name)
-
-    loader.get_data = lambda self, name: source if is_mutant(name) else read(self, name)
-    loader.path_stats = no_compiled_file
 
 
 def run(chosen: list[Mutant], wide: bool, results: Path | None, minutes: float) -> Known:
