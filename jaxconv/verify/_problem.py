@@ -203,6 +203,8 @@ def _chosen(args, argnums, names, caller):
 
 
 def _differentiable(value):
+    if isinstance(value, str):  # JAX 0.10 takes it for the name of a dtype
+        return False
     try:
         dtype = jax.dtypes.result_type(value)
     except (TypeError, ValueError):

@@ -152,6 +152,13 @@ def test_positions_beyond_the_arguments(argnums):
         problem_of(lambda x, y: x * y, (X, X), argnums)
 
 
+def test_a_word_is_no_number():
+    """Also one that NumPy knows a dtype by."""
+    for word in ("f", "float64", "SAME"):
+        problem = problem_of(lambda x, word: x, (X, word), None)
+        assert [leaf.name for leaf in problem.leaves] == ["x"]
+
+
 def test_what_a_refusal_names():
     with pytest.raises(TypeError, match=r"got int32\[3\], str\.$|got int64\[3\], str\.$"):
         problem_of(lambda x, s: x, (np.ones(3, int), "a"), None)
