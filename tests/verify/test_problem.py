@@ -49,6 +49,11 @@ BAD_CALLS = {
         ValueError,
         "not deterministic",
     ),
+    "one random result of two": (
+        lambda: verify.check_gradients(lambda x: (x, x * np.random.default_rng().random()), (X,)),
+        ValueError,
+        "not deterministic",
+    ),
     "NaN": (lambda: verify.check_gradients(jnp.sin, (X * np.nan,)), ValueError, "must be finite"),
     "not traceable": (
         lambda: verify.check_gradients(lambda x: x if float(x[0]) > 0 else -x, (X,)),

@@ -152,3 +152,42 @@ def test_types_of_cotangents_are_compared(monkeypatch):
         "x: float64[3] received float32[3]",
         "y: float64[3] received float64[1]",
     )
+
+
+def test_gradients_nearby_are_known_if_those_of_both_modes_agree():
+    """At a first point, to half of the digits."""
+    point, matrix = np.array([1.0, -2.0, 0.5]), np.array([[1.0, 2.0, 3.0], [-1.0, 0.5, 2.0]])
+    w, v = np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([[1.0, 0.5, -1.0]])
+    leaves = (Leaf("x", 0, (3,), np.dtype(float), 0),)
+    problem = SimpleNamespace(leaves=leaves, outputs=leaves, size=3, output_size=2)
+    half = np.sqrt(2.0**-52)
+
+    def known(change, traces=("true_reverse", "true_forward")):
+        asked = []
+
+        def true(at, name):
+            asked.append(at)
+            return w @ matrix * change if name == "reverse" else v @ matrix.T
+
+        made = Evidence(
+            *(problem, SimpleNamespace(cotangents=w, directions=v), None),
+            SimpleNamespace(point=point),
+            SimpleNamespace(traces=traces, true=true),
+            *({}, None, 0),
+        )
+        return made.nearby("reverse"), made.nearby("forward"), asked
+
+    reverse, forward, asked = known(1.0)
+    count = 2 + _constants.NEARBY_POINTS
+    assert (reverse.shape, forward.shape, len(asked)) == ((count, 2, 3), (count, 1, 2), 2 * count)
+    np.testing.assert_array_equal(reverse[0], w @ matrix)
+    np.testing.assert_array_equal(forward[0], v @ matrix.T)
+    for at in asked:
+        assert 0 < np.abs(at - point).max() < 8 * _constants.NEARBY
+    order = np.array([1, 2, 3]) / 3
+    rise, fall = ((at - point) / _constants.NEARBY for at in asked[:2])
+    np.testing.assert_allclose(rise / order, np.abs(rise / order), rtol=1e-6)
+    np.testing.assert_allclose(rise, -fall, rtol=1e-5)
+    assert known(1.0, ("true_reverse",))[:2] == (None, None)
+    assert known(1 + half / 4)[0] is not None
+    assert known(1 + 100 * half)[0] is None

@@ -200,6 +200,8 @@ CALLS = [
          a, b, left_side=True, lower=True, transpose_a=True, conjugate_a=True),
      SQUARE + 1j * SQUARE[::-1], RIGHT + 0j),
     ("lu", lax.linalg.lu, SQUARE),
+    ("lu_pivots_to_permutation", lambda p: lax.linalg.lu_pivots_to_permutation(p, 4),
+     np.array([[2, 1, 3], [0, 3, 2]], np.int32)),
     ("lu", lax.linalg.lu, SQUARE[:, :3]),
     ("lu", lax.linalg.lu, SQUARE + 1j * SQUARE[::-1]),
     ("cholesky", lambda x: lax.linalg.cholesky(x, symmetrize_input=False), SYMMETRIC),
@@ -220,7 +222,7 @@ NOT_CALLED = {
     *("pbroadcast", "reduced_vary_cast", "vary_unreduced_cast", "device_put", "empty", "empty2"),
     *("one_minus_square", "polynomial", "stack", "unstack", "tile", "broadcast_to", "log2"),
     *("scatter_add", "scatter_mul", "scatter_min", "scatter_max", "scatter-sub", "expand_dims"),
-    *("lu_pivots_to_permutation", "stop_gradient", "copy", "top_k", "split"),
+    *("stop_gradient", "copy", "top_k", "split"),
 }
 
 

@@ -16,6 +16,7 @@ from jax.sharding import PartitionSpec
 from jaxconv.verify import check_gradients
 from jaxconv.verify._problem import problem_of
 from jaxconv.verify.program import _interpreter
+from jaxconv.verify.truth import _primal
 from jaxconv.verify.truth._primal import Primal
 
 from ..rules import some
@@ -206,3 +207,16 @@ def test_rule_of_a_function_that_jax_can_not_differentiate_twice():
     f.defjvp(lambda p, t: (f(p[0]), t[0] * slope(p[0])))
     report = check_gradients(f, (jnp.array([0.1, 0.7]),), modes=["reverse", "second_order"])
     assert report.ok, str(report)
+
+
+def test_many_points_in_one_batch(monkeypatch):
+    """With the values inside `stop_gradient` held or not."""
+    monkeypatch.setattr(_primal, "_ONE_BY_ONE", 0)
+    primal = Primal(problem_of(lambda x: x * lax.stop_gradient(jnp.sin(x)), (X,), None))
+    points = primal.point + RNG.normal(size=(5, 4))
+    moving = points * np.sin(points)
+    np.testing.assert_allclose(primal.many(points), moving, rtol=1e-12)
+    primal.hold()
+    np.testing.assert_allclose(primal.many(points), points * np.sin(primal.point), rtol=1e-12)
+    primal.let_go()
+    np.testing.assert_allclose(primal.many(points), moving, rtol=1e-12)
