@@ -141,6 +141,15 @@ def test_constants_have_no_derivative(normal):
     )
 
 
+def test_a_constant_has_no_transpose():
+    scaled, _ = linear_pair(lambda x, c: x * c, lambda y, c: y * c, name="scaled")
+    x = jnp.ones(3)
+    jax.linear_transpose(lambda a: scaled(a, x), x)(x)
+    said = r"scaled_out: it is linear in each of its first 1 operands alone, not in operands \[1\]"
+    with pytest.raises(TypeError, match=said):
+        jax.linear_transpose(lambda c: scaled(x, c), x)(x)
+
+
 def test_a_batching_rule_gets_arrays_of_jax_for_those_of_numpy():
     seen = []
 
