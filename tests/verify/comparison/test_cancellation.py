@@ -1,10 +1,16 @@
 """Cancellation that leaves no correct digit is reported, and small gradients are not."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxconv import verify
+from jaxconv.verify import _constants
+from jaxconv.verify._problem import Leaf
+from jaxconv.verify.comparison._cancellation import NOTE, judge_cancellation
 
 from ..rules import some
 
@@ -68,3 +74,65 @@ def test_digits_are_there(name, x64):
     with jax.enable_x64(x64):
         report = verify.check_gradients(f, (jnp.array(x),), modes=FIRST, order=1)
     assert report.ok, str(report)
+
+
+VALUE = np.array([1e-13, 5.0, 1e-13])
+X, Y = Leaf("x", 0, (2,), np.dtype(float), 0), Leaf("y", 1, (1,), np.dtype(float), 2)
+
+
+def lost(rounding, *, value=VALUE, coarser=5.0, point=(1.0, 1.0, 1.0), called=None, **known):
+    """The elements of x and y that have no correct digit, where the largest number is 2."""
+    known = {"unit": 2.0**-52, "coarsest": 2.0**-52, "f": jnp.sin} | known
+    rounding = np.array(rounding)
+    evidence = SimpleNamespace(
+        problem=SimpleNamespace(leaves=(X, Y)),
+        primal=SimpleNamespace(
+            point=np.array(point),
+            unit=known["unit"],
+            arithmetic=SimpleNamespace(coarsest=known["coarsest"]),
+            largest=lambda: 2.0,
+        ),
+        own=lambda mode, at: (np.stack([value] * 2), np.stack([rounding] * 2)),
+        is_narrow=called is not None,
+        called=SimpleNamespace(rows=None if called is None else np.array([called])),
+        derivatives=SimpleNamespace(traces={"reverse": jax.make_jaxpr(known["f"])(np.eye(2))}),
+        draws=SimpleNamespace(cotangents=np.array([[1.0, -3.0]])),
+        rounding_in_coarser_arithmetic=lambda: coarser * rounding,
+    )
+    findings = SimpleNamespace(wrong=[])
+    judge_cancellation(evidence, findings)
+    assert all((f.mode, f.note) == ("reverse", NOTE) for f in findings.wrong)
+    return {f.leaf.name: f.is_wrong.tolist() for f in findings.wrong}
+
+
+@pytest.mark.usefixtures("float64", "no_type_checker")
+def test_what_is_beyond_the_unavoidable():
+    """8192 units of the largest number or of the largest gradient, and in proportion to errors."""
+    unit = _constants.AMPLIFIED * 2.0**-52
+    natural = 4 * 2.0  # the cotangents' sum times the largest number
+    assert lost([1.01 * unit * natural, 0, 0]) == {"x": [True, False]}
+    assert lost([0, 0, 1.01 * unit * natural]) == {"y": [True]}
+    assert lost([0.99 * unit * natural, 0, 0.99 * unit * natural]) == {}
+    large = VALUE * [1, 4, 1]  # x has an element of 20
+    assert lost([1.01 * unit * 20, 0, 0.99 * unit * 8], value=large) == {"x": [True, False]}
+    assert lost([0.99 * unit * 20, 0, 1.01 * unit * 8], value=large) == {"y": [True]}
+    rounding = [2 * unit * natural, 0, 0]
+    assert lost(rounding, coarser=4.01)
+    assert not lost(rounding, coarser=3.99)
+    assert not lost(rounding, value=VALUE + 3 * unit * natural)  # a digit is left
+    assert not lost([np.inf, 0, 0])
+    assert not lost([2 * unit * natural, 0, 0], value=np.array([np.nan, 1, 1]))
+    # A small argument makes more of the same error, and so does a coarser dtype.
+    assert not lost(rounding, point=(0.25, 0.25, 1.0))
+    assert not lost(rounding, unit=2.0**-50)
+    assert not lost(rounding, coarsest=2.0**-50)
+    # Where eigenvalues tie there are several decompositions.
+    assert not lost(rounding, f=lambda x: jnp.linalg.eigh(x)[1])
+
+
+@pytest.mark.usefixtures("float64", "no_type_checker")
+def test_a_rule_of_a_narrow_dtype_shows_how_many_digits_are_left():
+    value = np.array([1e-9, 5.0, 1e-9])
+    for gap, is_lost in ((0.51, True), (0.49, False)):
+        found = lost([1.0, 0, 0], value=value, called=value * (1 + gap))
+        assert found == ({"x": [True, False]} if is_lost else {})
