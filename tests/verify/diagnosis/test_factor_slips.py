@@ -93,6 +93,7 @@ def test_all_factors_are_tried_in_this_order(row, case):
     ]
     wanted = [
         ("gradient squared", "the square of the true gradient", true**2),
+        ("a constant added", "the true gradient plus 0", true),
         ("the derivative is missing", "the cotangent of y", w.ravel()),
     ]
     for name, factor in forms:
@@ -105,7 +106,9 @@ def test_all_factors_are_tried_in_this_order(row, case):
             ),
         ]
     found = list(factors(evidence, leaf, true, true, row))
-    assert_same(found, wanted, true, ("gradient squared", "the derivative is missing"))
+    assert_same(
+        found, wanted, true, ("gradient squared", "a constant added", "the derivative is missing")
+    )
     wanted = [
         (
             "a term is missing",

@@ -10,7 +10,13 @@ from jax import lax
 
 from jaxconv.verify import _constants
 from jaxconv.verify._problem import split
-from jaxconv.verify.diagnosis._array_slips import Layout, changes, moved, without_border
+from jaxconv.verify.diagnosis._array_slips import (
+    Layout,
+    changes,
+    moved,
+    without_an_end,
+    without_border,
+)
 from jaxconv.verify.diagnosis._complex_slips import complex_slips
 from jaxconv.verify.diagnosis._factor_slips import factors, products
 from jaxconv.verify.diagnosis._geometry_slips import geometry_slips
@@ -75,6 +81,21 @@ class Case:
         return Layouts(self.evidence)
 
 
+def of_one_result(case):
+    """The share of one result's cotangent times a constant, fitted to the rule's gradient."""
+    for i, output in enumerate(case.problem.outputs if len(case.ws) == 2 else ()):
+        share = case.true - case.with_cotangent(i, 0 * case.ws[i])
+        what = f"the true gradient for a cotangent {output.name} of zeros"
+        yield "cotangent of a result ignored", what, case.true - share
+        ((factor,), *_) = np.linalg.lstsq(share[:, None], case.reported - case.true)
+        said = f"{1 + factor:.6g}"
+        yield (
+            f"a factor of {said} in the cotangent of one result",
+            f"the true gradient for {said} times the cotangent {output.name}",
+            case.true + factor * share,
+        )
+
+
 def of_cotangents(case):
     """The slips of cotangents."""
     names = [output.name for output in case.problem.outputs]
@@ -93,6 +114,16 @@ def of_cotangents(case):
                 ("cotangents of two results exchanged", "exchanged", [b, a]),
                 ("cotangent of one result used twice", "both replaced by the first", [a, a]),
                 ("cotangent of one result used twice", "both replaced by the second", [b, b]),
+                (
+                    "cotangent of one result carried back as that of another",
+                    "both used as the first",
+                    [a + b, 0 * b],
+                ),
+                (
+                    "cotangent of one result carried back as that of another",
+                    "both used as the second",
+                    [0 * a, a + b],
+                ),
                 ("cotangents of the results added", "both replaced by their sum", [a + b] * 2),
                 (
                     "cotangents of the results added",
@@ -102,15 +133,14 @@ def of_cotangents(case):
             ):
                 what = f"the true gradient with the cotangents of {names[0]} and {names[1]} {what}"
                 yield slip, what, case.at(ws=pair)
-        for i, name in enumerate(names):
-            what = f"the true gradient for a cotangent {name} of zeros"
-            yield "cotangent of a result ignored", what, case.with_cotangent(i, 0 * case.ws[i])
     for i, (w, y) in enumerate(zip(case.ws, case.results, strict=True)):
         name = f" {names[i]}" if len(names) > 1 else ""
         border = "border of the cotangent ignored, as by a wrong output padding"
+        end = "end of the cotangent ignored, as by a range that is too short"
         for slip, what, changed in (
             *changes(w, "cotangent", Layout()),
             *((border, what, cut) for what, cut in without_border(w, Layout())),
+            *((end, what, cut) for what, cut in without_an_end(w)),
             ("cotangent squared", "squared", w * w),
             ("absolute value of the cotangent", "replaced by its absolute value", abs(w)),
             ("sign of the cotangent", "reduced to its signs", np.sign(w)),
@@ -172,6 +202,7 @@ def of_borders(case):
 def expected(case, are_several, most=None, few=None):
     """All slips; `most` changed arrays, and `few` changed arguments and changed cotangents."""
     program = TrueRule(case.evidence, case.row)
+    yield from of_one_result(case)
     cotangents = list(islice(of_cotangents(case), few))
     yield from cotangents if are_several else ()
     array = case.true.reshape(case.leaf.shape)
