@@ -55,6 +55,11 @@ def together(calls, *, magnitudes=False):
     return list(zip(results, scales, strict=True))
 
 
+def both(f, ours, theirs, *operands):
+    """`f(ours, *operands)` and `f(theirs, *operands)`, computed by one compiled program."""
+    return jax.jit(lambda *operands: (f(ours, *operands), f(theirs, *operands)))(*operands)
+
+
 def covering_pairs(*factors):
     """A few rows of the product of `factors` in which any two values of two factors meet."""
 

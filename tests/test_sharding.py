@@ -133,25 +133,24 @@ def whole_operands_of_many(x, kernel, bias, first):
         max_pool(y, 2),
         upscale(y, 2, "bilinear"),
     ]
-    return sum(jnp.sum(jnp.sin(result)) for result in results[first::2])
+    return sum(jnp.sum(jnp.sin(result)) for result in results[first::PARTS])
 
 
 gradients_of_many = jax.jit(jax.grad(whole_operands_of_many, argnums=(0, 1, 2)), static_argnums=3)
-EVEN, ODD = 0, 1  # of which operation on
+PARTS = 4
+ROWS = [(context, first) for first in range(PARTS) for context in ("of none", "of the mesh")]
 
 
 @pytest.mark.parametrize(
     ("context", "first"),
     [
-        ("of the mesh", EVEN),
-        ("of none", ODD),
-        pytest.param("of the mesh", ODD, marks=pytest.mark.exhaustive),
-        pytest.param("of none", EVEN, marks=pytest.mark.exhaustive),
+        *ROWS[1:3],
+        *(pytest.param(*row, marks=pytest.mark.exhaustive) for row in ROWS[:1] + ROWS[3:]),
     ],
     ids=str,
 )
 def test_parameters_made_outside_the_mesh(context, first, normal):
-    """By default every second operation in either context."""
+    """By default every fourth operation in either context."""
     operands = normal((8, 7, 6, 4)), normal((3, 2, 4, 6)), normal((6,))
     expected = gradients_of_many(*operands, first)
     mesh = mesh_of(AxisType.Explicit)

@@ -7,6 +7,7 @@ definition is, and a gradient at least there.
 Covers jaxconv/algorithms/_algorithm.py, jaxconv/algorithms/_problem.py.
 """
 
+import itertools
 from functools import partial
 
 import jax
@@ -63,9 +64,10 @@ def places(array, rng):
 
 # Overlapping patches with padding, strides and dilation; groups; a convolution of input dilation.
 FEW = [SAMPLE[1], SAMPLE[4], MORE[8]]
+FIRST = [*((FEW[0], slot) for slot in Slot), (FEW[1], Slot.OUTPUT), (FEW[2], Slot.INPUT)]
 EACH = cases(
-    [(case, slot) for case in FEW for slot in Slot],
-    [(case, slot) for case in (*SAMPLE, *MORE) if case not in FEW for slot in Slot],
+    FIRST,
+    [each for each in itertools.product((*SAMPLE, *MORE), Slot) if each not in FIRST],
 )
 
 

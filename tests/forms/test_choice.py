@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxconv.forms import chosen, linear_pair
+from tests.oracles import both
 
 from .maps import assert_same
 
@@ -36,7 +37,7 @@ def test_choices_of_trees(normal):
     def plain(x, offset, *, k):
         return largest(x, jax.lax.stop_gradient(offset), k=k)[0]
 
-    def everything(f):
+    def everything(f, x, offset):
         f = partial(f, k=2)
         square = lambda x, o: jnp.sum(f(x, o) ** 3)  # noqa: E731
         one = {"a": x["a"][0]}, offset[0]
@@ -49,7 +50,7 @@ def test_choices_of_trees(normal):
             jax.jvp(lambda x: f(x, offset[0]), one[:1], one[:1]),
         )
 
-    assert_same(everything(top), everything(plain))
+    assert_same(*both(everything, top, plain, x, offset))
     one = {"a": x["a"][0]}
     (y, m), (_, m_dot) = jax.jvp(lambda x: top_and_choice(x, offset[0], k=2), (one,), (one,))
     np.testing.assert_array_equal(one["a"][m], y)

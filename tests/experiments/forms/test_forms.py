@@ -5,6 +5,7 @@ from importlib.util import find_spec
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from experiments.forms import rivals
 from experiments.forms.__main__ import MODES, Config, _verdict, main
@@ -12,6 +13,25 @@ from experiments.forms.__main__ import MODES, Config, _verdict, main
 X, K = jnp.arange(7.0), jnp.array([1.0, -2.0, 0.5])
 
 
+def test_verdicts():
+    """Of two modes; the table has all of them."""
+    maps = rivals.of_x, rivals.of_k, rivals.of_y
+    found = {}
+    with jax.enable_x64(True):
+        x, k = X.astype("float64"), K.astype("float64")
+        for mode in ("forward", "reverse"):
+            of = partial(MODES[mode], x=x, k=k)
+            expected = jax.tree.leaves(of(rivals.of_y))
+            for name, mechanism in rivals.MECHANISMS.items():
+                planted = rivals.planted(mechanism)
+                found[name, mode] = _verdict(mode, of, mechanism(*maps), planted, expected)
+    assert found["forms", "forward"] == found["forms", "reverse"] == "stated"
+    assert found["custom_vjp", "reverse"] == "stated"
+    assert found["custom_vjp", "forward"] == "raises"
+    assert found["custom_jvp", "reverse"] == "derived"
+
+
+@pytest.mark.exhaustive
 def test_the_table(capsys):
     found = main(Config(repeats=1, length=8))
     of = {name: {row: cells[name] for row, cells in found.items()} for name in rivals.MECHANISMS}
