@@ -47,6 +47,7 @@ SHOWN = {
 LONG = (
     *("2_backpropagation", "3_deconvolutions"),
     *("5_does_deriving_by_hand_pay", "6_standard_and_modified", "7_derive_your_own"),
+    "how_to_make_a_model_faster",
 )
 # test_porting.py runs the one, and forms/test_examples.py the cells of the other, one by one.
 ELSEWHERE = ("how_to_port_weights",)

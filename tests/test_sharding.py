@@ -73,13 +73,19 @@ def energies_and_gradients(pairs):
 
 @pytest.mark.parametrize(
     ("kind", "splits"),
-    [(AxisType.Auto, ["both", "batch and summed channels"]), (AxisType.Explicit, [*OPERANDS])],
+    [
+        (AxisType.Auto, ["batch and summed channels"]),
+        (AxisType.Explicit, ["both", "batch and summed channels"]),
+        pytest.param(AxisType.Auto, ["both"], marks=pytest.mark.exhaustive),
+        pytest.param(AxisType.Explicit, [*OPERANDS], marks=pytest.mark.exhaustive),
+    ],
     ids=lambda value: str(value) if isinstance(value, AxisType) else "",
 )
 def test_convolution(kind, splits, operands):
     """Operands that are split in any way give what one device computes.
 
-    What XLA does with automatic axes is its own, so two splits are enough there.
+    What XLA does with automatic axes is its own, so two splits are enough there, and one by
+    default.
     """
     expected = energies_and_gradients({"one device": operands})["one device"]
     mesh = mesh_of(kind)

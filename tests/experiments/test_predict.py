@@ -88,7 +88,7 @@ ROUNDING = 100 * np.finfo(np.float32).eps  # of the means of a hundred losses, i
 
 @pytest.mark.parametrize(
     ("epoch", "seed_index"),
-    [(1, 0), (3, 1), *(pytest.param(*p, marks=pytest.mark.exhaustive) for p in ((1, 1), (3, 0)))],
+    [(3, 1), *(pytest.param(*p, marks=pytest.mark.exhaustive) for p in ((1, 0), (1, 1), (3, 0)))],
 )
 def test_restored_model_is_the_one_that_was_evaluated(labelling, few, epoch, seed_index):
     trained = from_run(labelling, step=10 * epoch, seed_index=seed_index)

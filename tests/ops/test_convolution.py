@@ -134,8 +134,20 @@ def check_against_the_definition(cases: dict[Any, Case], impl=None) -> None:
         chex.assert_trees_all_equal((x_bar, k_bar), tuple(by_vjp[1:]))
 
 
-def test_equals_the_definition():
-    check_against_the_definition(CASES)
+# The others are close to one of these, or to a row of the pairs of options below.
+SAMPLE = [
+    *("one pixel", "one axis, padded on one side", "reversed", "same, lower", "all options"),
+    *("cropped", "side by side", "pointwise", "three axes"),
+]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [SAMPLE, pytest.param([*CASES], marks=pytest.mark.exhaustive)],
+    ids=["sample", "all"],
+)
+def test_equals_the_definition(names):
+    check_against_the_definition({name: CASES[name] for name in names})
 
 
 @pytest.mark.parametrize("impl", ["textbook", "lax"])

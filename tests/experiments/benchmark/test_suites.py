@@ -106,6 +106,7 @@ def test_plain_autoencoder_is_ours():
         np.testing.assert_allclose(a, b, rtol=0, atol=bound)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("compiled_anew")
 def test_compile(tmp_path, capsys):
     record = run(tmp_path, "compile", TINY, cases=("m2s",), modes=("scan",))

@@ -57,6 +57,7 @@ def test_a_wrong_result_is_seen():
         assert _verdict("reverse", reverse, f, f, jax.tree.leaves(reverse(rivals.of_y))) == "wrong"
 
 
+@pytest.mark.exhaustive  # the garbage of all tests is collected before each timing
 def test_overheads(capsys):
     found = main(Config(overhead=True, repeats=1, length=8))
     assert all(float(row["ratio"]) > 0 for row in found.values())

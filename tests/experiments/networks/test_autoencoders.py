@@ -97,6 +97,7 @@ def log_evidence(model, images):
     return np.logaddexp.reduce(weighed, axis=1)
 
 
+@pytest.mark.exhaustive  # thousands of draws
 def test_bounds_are_ordered_and_tight():
     """-log p(x) <= importance-weighted bound <= evidence bound, the former tight for many draws."""
     model = build(variational=True)

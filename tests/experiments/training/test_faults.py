@@ -106,9 +106,7 @@ def found_in(whole, file):
 
 SAMPLE = [
     ("small/config.json", "half"),
-    ("small/metrics.csv", "folder"),
     ("small/checkpoints/{newest}/record/metadata", "list"),
-    ("small/checkpoints/{newest}/metrics/metrics", "empty"),
 ]
 CASES = [(file, damage) for file in FILES for damage in damages()]
 
