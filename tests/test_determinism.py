@@ -120,11 +120,8 @@ def may_be_divided(result):
     return result.startswith(("conv", "dense")) and result.endswith(", 2")
 
 
-# Each process imports and compiles: seconds.
-FEW = ("conv", "conv, pointwise", "max_pool")
-
-
-@pytest.mark.parametrize("names", [FEW, pytest.param([*OPERATIONS], marks=EXHAUSTIVE)])
+@pytest.mark.exhaustive  # each process imports and compiles: seconds
+@pytest.mark.parametrize("names", [("conv", "conv, pointwise", "max_pool"), [*OPERATIONS]])
 def test_another_process_gives_the_same_bits(names, tmp_path):
     first, again, alone = (
         in_a_process(tmp_path / f"{i}.npz", names, threads) for i, threads in enumerate((2, 2, 1))

@@ -63,7 +63,7 @@ def in_a_row(x, kernel, bias, *, activation, window_shape, **options):
 @pytest.mark.usefixtures("float64")
 def test_equals_the_four_in_a_row(normal):
     """Some blocks with relu, and each other activation in one."""
-    some = ("side by side", "overlapping", "places that no window covers")
+    some = ("overlapping", "places that no window covers")
     rows = [(block, "relu") for block in some]
     check_in_a_row([*rows, ("one axis", None), ("all options", "tanh")], normal)
 

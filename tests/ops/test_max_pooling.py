@@ -50,9 +50,10 @@ def few_values():
 
 
 def test_ties_equal_the_definition(few_values, normal):
-    """The rule "first" over all windows, and the two others in turn."""
-    ties = [("first", ("split", "all")[i % 2]) for i in range(len(WINDOWS))]
-    check_ties(zip(WINDOWS, ties, strict=True), few_values, normal)
+    """The rule "first" over every second window, and the two others in turn."""
+    few = WINDOWS[::2]
+    ties = [("first", ("split", "all")[i % 2]) for i in range(len(few))]
+    check_ties(zip(few, ties, strict=True), few_values, normal)
 
 
 @pytest.mark.exhaustive

@@ -100,6 +100,7 @@ def test_the_library_uses_what_is_written(file, tmp_path):
     assert "active tuning" in reason
 
 
+@pytest.mark.exhaustive
 def test_later_measurements_are_added_to_those_of_the_same_machine(file, tmp_path):
     tune(tmp_path, SHAPES[0])
     tune(tmp_path, SHAPES[1])

@@ -3,6 +3,8 @@
 Covers jaxconv/verify/program/_numpy_moves.py, jaxconv/verify/program/_numpy_sums.py.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from jax import lax
 
 from jaxconv.verify.program import _in_numpy
 from jaxconv.verify.program._wide import equations
+from tests.oracles import together
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -233,7 +236,7 @@ def test_every_primitive_is_tried():
 
 @pytest.mark.parametrize("name", sorted({name for name, *_ in CALLS}))
 def test_equals_jax(name):
-    found = 0
+    tried = []
     for _, function, *args in (call for call in CALLS if call[0] == name):
         traced = jax.make_jaxpr(function)(*args)
         outer = [e for e in equations(traced) if e.primitive.name == name]
@@ -242,18 +245,23 @@ def test_equals_jax(name):
         # The primitive on what reaches it, as found by evaluating what stands before it.
         seen = _operands_of(traced, args, name)
         assert seen
-        for equation, operands in seen:
-            actual = _in_numpy.in_numpy(equation, operands)
-            expected = equation.primitive.bind(*map(jnp.asarray, operands), **equation.params)
-            expected = expected if equation.primitive.multiple_results else [expected]
-            assert actual is not None
-            for ours, theirs in zip(actual, expected, strict=True):
-                assert ours.dtype == theirs.dtype
-                assert ours.shape == theirs.shape
-                rtol = 3e-14 if name in LESS_EXACT else 2e-15
-                np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=1e-300)
-            found += 1
-    assert found or name in NOT_CALLED
+        tried += seen
+    assert tried or name in NOT_CALLED
+    in_jax = together([(partial(_bound, equation), *operands) for equation, operands in tried])
+    for (equation, operands), expected in zip(tried, in_jax, strict=True):
+        actual = _in_numpy.in_numpy(equation, operands)
+        assert actual is not None
+        for ours, theirs in zip(actual, expected, strict=True):
+            assert ours.dtype == theirs.dtype
+            assert ours.shape == theirs.shape
+            rtol = 3e-14 if name in LESS_EXACT else 2e-15
+            np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=1e-300)
+
+
+def _bound(equation, *operands):
+    """The results of an equation, as a list."""
+    results = equation.primitive.bind(*map(jnp.asarray, operands), **equation.params)
+    return results if equation.primitive.multiple_results else [results]
 
 
 # Functions that could take the dtype of an equation, and what they are of float64 numbers.
@@ -287,7 +295,8 @@ def _operands_of(traced, args, name):
     """Each equation of a primitive, with what JAX hands to it."""
     seen = []
 
-    def run(traced, args):
+    def run(traced, args, is_read):
+        """The results, if they are read. What the last equation computes alone is not computed."""
         jaxpr, consts = getattr(traced, "jaxpr", traced), getattr(traced, "consts", ())
         values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
 
@@ -299,15 +308,16 @@ def _operands_of(traced, args, name):
             inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
             if equation.primitive.name == name:
                 seen.append((equation, operands))
+            needed = is_read or equation is not jaxpr.eqns[-1]
             if inner is not None:
-                results = run(inner, operands)
+                results = run(inner, operands, needed)
             else:
-                results = equation.primitive.bind(*map(jnp.asarray, operands), **equation.params)
-                results = results if equation.primitive.multiple_results else [results]
-            values.update(zip(equation.outvars, results, strict=True))
-        return [read(atom) for atom in jaxpr.outvars]
+                results = _bound(equation, *operands) if needed else None
+            if needed:
+                values.update(zip(equation.outvars, results, strict=True))
+        return [read(atom) for atom in jaxpr.outvars] if is_read else None
 
-    run(traced, args)
+    run(traced, args, is_read=False)
     return seen
 
 
