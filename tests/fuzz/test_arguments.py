@@ -170,7 +170,7 @@ CALLED = {
     "lhs_dilation": ("dilation", "transposed convolution"),
     "rhs_dilation": ("dilation", "window"),
     "feature_group_count": ("groups", "group"),
-    "dimension_numbers": ("layout", "rank", "convolution dimension", "axes"),
+    "dimension_numbers": ("layout", "rank", "convolution dimension", "axes", "feature dimension"),
     "preferred_element_type": ("dtype", "data type", "type"),
     "kernel_dtype": ("kernel", "dtype"),
     "pool_padding": ("padding", "window"),

@@ -107,8 +107,9 @@ def _products_with_zeros(slot: Slot, kernel: Kernel, groups: int) -> Array:
     """0 or NaN for each channel of the result: `(g, o/g)` for a convolution, else `(c/g, g)`."""
     zeros = taps_by_group(kernel * 0, groups)
     zeros = jnp.moveaxis(zeros, 3, 1) if slot == Slot.INPUT else zeros
-    zeros = zeros.reshape(-1, *zeros.shape[2:])
-    return add_up(zeros) if len(zeros) <= _FEW_TERMS else zeros.sum(0)
+    first, second, *result = zeros.shape
+    zeros = zeros.reshape(first * second, *result)
+    return add_up(zeros) if 0 < len(zeros) <= _FEW_TERMS else zeros.sum(0)
 
 
 def sum_in_loop(term: Callable[[Array], Terms], count: int) -> Terms:
