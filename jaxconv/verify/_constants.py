@@ -177,5 +177,7 @@ SLIP_PERMUTED = 4
 # The number of elements from which on a constant factor is fitted. One factor explains any two
 # elements.
 SLIP_FITTED = 3
+# How close a fitted factor must be to -1 to be called a wrong sign. Both gradients are rounded.
+SLIP_SIGN = 1e-4
 # A Taylor remainder counts if it is larger than this multiple of its rounding. Chosen.
 SEEN_REMAINDER = 64

@@ -60,33 +60,6 @@ def test_each_constant_is_used_and_commented():
             assert lines[line], f"{name} has no comment"
 
 
-# The values with which the verdicts on the catalogue of experiments/verifier were counted. Another
-# value is another verifier: `python -m experiments.verifier --sensitivity` says what it changes.
-VALUES = {
-    **{"MARGIN": 8, "SAMPLES": 6, "FEW_SAMPLES": 3, "SECOND_LOOK": 64, "ROUNDED_CONSTANTS": 1.5},
-    **{"UNITS_OF_FUNCTIONS": 4, "UNITS_OF_COMPARISON": 4, "TWO_ROUNDINGS": 2},
-    **{"UNITS_OF_REFERENCE": 64, "SHARE_OF_VALUE": 1 / 16, "STOPPING": 2**-26, "ROUNDS": 16},
-    **{"MOST_NOISE": 1e-4, "DISTANCE": 1e-4, "JUMP": 64, "AMPLIFIED": 2**13, "COARSER": 16},
-    **{"IN_PROPORTION": 4, "ERRORS": 16, "FIRST_STEP": 1 / 8, "WIDER": 1024, "KNOWN": 1 / 64},
-    **{"ROUGH": 0.5, "SEEN": 16, "STEP_FACTOR": 4, "STEP_COUNT": 11, "SKIPPED_OF_LARGE": 3},
-    **{"SKIPPED_OF_COORDINATES": 2, "STEP_COUNT_OF_LARGE": 6, "UNITS_OF_VALUES": 4},
-    **{"CANCELLATION": 1000, "KINK": 4, "KINK_OF_GRADIENT": 2, "NEARBY": 2**-30},
-    **{"NEARBY_POINTS": 16, "SMALLEST_COTANGENT": 8, "LARGEST_COTANGENT": 40, "LARGER": 2**12},
-    **{"MUCH_LARGER": 2**40, "SMALLEST": 1e-250, "SECOND_POINT": 0.2, "SHRINKINGS": 6},
-    **{"LARGE": 100_000, "COORDINATES": 4096, "LINEAR_COORDINATES": 2**14},
-    **{"LINEAR_NUMBERS": 2**25, "KINK_ELEMENTS": 512, "CLOSE": 1e-8, "CLOSE_IN_SOME": 1e-6},
-    **{"CLOSE_UNITS": 32, "LITTLE": 1e-6, "EXPLAINED": 1 / 8, "SLIP_CONVOLUTIONS": 12},
-    **{"SLIP_NUMBERS": 2**18, "SLIP_PRODUCTS": 2**22, "SLIP_JACOBIAN": 2**21},
-    **{"SLIP_POSITIONS": 1024, "SLIP_FEW": 24, "SLIP_FEWEST": 8, "SLIP_ELEMENTS": 2**24},
-    **{"SLIP_GROUPS": 8, "SLIP_PERMUTED": 4, "SLIP_FITTED": 3, "SEEN_REMAINDER": 64},
-}
-
-
-def test_constants_are_those_that_the_verdicts_were_counted_with():
-    found = {name: value for name, value in vars(_constants).items() if name.isupper()}
-    assert found == VALUES
-
-
 def test_documented_multiples():
     said = " ".join(verify.check_gradients.__doc__.split())
     assert f"{_constants.MARGIN:.0f} times the rounding and {_constants.ERRORS:.0f} times" in said

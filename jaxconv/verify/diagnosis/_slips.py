@@ -22,8 +22,6 @@ from ._layouts import Layouts
 from ._places import batch_size
 from ._true_rule import TrueRule
 
-_NEAR = 1e-4  # a fitted factor differs from an integer by rounding of the gradients
-
 
 class Slips:
     """The slips of one check, with the results that they share.
@@ -203,7 +201,11 @@ class Slips:
                 true - share,
             )
             added, fitted = fit(reported - true, share)
-            slip = "wrong sign" if abs(added + 2) < _NEAR else f"a factor of {1 + added:.6g}"
+            slip = (
+                "wrong sign"
+                if abs(added + 2) < _constants.SLIP_SIGN
+                else f"a factor of {1 + added:.6g}"
+            )
             yield (
                 f"{slip} in the cotangent of one result",
                 f"the true gradient for {1 + added:.6g} times the cotangent {output.name}",
