@@ -155,7 +155,7 @@ def broken(draw, names, function_of, arguments_of):
 CALLED = {
     "x": ("input", "operand", "lhs", "output"),
     "y_bar": ("output", "operand"),
-    "kernel": ("window", "operand", "c_in"),
+    "kernel": ("window", "operand", "c_in", "output"),
     "lhs": ("input", "x has", "arguments", "operand", "window", "batch_group_count", "c_in"),
     "rhs": ("kernel", "arguments", "operand", "window", "c_in", "groups", "lhs", "rank"),
     "kernel_shape": ("kernel", "window", "output"),
