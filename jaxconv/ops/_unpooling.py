@@ -188,8 +188,16 @@ def _check_argmax(argmax: Array, m: Array, geometry: Geometry) -> None:
 
 
 def _check_count(function: str, geometry: Geometry) -> None:
-    if np.prod(geometry.input_size, dtype=float) > np.iinfo(np.int32).max:
+    most = np.iinfo(np.int32).max
+    if np.prod(geometry.input_size, dtype=float) > most:
         raise ValueError(f"{function}: int32 cannot number the pixels of {geometry.input_size}.")
+    for axis in geometry.axes():
+        if max(axis.lo, axis.s, axis.s * (axis.p - 1) + axis.d * (axis.r - 1)) > most:
+            raise ValueError(
+                f"{function}: int32 cannot number the positions of windows with strides "
+                f"{geometry.strides}, window_dilation {geometry.kernel_dilation} and padding "
+                f"{geometry.padding}."
+            )
 
 
 def _taps_to_argmax(m: Array, geometry: Geometry) -> Array:

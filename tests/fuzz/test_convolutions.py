@@ -173,9 +173,8 @@ def test_infinities_and_nan_reach_what_the_definition_says(case, dtype, content,
     expected = defined(case, x, kernel, y_bar)
     if impl != "lax":
         np.testing.assert_array_equal(np.isfinite(exact(y)), np.isfinite(expected[0]))
-        # XLA may meet a tap between the elements of a dilated input once more: inf + 0 · inf.
-        is_dilated = where == "kernel" and any(axis[5] > 1 for axis in case.axes())
-        if not np.issubdtype(expected[0].dtype, np.complexfloating) and not is_dilated:
+        # An infinite tap may be multiplied by a zero in an element that sees none: inf + 0 · inf.
+        if where == "x" and not np.issubdtype(expected[0].dtype, np.complexfloating):
             np.testing.assert_array_equal(np.isnan(exact(y)), np.isnan(expected[0]))
     for actual, e in zip(bars, expected[1:], strict=True):
         assert not np.isfinite(exact(actual))[~np.isfinite(e)].any()

@@ -203,6 +203,16 @@ BAD_CALLS = {
         ValueError,
         "int32 cannot number the pixels",
     ),
+    "too far apart": (
+        lambda y, i: max_pool_with_argmax(y, 2, (1, 2**31)),
+        ValueError,
+        "int32 cannot number the positions of windows with strides",
+    ),
+    "too much padding": (
+        lambda y, i: jax.eval_shape(lambda: max_pool_with_argmax(y, 2, padding=2**63)),
+        ValueError,
+        "int32 cannot number the positions of windows with .* padding",
+    ),
 }
 
 
