@@ -176,13 +176,14 @@ def _argument_names(f, args, name, caller):
 def _chosen(args, argnums, names, caller):
     """Positions of the arguments to differentiate: `argnums`, else all that have a derivative."""
     if argnums is not None:
-        asked = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-        for i in asked:
-            if not isinstance(i, int) or not -len(args) <= i < len(args):
-                raise ValueError(
-                    f"{caller}: argnums must hold positions of the {len(args)} arguments, "
-                    f"got {argnums}."
-                )
+        is_sequence = isinstance(argnums, Sequence) and not isinstance(argnums, str)
+        asked: tuple[Any, ...] = tuple(argnums) if is_sequence else (argnums,)
+        known = (isinstance(i, int) and -len(args) <= i < len(args) for i in asked)
+        if not asked or not all(known):
+            raise ValueError(
+                f"{caller}: argnums must hold positions of the {len(args)} arguments, "
+                f"got {argnums!r}."
+            )
         chosen = sorted({i % len(args) for i in asked})
         for i in chosen:
             if not any(_differentiable(leaf) for leaf in jax.tree.leaves(args[i])):

@@ -150,7 +150,7 @@ def test_first_line_of_an_error():
 
 
 @pytest.mark.usefixtures("no_type_checker")
-@pytest.mark.parametrize("argnums", [2, -3, (0, 2)])
+@pytest.mark.parametrize("argnums", [2, -3, (0, 2), (), 0.5, (0, 0.5), "x"])
 def test_positions_beyond_the_arguments(argnums):
     said = r"argnums must hold positions of the 2 arguments, got"
     with pytest.raises(ValueError, match=said):
