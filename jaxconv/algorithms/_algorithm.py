@@ -39,7 +39,6 @@ class Algorithm:
       finishes: The kinds of contraction, left by other algorithms, that it is tried on.
       transforms: Whether it works in another basis. Then it is not for integers, each element
         depends on all of its example, and rounding errors are relative to the operands' norms.
-      zeros_skipped: Whether its forward pass leaves out the products of kernel and padding.
       hints: Hints to the platform's compiler.
     """
 
@@ -48,7 +47,6 @@ class Algorithm:
     remainder: Remainder | None = None
     finishes: frozenset[Remainder] = frozenset()
     transforms: bool = False
-    zeros_skipped: bool = False
     hints: Hints = NONE
 
     def forward(self, spec: ConvSpec, x: Input, kernel: Kernel, solve: Solve) -> Output:
@@ -92,7 +90,7 @@ class Algorithm:
 
     def skips_zeros(self, dtype: np.dtype) -> bool:
         """Whether its forward pass leaves out the products of kernel and padding in a dtype."""
-        return self.zeros_skipped
+        return False
 
     def spreads(self, problem: Problem) -> bool:
         """Whether it multiplies elements by zeros of its own.

@@ -74,8 +74,11 @@ class OneDnn(Algorithm):
     name = "onednn"
     slots = (Slot.OUTPUT, Slot.INPUT)
     finishes = frozenset(Remainder)
-    zeros_skipped = True
     hints = HINTS
+
+    def skips_zeros(self, dtype: np.dtype) -> bool:
+        """oneDNN skips them in every dtype."""
+        return True
 
     def forward(self, spec: ConvSpec, x: Input, kernel: Kernel, solve) -> Output:
         """∂T/∂y: (1)."""

@@ -20,6 +20,8 @@ networks for document processing", 2006.
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from ..._geometry import Geometry
 from ..._spec import ConvSpec, Dtypes, Slot
 from ..._typing import Array
@@ -57,11 +59,15 @@ class Patches(Algorithm):
         *,
         slots: tuple[Slot, ...] = tuple(Slot),
         finishes: set[Remainder],
-        zeros_skipped: bool = False,
+        skips_zeros: bool = False,
     ):
         """`into(rank)` names the slot that each of the first axes joins; () where it can't."""
         self.name, self.into = name, into
-        self.slots, self.finishes, self.zeros_skipped = slots, frozenset(finishes), zeros_skipped
+        self.slots, self.finishes, self._skips_zeros = slots, frozenset(finishes), skips_zeros
+
+    def skips_zeros(self, dtype: np.dtype) -> bool:
+        """Whether its patches are of y, on which no padding is written."""
+        return self._skips_zeros
 
     def run(self, slot: Slot, spec: ConvSpec, first: Array, second: Array, solve: Solve) -> Array:
         """Patches, the contraction that remains, and its result from patches, block by block."""
@@ -178,13 +184,13 @@ _OF_DEPTH = (Slot.INPUT, Slot.OUTPUT)  # XLA does these two contractions well in
 
 INPUT_PATCHES = Patches("input_patches", lambda rank: (Slot.INPUT,) * rank, finishes=_ALL_AXES)
 OUTPUT_PATCHES = Patches(
-    "output_patches", lambda rank: (Slot.OUTPUT,) * rank, finishes=_ALL_AXES, zeros_skipped=True
+    "output_patches", lambda rank: (Slot.OUTPUT,) * rank, finishes=_ALL_AXES, skips_zeros=True
 )
 SPLIT_PATCHES = Patches(
     "split_patches",
     lambda rank: (Slot.OUTPUT, *(Slot.INPUT,) * (rank - 1)) if rank > 1 else (),
     finishes=_ALL_AXES,
-    zeros_skipped=True,
+    skips_zeros=True,
 )
 INPUT_DEPTH = Patches(
     "input_depth",
@@ -197,5 +203,5 @@ OUTPUT_DEPTH = Patches(
     lambda rank: (Slot.OUTPUT,) if rank > 1 else (),
     slots=_OF_DEPTH,
     finishes={Remainder.GROUP},
-    zeros_skipped=True,
+    skips_zeros=True,
 )

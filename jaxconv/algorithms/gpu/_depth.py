@@ -16,6 +16,7 @@ where R = 1. Where y has few, as in the last layer, x and y exchange their roles
 import math
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from ..._geometry import Geometry
@@ -100,7 +101,10 @@ class DepthOfOutput(Depth):
     """The same with x and y exchanged, for windows without strides: y has the taps' channels."""
 
     name = "depth_of_output"
-    zeros_skipped = True
+
+    def skips_zeros(self, dtype: np.dtype) -> bool:
+        """Products with padding are cropped, and not added."""
+        return True
 
     def forward(self, spec: ConvSpec, x: Input, kernel: Kernel, solve: Solve) -> Output:
         """∂T/∂y."""
