@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._typing import AnyArray, Array
 from ..forms import axis_by_axis, broadcast_batch, linear_pair
@@ -121,7 +122,7 @@ def dropout(x: AnyArray, keep: AnyArray, rate: float) -> Array:
     x = as_array("dropout: x", x)
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         raise TypeError(f"dropout: x must be floating point, got dtype {x.dtype}.")
-    if not (hasattr(keep, "dtype") and jnp.issubdtype(keep.dtype, jnp.bool_)):
+    if not (isinstance(keep, jax.Array | np.ndarray | np.generic) and keep.dtype == bool):
         raise TypeError(f"dropout: keep must be an array of booleans, got {keep!r}.")
     if keep.shape != x.shape:
         raise ValueError(f"dropout: keep must have the shape of x, {x.shape}, got {keep.shape}.")

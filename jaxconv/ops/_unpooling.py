@@ -67,7 +67,7 @@ def max_pool_with_argmax(
     x = real_map(function, x)
     options = PoolOptions(function, window_shape, strides, padding, window_dilation, ceil_mode)
     geometry = options.geometry_of(x)
-    _check_count(function, geometry)
+    _check_count(function, geometry, "an x of size")
     y, m = window_max_and_tap(x, geometry=geometry)
     return y, _taps_to_argmax(m, geometry)
 
@@ -155,7 +155,7 @@ def max_unpool(
         )
     options = PoolOptions("max_unpool", window_shape, strides, padding, window_dilation, ceil_mode)
     geometry = options.geometry_before(y.shape[1:-1], output_size, "y", "pooled")
-    _check_count("max_unpool", geometry)
+    _check_count("max_unpool", geometry, "the output_size, given or found from window_shape and strides,")
     check_flag("max_unpool: check_argmax", check_argmax)
     m = _argmax_to_taps(argmax, geometry)
     if check_argmax:
@@ -187,10 +187,12 @@ def _check_argmax(argmax: Array, m: Array, geometry: Geometry) -> None:
     )
 
 
-def _check_count(function: str, geometry: Geometry) -> None:
+def _check_count(function: str, geometry: Geometry, what: str) -> None:
     most = np.iinfo(np.int32).max
     if np.prod(geometry.input_size, dtype=float) > most:
-        raise ValueError(f"{function}: int32 cannot number the pixels of {geometry.input_size}.")
+        raise ValueError(
+            f"{function}: int32 cannot number the pixels of {what} {geometry.input_size}."
+        )
     for axis in geometry.axes():
         if max(axis.lo, axis.s, axis.s * (axis.p - 1) + axis.d * (axis.r - 1)) > most:
             raise ValueError(

@@ -204,7 +204,7 @@ def _chosen(args, argnums, names, caller):
 
 
 def _differentiable(value):
-    if isinstance(value, str):  # JAX 0.10 takes it for the name of a dtype
+    if isinstance(value, str | type | np.dtype):  # JAX takes it for a dtype, or the name of one
         return False
     try:
         dtype = jax.dtypes.result_type(value)
@@ -231,7 +231,7 @@ def _leaves_of(value, name, argument, start):
 
 
 def _kind(value):
-    if hasattr(value, "dtype"):
+    if hasattr(value, "dtype") and not isinstance(value, type):
         return f"{value.dtype}{list(value.shape)}"
     return type(value).__name__
 

@@ -165,6 +165,7 @@ BAD_CALLS = {
         "rate must be a number, got '0.5'",
     ),
     "keep": (lambda: dropout(jnp.ones(2), jnp.ones(2), 0.5), TypeError, "array of booleans"),
+    "keep, a type": (lambda: dropout(jnp.ones(2), np.bool_, 0.5), TypeError, "array of booleans"),
     "keep's shape": (
         lambda: dropout(jnp.ones(2), jnp.ones(3, bool), 0.5),
         ValueError,

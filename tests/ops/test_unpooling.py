@@ -203,6 +203,11 @@ BAD_CALLS = {
         ValueError,
         "int32 cannot number the pixels",
     ),
+    "of too large a result": (
+        lambda y, i: jax.eval_shape(lambda: max_unpool(y, i, 10**6)),
+        ValueError,
+        "max_unpool: int32 cannot number the pixels of the output_size, .* window_shape",
+    ),
     "too far apart": (
         lambda y, i: max_pool_with_argmax(y, 2, (1, 2**31)),
         ValueError,

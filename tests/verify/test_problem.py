@@ -32,6 +32,16 @@ BAD_CALLS = {
         TypeError,
         "none of the arguments holds floating-point",
     ),
+    "a type": (
+        lambda: verify.check_gradients(jnp.sin, (np.float32,)),
+        TypeError,
+        "none of the arguments holds .* got type",
+    ),
+    "a dtype": (
+        lambda: verify.check_gradients(jnp.sin, (np.dtype("float32"),)),
+        TypeError,
+        "none of the arguments holds .* got ",
+    ),
     "integer argnum": (
         lambda: verify.check_gradients(lambda x, n: x * n, (X, 3), argnums=1),
         TypeError,

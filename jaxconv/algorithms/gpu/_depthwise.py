@@ -60,7 +60,7 @@ class Depthwise(Shifts):
         like = jax.ShapeDtypeStruct(shape, spec.dtypes.k)
         if common_dtype(x.dtype, y.dtype) not in _DTYPES or max(x.size, y.size) >= 2**31:
             return stacked(x, y, spec=spec)
-        return kernel_or_plain("cuda", one_pass, stacked, like, x, y, spec)
+        return kernel_or_plain("cuda", one_pass, stacked, like, x, y, spec=spec)
 
     def why_not(self, problem: Problem) -> str:
         """Why it is not a depthwise layer of few taps; empty if it is."""

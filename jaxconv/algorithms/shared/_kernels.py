@@ -15,7 +15,6 @@ from jax.interpreters import mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ..._compilation import may_hold_opaque_calls
-from ..._spec import ConvSpec
 from ..._typing import Array
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 else:  # The same class. Importing jax.extend takes half as long as importing this library.
     Primitive = type(jax.lax.add_p)
 
-# A contraction of two operands, given the keyword `spec`.
-Contraction: TypeAlias = Callable[..., Array]
+# A map of arrays to an array or several, given static keywords such as `spec` or `geometry`.
+Map: TypeAlias = Callable[..., Any]
 
 # JAXCONV_KERNELS=0 compiles the plain forms. It is read whenever a program is compiled.
 ENVIRONMENT_VARIABLE = "JAXCONV_KERNELS"
@@ -34,32 +33,33 @@ _UNAVAILABLE = (ImportError, AttributeError, TypeError, NotImplementedError, Run
 
 
 def kernel_or_plain(
-    platform: str,
-    kernel: Contraction,
-    plain: Contraction,
-    like: jax.ShapeDtypeStruct,
-    first: Array,
-    second: Array,
-    spec: ConvSpec,
-) -> Array:
-    """A contraction by `kernel` where one device of `platform` computes it, otherwise by `plain`.
+    platform: str, kernel: Map, plain: Map, like: Any, *operands: Array, **static: Any
+) -> Any:
+    """A map by `kernel` where one device of `platform` computes it, otherwise by `plain`.
 
     Args:
       platform: The platform that the kernel is written for.
-      kernel: The contraction as a kernel. Only its shapes are static.
-      plain: The same contraction without a kernel.
-      like: Shape and dtype of the result.
-      first: The first operand.
-      second: The second operand.
-      spec: The convolution.
+      kernel: The map as a kernel. Only its shapes are static.
+      plain: The same map without a kernel.
+      like: Shape and dtype of the result, as a `jax.ShapeDtypeStruct`; or a tuple of several.
+      operands: The operands.
+      static: Keywords of both maps. They must be hashable.
 
     Returns:
-      The contraction.
+      The result of the map.
     """
-    if not all(isinstance(size, int) for size in (*first.shape, *second.shape)):
-        return plain(first, second, spec=spec)
-    static = {"shape": tuple(like.shape), "dtype": like.dtype, "spec": spec}
-    return _contraction.bind(first, second, platform=platform, kernel=kernel, plain=plain, **static)
+    if not all(isinstance(size, int) for operand in operands for size in operand.shape):
+        return plain(*operands, **static)
+    results, tree = jax.tree.flatten(like)
+    found = _map.bind(
+        *operands,
+        platform=platform,
+        kernel=kernel,
+        plain=plain,
+        results=tuple((tuple(result.shape), result.dtype) for result in results),
+        static=tuple(static.items()),
+    )
+    return jax.tree.unflatten(tree, found)
 
 
 def result_of(operand: Array, shape: Sequence[int], dtype: Any) -> jax.ShapeDtypeStruct:
@@ -70,26 +70,36 @@ def result_of(operand: Array, shape: Sequence[int], dtype: Any) -> jax.ShapeDtyp
     return jax.eval_shape(lambda a: a, operand).update(shape=tuple(shape), dtype=dtype)
 
 
-def _result(first, second, *, shape, dtype, **_):
-    sharding = NamedSharding(first.sharding.mesh, PartitionSpec(*(None,) * len(shape)))
-    return first.update(shape=shape, dtype=dtype, weak_type=False, sharding=sharding)
+def _results(first, *_, results, **__):
+    return [
+        first.update(
+            shape=shape,
+            dtype=dtype,
+            weak_type=False,
+            sharding=NamedSharding(first.sharding.mesh, PartitionSpec(*(None,) * len(shape))),
+        )
+        for shape, dtype in results
+    ]
 
 
-def _lower(ctx, *operands, platform, kernel, plain, spec, **_):
+def _lower(ctx, *operands, platform, kernel, plain, static, **_):
     if _kernel_may_run(ctx, platform):
         # Inside a `shard_map` the arrays are those of one device. Pallas need not know its axes.
         bare = ctx.replace(avals_in=[_without_mesh(aval) for aval in ctx.avals_in])
         try:
             with warnings.catch_warnings():  # of backends that a later version will not have
                 warnings.simplefilter("ignore", DeprecationWarning)
-                return _lowering_of(kernel, spec)(bare, *operands)
+                return _lowering_of(kernel, static)(bare, *operands)
         except _UNAVAILABLE:
             pass
-    return _lowering_of(plain, spec)(ctx, *operands)
+    return _lowering_of(plain, static)(ctx, *operands)
 
 
-def _lowering_of(contraction: Contraction, spec: ConvSpec) -> Callable[..., Any]:
-    return mlir.lower_fun(lambda *a: contraction(*a, spec=spec), multiple_results=False)
+def _lowering_of(map_: Map, static: Any) -> Callable[..., Any]:
+    def leaves(*operands):
+        return tuple(jax.tree.leaves(map_(*operands, **dict(static))))
+
+    return mlir.lower_fun(leaves, multiple_results=True)
 
 
 def _kernel_may_run(ctx: Any, platform: str) -> bool:
@@ -103,7 +113,8 @@ def _without_mesh(aval: Any) -> Any:
     return ShapedArray(aval.shape, aval.dtype)
 
 
-_contraction = Primitive("jaxconv_kernel")
-_contraction.def_abstract_eval(_result)
-_contraction.def_impl(lambda *a, **static: jax.jit(lambda *a: _contraction.bind(*a, **static))(*a))
-mlir.register_lowering(_contraction, _lower)
+_map = Primitive("jaxconv_kernel")
+_map.multiple_results = True
+_map.def_abstract_eval(_results)
+_map.def_impl(lambda *a, **static: jax.jit(lambda *a: _map.bind(*a, **static))(*a))
+mlir.register_lowering(_map, _lower)

@@ -107,7 +107,7 @@ def _run(slot: Slot, spec: ConvSpec, first: Array, second: Array) -> Array:
     # `impl` asks for an algorithm by name, and the one for GPUs applies to more problems.
     if not dtypes.issubset(_DTYPES) or Depthwise().refusal(problem):
         return plain(first, second, spec=spec)
-    return kernel_or_plain("tpu", KERNELS[slot], plain, like, first, second, spec)
+    return kernel_or_plain("tpu", KERNELS[slot], plain, like, first, second, spec=spec)
 
 
 # The plain forms.

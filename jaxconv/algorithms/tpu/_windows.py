@@ -15,15 +15,15 @@ of an integer whose lower half is its place in the map:
 it holds its value and its place. Wider elements leave no room for a place. Their taps are found by
 comparing what each tap sees with the maximum.
 
-XLA's `select_and_scatter`, which searches the windows again in the reverse pass, is one loop and
-reads no tap. But XLA leaves open which of several equal elements it selects, and on a CPU that is
-not the first one.
+Where the maps fill tiles and one device has them, kernels find the taps and scatter gradients: see
+`_maxima.py`. All this is for maps that do not, and for arrays that XLA distributes.
 """
 
 import itertools
 import math
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -33,9 +33,11 @@ from ..._typing import Array, Input, Pooled, Taps
 from ..shared import _maxima
 from ..shared._arrays import add_up
 from ..shared._dtypes import accumulator, of_whole_bytes
+from ..shared._kernels import kernel_or_plain
 from ..shared._padding import apply_cropping, pad_and_dilate
 from ..shared._scatter import shifts_of
 from ..shared._taps import MAX_TAPS
+from . import _maxima as kernels
 
 # The lower half of a key numbers places with these bits. Its last bit keeps the sign of a zero.
 _PLACE_BITS = 15
@@ -76,6 +78,21 @@ def max_and_argmax(x: Input, *, geometry: Geometry) -> tuple[Pooled, Taps]:
 
     NaN counts as the largest. Padding is never chosen. A window of padding alone has tap -1.
     """
+    if not kernels.suits(x.shape[0], x.shape[-1], x.dtype, geometry):
+        return _max_and_argmax(x, geometry=geometry)
+    y = jax.ShapeDtypeStruct((x.shape[0], *geometry.output_size, x.shape[-1]), x.dtype)
+    like = (y, y.update(dtype=_maxima.index_dtype(geometry)))
+    return kernel_or_plain(
+        "tpu", _max_and_argmax_by_kernel, _max_and_argmax, like, x, geometry=geometry
+    )
+
+
+def _max_and_argmax_by_kernel(x: Input, *, geometry: Geometry) -> tuple[Pooled, Taps]:
+    # The maximum itself is a loop of XLA's, so that it is not computed where nothing needs it.
+    return max_of_windows(x, geometry=geometry), kernels.taps(x, geometry=geometry)
+
+
+def _max_and_argmax(x: Input, *, geometry: Geometry) -> tuple[Pooled, Taps]:
     if x.dtype in (jnp.bfloat16, jnp.float16) and sum(_bits(geometry)) <= _PLACE_BITS:
         best = _reduce(_keys(x, geometry), _PADDING, lax.max, geometry)
         return _value(best, x.dtype), _tap(best, geometry)
@@ -89,9 +106,23 @@ def max_and_argmax(x: Input, *, geometry: Geometry) -> tuple[Pooled, Taps]:
 def scatter_windows(y: Pooled, index: Taps, *, geometry: Geometry) -> Input:
     """x[i] = Σ y[p] over the windows whose index points at i: the transpose of `gather_windows`.
 
-    `shared/_scatter.py` derives it. Here `y` and `index` are first repeated for the phases of the
-    input, by a sum over windows. Two arrays of 16 bits are repeated as one of 32, but where several
-    windows with a stride see an element: there XLA would write the array of 32 bits more often.
+    `shared/_scatter.py` derives it.
+    """
+    fits = index.dtype == _maxima.index_dtype(geometry)
+    if not (fits and kernels.suits(y.shape[0], y.shape[-1], y.dtype, geometry)):
+        return _scatter_windows(y, index, geometry=geometry)
+    like = jax.ShapeDtypeStruct((y.shape[0], *geometry.input_size, y.shape[-1]), y.dtype)
+    return kernel_or_plain(
+        "tpu", kernels.scatter, _scatter_windows, like, y, index, geometry=geometry
+    )
+
+
+def _scatter_windows(y: Pooled, index: Taps, *, geometry: Geometry) -> Input:
+    """By reductions over windows.
+
+    Here `y` and `index` are first repeated for the phases of the input, by a sum over windows. Two
+    arrays of 16 bits are repeated as one of 32, but where several windows with a stride see an
+    element: there XLA would write the array of 32 bits more often.
     """
     axes = list(geometry.axes())
     shifts_of_axes = [shifts_of(axis) for axis in axes]

@@ -39,7 +39,7 @@ def broken(x, y, *, spec):
 
 def contraction(x, y, *, platform="cpu", kernel=kernel):
     like = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
-    return kernel_or_plain(platform, kernel, plain, like, x, y, SPEC)
+    return kernel_or_plain(platform, kernel, plain, like, x, y, spec=SPEC)
 
 
 def which(f, x, y):

@@ -62,7 +62,16 @@ ON_A_TPU_TOO = [
     for name in (
         *("D", "P", "S", "resnet-28", "resnet-14", "mobilenet-dw", "mobilenet-dw-s2"),
         *("convnext-dw", "resnext-28", "vit-stem", "medical-down", "medical-up", "dcgan-16"),
+        *("m5", "m32"),
     )
+]
+# Gradients of max pools over maps that lie row by row, where lax copies them; the least ratio.
+POOLS_ON_A_TPU = [(Pool("max-2", "", 64, (16, 16), 128, (2, 2), (2, 2), "VALID", "max"), 2.0)]
+POOLS_ON_A_TPU_TOO = [
+    (Pool("max-3-s2", "", 32, (112, 112), 128, (3, 3), (2, 2), "SAME", "max"), 2.0),
+    (Pool("max-3", "", 32, (56, 56), 512, (3, 3), (1, 1), "SAME", "max"), 2.0),
+    # Where examples and channels fill tiles, the taps are all that is read and written besides.
+    (Pool("max-3-s1", "", 32, (28, 28), 192, (3, 3), (1, 1), "SAME", "max"), 0.7),
 ]
 
 
@@ -117,6 +126,20 @@ def test_unlisted_on_a_gpu(what, compiled_for):
 def test_on_a_tpu(what, compiled_for):
     row, _ = compared(*what, "bfloat16", compiled_for("v5e"))
     assert row["ratio"] >= rows.ENOUGH, told(row)
+
+
+@pytest.mark.parametrize(
+    ("pool", "least"),
+    [
+        *POOLS_ON_A_TPU,
+        *(pytest.param(*what, marks=pytest.mark.exhaustive) for what in POOLS_ON_A_TPU_TOO),
+    ],
+    ids=lambda what: getattr(what, "name", ""),
+)
+def test_max_pools_on_a_tpu(pool, least, compiled_for):
+    row, _ = compared(pool, "gradients", "bfloat16", compiled_for("v5e"))
+    assert row["programs"]["jaxconv"]["kernels"]["pallas"] == 2, told(row)
+    assert row["ratio"] >= least, told(row)
 
 
 @pytest.mark.exhaustive
