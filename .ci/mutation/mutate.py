@@ -55,6 +55,8 @@ PYTEST = [
     "-pno:faulthandler",
 ]
 PYTEST += ["-Wignore::pytest.PytestAssertRewriteWarning"]  # hypothesis is imported already
+# From pytest 9.2 on it would rewrite the library's own files, where they are installed for editing.
+PYTEST += ["--assert=plain"]
 
 
 class Child:

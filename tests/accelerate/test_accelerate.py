@@ -40,6 +40,26 @@ def test_the_function_keeps_its_name_and_signature():
     assert jitted.lower(K, X, scale=2.0).as_text().startswith("module @jit_train_step")
 
 
+def test_a_functions_attributes_stay_and_a_modules_are_its_own(normal):
+    def step(kernel, x):
+        return conv(x, kernel)
+
+    step.version = 3
+    assert accelerate(step).version == 3
+
+    class Method:
+        def apply(self, kernel, x):
+            return conv(x, kernel)
+
+    Method.apply.version = 4
+    assert accelerate(Method().apply).version == 4
+
+    # Its attributes may change later, and are no attributes of the function.
+    model = Model()
+    assert not hasattr(accelerate(model), "calls")
+    assert accelerate(model).__wrapped__ is model
+
+
 def test_twice_is_once():
     f = accelerate(conv)
     assert accelerate(f) is f
@@ -119,10 +139,14 @@ def test_refuses_what_computes_later():
     async def coroutine(x):
         return conv(x, K)
 
+    async def coroutines(x):
+        yield conv(x, K)
+
     with pytest.raises(TypeError, match="Expected a function, got a generator function"):
         accelerate(generator)
-    with pytest.raises(TypeError, match="Expected a function, got a coroutine"):
-        accelerate(coroutine)
+    for later in (coroutine, coroutines):
+        with pytest.raises(TypeError, match="Expected a function, got a coroutine"):
+            accelerate(later)
 
 
 def test_errors_are_those_of_the_function_and_of_jit():
@@ -275,7 +299,7 @@ def test_a_compiled_function_is_replaced_inside_and_not_outside(monkeypatch):
     """JAX calls compiled functions past Python, which must not bypass a replacement."""
     rewritten, original = [], _rewriting.rewritten
     monkeypatch.setattr(_rewriting, "rewritten", lambda p: rewritten.append(p) or original(p))
-    jitted = jax.jit(conv)
+    jitted = jax.jit(lambda x, kernel: conv(x, kernel))  # which no other test has compiled
     for count in range(3):
         for _ in range(2):
             jitted(X, K)

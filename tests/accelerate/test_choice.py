@@ -13,6 +13,7 @@ from jax.interpreters import mlir
 from jax.sharding import AxisType, PartitionSpec
 
 from jaxconv import accelerate, explain
+from jaxconv._accelerate._choice import choose
 from jaxconv._accelerate._replacement import RULES, Kept, Replacement, replacement_of, rule
 
 
@@ -66,6 +67,40 @@ def test_the_rule_sees_types_and_parameters(doubled):
     np.testing.assert_array_equal(accelerate(f)(X), 2 * X)
     assert asked == [((2, 3), X.dtype, {"how": "fast"})]  # once, although it was met three times
     assert replacement_of(doubled, [jax.typeof(X)], {}).description == "a sum"
+
+
+def test_a_choice_holds_for_its_types_parameters_and_settings(doubled):
+    asked = []
+    rule(doubled)(lambda avals, params: asked.append(params) or Kept("it was asked"))
+
+    def ask(x, **params):
+        return choose(doubled, [jax.typeof(x)], params).met
+
+    y = X.astype("int32")
+    for x, params in ((X, {}), (X, {"a": 1}), (X, {"a": 2}), (X, {"a": 1, "b": 2}), (y, {})):
+        assert ask(x, **params) is ask(x, **dict(reversed(params.items())))
+    assert len(asked) == 5
+    mesh = jax.make_mesh((2,), ("d",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        ask(X)
+    with jax.enable_x64(True):
+        ask(X)
+    assert len(asked) == 7
+
+
+def test_what_was_met_has_the_shapes_and_dtypes_of_its_operands_and_results():
+    product = primitive("product", lambda x, y: x @ y)
+    RULES[product] = lambda avals, params: Replacement(lambda x, y: [x @ y], "a product")
+    try:
+        y = jnp.ones((3, 4), "bfloat16")
+        choice = choose(product, [jax.typeof(X), jax.typeof(y)], {})
+    finally:
+        del RULES[product]
+    met = choice.met
+    assert (met.path, met.runs, met.reason) == (("product",), "a product", None)
+    assert (met.operands, met.results) == (((2, 3), (3, 4)), ((2, 4),))
+    assert met.dtypes == ("float32", "bfloat16")
+    assert choice.program.out_avals[0].shape == choice.run(X, y)[0].shape == (2, 4)
 
 
 def test_kept_says_why(doubled):

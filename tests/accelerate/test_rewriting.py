@@ -3,17 +3,21 @@
 Covers jaxconv/_accelerate/_rewriting.py, jaxconv/_accelerate/_jax.py.
 """
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
 from jax.extend import linear_util
+from jax.extend.core import Primitive
 from jax.extend.core.primitives import conv_general_dilated_p
 
-from jaxconv import accelerate
-from jaxconv._accelerate import _choice, _rewriting
+from jaxconv import accelerate, explain
+from jaxconv._accelerate import _choice, _jax, _rewriting
 from jaxconv._accelerate._replacement import RULES, Replacement
+from jaxconv.ops._form import SLOT_OF
 from tests.verify.rules import some
 
 from .programs import FORWARD_ONLY, IMAGES, KERNEL, PROGRAMS, REVERSE_ONLY, UNBATCHED, conv
@@ -153,6 +157,194 @@ def test_checked_by_jax(checking, operands):
             f = total(PROGRAMS[name])
             jax.make_jaxpr(jax.grad(accelerate(jax.jit(f))))(*operands)
             jax.make_jaxpr(accelerate(jax.jit(jax.grad(f))))(*operands)
+
+
+# Where each was met.
+
+
+AROUND = {
+    "jitted": [("jit",)],
+    "scanned": [("scan",)],
+    "looped": [("scan",)],
+    "conditional": [("cond",)],
+    "custom_jvp": [("custom_jvp_call",)],
+    "custom_vjp": [("custom_vjp_call",)],
+    "sharded": [("shard_map",)],
+    "linear": [("linear_call",)],
+    "custom_batching": [("scan", "custom_vmap_call")],
+    "solved": [("custom_linear_solve",), ("custom_linear_solve", "scan")],
+}
+CONV = "conv_general_dilated"
+
+
+def paths(f, *operands):
+    return list(dict.fromkeys(row.path for row in explain(f, *operands).accelerated))
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_a_primitive_is_listed_with_the_operations_around_it(name, operands):
+    f, around = PROGRAMS[name], AROUND[name]
+    assert paths(accelerate(f), *operands) == [(*path, CONV) for path in around]
+    assert paths(accelerate(jax.jit(f)), *operands) == [("jit", *path, CONV) for path in around]
+
+
+def test_the_path_of_a_rule_starts_at_its_operation(operands):
+    for name, inside in (("custom_jvp", 2), ("custom_vjp", 1)):
+        f = jax.jit(total(PROGRAMS[name]))
+        rule = f"{name}_call"
+        # The rule of `custom_jvp` calls the operation once more.
+        of_rule = [(rule,) * length for length in range(inside, 0, -1)]
+        expected = [(*path, CONV) for path in [("jit", rule), *of_rule]]
+        assert paths(jax.grad(accelerate(f)), *operands) == expected
+
+
+# The parts of a rewritten program.
+
+
+def test_which_scalars_are_known_to_be_zero():
+    """A tracer of a known value shows it; what only the running program knows does not."""
+    for zero in (0.0, -0.0, 0, False, np.float32(0), np.zeros(()), jnp.zeros(())):
+        assert _jax.is_zero(zero)
+    for other in (1.0, -1, True, np.nan, np.asarray(1), jnp.ones(())):
+        assert not _jax.is_zero(other)
+
+    class OfOtherProcesses:
+        is_fully_addressable = False
+
+    assert not _jax.is_zero(OfOtherProcesses())
+    program = jax.make_jaxpr(lambda x: [x + 0.0, x + 1.0])(1.0)
+    assert [_jax.is_zero(atom) for e in program.eqns for atom in e.invars] == [
+        *(False, True),
+        *(False, False),
+    ]
+    seen = []
+    jax.make_jaxpr(lambda x: seen.append(_jax.is_zero(x)))(0.0)
+    assert seen == [False]
+
+
+def test_an_equation_gives_way_to_those_of_its_replacement():
+    """Each has new variables, the scope of the equation, and only results that are used."""
+
+    def f(x, y):
+        with jax.named_scope("here"):
+            return lax.mul(x, y)
+
+    def replacement(x, y):
+        lax.cond(True, lambda x: x, lambda x: x, x)  # its result is not used
+        return lax.neg(lax.add(lax.sub(x, y), 1.0)), y, 2.0
+
+    program = _jax.program_of(replacement, [jax.typeof(1.0)] * 2)
+    jaxpr = jax.make_jaxpr(f)(1.0, 2.0).jaxpr
+    (equation,) = jaxpr.eqns
+    one, two = jaxpr.invars
+    equations, results = _jax.inlined(program, equation, [two, one])
+    again, others = _jax.inlined(program, equation, [two, one])
+    assert [e.primitive.name for e in equations[-3:]] == ["sub", "add", "neg"]
+    sub, add, neg = equations[-3:]
+    assert sub.invars == [two, one]
+    assert (add.invars[0], neg.invars[0]) == (sub.outvars[0], add.outvars[0])
+    assert results[:2] == [neg.outvars[0], one]
+    assert results[2].val == 2
+    own = [v for e in [*equations, *again] for v in e.outvars if not isinstance(v, _jax.DropVar)]
+    assert len(set(map(id, own))) == len(own)
+    assert others[0] is again[-1].outvars[0]
+    for inner in equations:
+        assert inner.source_info is equation.source_info
+        assert inner.ctx is equation.ctx
+
+
+def test_constants_of_a_replacement_are_inside_its_program():
+    table = jnp.arange(3.0)
+    program = _jax.program_of(lambda x: table * x, [jax.typeof(table)])
+    assert not program.consts
+    np.testing.assert_array_equal(
+        jax.jit(jax.extend.core.jaxpr_as_fun(program))(table)[0], [0, 1, 4]
+    )
+
+
+def test_the_methods_of_an_operation_that_compute():
+    """Those which its class has from the class that says what a method does by default stay."""
+
+    class Default:
+        def expand(self): ...
+        def jvp(self): ...
+        def batch(self): ...
+
+    class Between(Default):
+        def jvp(self): ...
+
+    class Operation(Between):
+        def expand(self): ...
+        def transpose(self): ...
+        def other(self): ...
+
+    assert _jax.own_methods(Operation) == ["expand", "jvp", "transpose"]
+
+
+def test_the_programs_in_parameters_are_replaced_in_their_places(operands):
+    """Alone, in a tuple, a list or a named tuple. Other parameters stay the same objects."""
+    kernel, x = operands
+
+    class Two(NamedTuple):
+        first: Any
+        second: Any
+
+    with_conv = jax.make_jaxpr(conv)(x, kernel)
+    without = jax.make_jaxpr(jnp.sin)(x)
+    new = _rewriting.rewritten(with_conv).program
+    assert "conv_general_dilated[" not in str(new)
+    given = {
+        "alone": with_conv,
+        "tuple": (without, with_conv),
+        "list": [with_conv, 3],
+        "named": Two(without, with_conv),
+        "same": (without, without),
+        "none": None,
+        "number": (1, 2),
+        "policy": lambda primitive, *_, **__: primitive,
+    }
+    params, met = _rewriting.rewritten_params(lax.sin_p, given)
+    assert [row.path for row in met] == 4 * [("sin", CONV)]
+    assert params["alone"] is new
+    for name, place in (("tuple", 1), ("list", 0), ("named", 1)):
+        assert type(params[name]) is type(given[name])
+        assert params[name][place] is new
+        assert params[name][1 - place] is given[name][1 - place]
+    for name in ("same", "none", "number"):
+        assert params[name] is given[name]
+    # The policy is asked about a convolution in place of a contraction.
+    policy = params["policy"]
+    for slot in SLOT_OF:
+        assert policy(slot) is conv_general_dilated_p
+    assert policy(lax.sin_p) is lax.sin_p
+
+    stays = {name: given[name] for name in ("same", "none", "number", "policy")}
+    params, met = _rewriting.rewritten_params(lax.sin_p, stays)
+    assert params is stays
+    assert not met
+
+
+def test_functions_in_parameters_belong_to_their_primitives(operands):
+    """Other primitives use the same words for other things, and keep theirs."""
+    kernel, x = operands
+
+    def names(primitive, name):
+        found = _rewriting.rewritten_params(primitive, {name: conv})[0][name]
+        return [e.primitive.name for e in jax.make_jaxpr(found)(x, kernel).eqns]
+
+    for primitive, word in (("custom_vjp_call", "bwd"), ("custom_vmap_call", "rule")):
+        assert names(Primitive(primitive), word) == ["jaxconv_y"]
+        assert names(Primitive("another"), word) == [CONV]
+        assert names(Primitive(primitive), "another") == [CONV]
+
+    def thunk():
+        return jax.make_jaxpr(conv)(x, kernel), "more"
+
+    for word in _jax.THUNKS:
+        later = _rewriting.rewritten_params(lax.sin_p, {word: thunk})[0][word]
+        program, more = later()
+        assert [e.primitive.name for e in program.eqns] == ["jaxconv_y"]
+        assert more == "more"
 
 
 # What stays.
