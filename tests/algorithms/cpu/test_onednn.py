@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxconv
 from jaxconv import algorithms, conv
@@ -95,6 +95,37 @@ def test_the_trials_pass():
     assert trials.main() == 0
 
 
+def kinds(trial):
+    """What is special about a trial."""
+    groups = trial.groups
+    padding = [lo - hi for lo, hi in trial.padding]
+    told = {
+        "one tap": set(trial.window) == {1},
+        "strided": max(trial.strides) > 1,
+        "dilated": max(trial.dilation) > 1,
+        "unpadded": not any(map(any, trial.padding)),
+        "uneven": any(padding),
+        "one channel": trial.c == 1,
+        "depthwise": 1 < groups == trial.c,
+        "groups": 1 < groups < trial.c,
+        "multiplier": trial.o > trial.c == groups,
+    }
+    return {word for word, holds in told.items() if holds} | {len(trial.window)}
+
+
+def test_the_trials_are_of_every_kind():
+    assert [kinds(trial) for trial in trials.TRIALS] == [
+        {1},
+        {2, "uneven"},
+        {2, "uneven", "strided", "dilated"},
+        {2, "unpadded", "one channel", "multiplier"},
+        {2, "depthwise"},
+        {2, "depthwise", "multiplier", "strided"},
+        {2, "unpadded", "one tap", "groups"},
+        {3, "uneven", "strided", "dilated"},
+    ]
+
+
 def test_the_trials_see_a_wrong_result(monkeypatch, capsys):
     def doubled(x, kernel, geometry):
         return 2 * jaxconv.conv(x, kernel, geometry.strides, geometry.padding)
@@ -120,6 +151,28 @@ def test_a_call_that_would_end_the_process_is_not_made(what):
     assert jax.eval_shape(partial(convolve, geometry=Geometry(**sizes, **once)), x, kernel)
     with pytest.raises(AssertionError, match="end the process"):
         convolve(x, kernel, Geometry(**sizes | once | INCONSISTENT[what]))
+
+
+@pytest.mark.parametrize("x_axes", [(), ("a",)], ids=str)
+@pytest.mark.parametrize("kernel_axes", [(), ("a",), ("b",), ("a", "b")], ids=str)
+def test_a_result_varies_over_a_shard_map_as_both_operands_do(x_axes, kernel_axes):
+    """JAX does not know of a call over which axes its result varies."""
+    kinds = (AxisType.Auto,) * 2
+    mesh = jax.make_mesh((2, 2), ("a", "b"), kinds, devices=jax.devices("cpu")[:4])
+    sizes = {"input_size": (5,), "window": (3,), "output_size": (5,), "padding": ((1, 1),)}
+    once = {"strides": (1,), "input_dilation": (1,), "kernel_dilation": (1,)}
+    found = []
+
+    def f(x, kernel):
+        y = convolve(x, kernel, Geometry(**sizes, **once))
+        found.append(jax.typeof(y).manual_axis_type.varying)
+        return jax.lax.psum(y, tuple(found[-1])) if found[-1] else y
+
+    specs = tuple(PartitionSpec(axes or None) for axes in (x_axes, kernel_axes))
+    one = jax.shard_map(f, mesh=mesh, in_specs=specs, out_specs=PartitionSpec())
+    n, r = (2 ** len(axes) for axes in (x_axes, kernel_axes))
+    jax.eval_shape(one, jnp.ones((n, 5, 4)), jnp.ones((3 * r, 4, 3)))
+    assert found == [frozenset((*x_axes, *kernel_axes))]
 
 
 WHERE = {

@@ -10,6 +10,7 @@ import pytest
 
 import jaxconv
 from jaxconv import algorithms, reference
+from jaxconv._arguments import convolution_geometry
 from jaxconv.algorithms import gpu
 from jaxconv.ops._pool_options import PoolOptions
 from tests.algorithms.problems import cases
@@ -51,6 +52,86 @@ def test_sums_equal_the_definition(windows, normal):
     x_bar = gpu.spread_windows(jnp.asarray(y_bar), geometry=geometry)
     expected, magnitude = (transpose_of(definition, x.shape, a) for a in (y_bar, np.abs(y_bar)))
     assert_within_rounding(x_bar, expected, magnitude, y.size, "x_bar")
+
+
+# Windows of which an end of the map is cropped, at one side of an axis or both.
+CROPPED = [
+    ((9, 8), (3, 2), (2, 1), ((-1, 2), (1, 0))),
+    ((9, 8), (3, 2), (2, 1), ((2, -3), (0, 1))),
+    ((9, 8), (3, 2), (1, 2), ((1, 1), (-2, -3))),
+    ((12,), (3,), (2,), ((0, -2),)),  # by as much as a stride
+    ((20,), (2,), (3,), ((-3, -4),)),
+    ((24,), (12,), (12,), ((-12, 0),)),
+]
+
+
+@pytest.mark.parametrize("case", CROPPED, ids=str)
+@pytest.mark.usefixtures("float64")
+def test_cropped_maps_have_the_pools_of_every_platform(case, normal):
+    geometry = convolution_geometry("test", *case, 1, 1, 1)
+    x, y = normal((2, *geometry.input_size, 3)), normal((2, *geometry.output_size, 3))
+
+    @jax.jit
+    def both(x, y):
+        return [
+            (
+                module.sum_windows(x, geometry=geometry),
+                module.spread_windows(y, geometry=geometry),
+                *module.max_and_argmax(x, geometry=geometry),
+                module.max_of_windows(x, geometry=geometry),
+            )
+            for module in (gpu, algorithms)
+        ]
+
+    for ours, expected in zip(*both(x, y), strict=True):
+        assert ours.dtype == expected.dtype
+        np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
+
+
+# Windows, and whether XLA's own reduction over windows computes sum, spread and maximum.
+FORMS = [
+    (((8, 6), 2, None, "VALID", 1, False), (True, False, True)),  # side by side: copies
+    (((9, 8), 3, 2, ((1, 1), (0, 2)), 1, False), (True, True, True)),
+    (((64,), 64, None, "VALID", 1, False), (True, False, True)),
+    (((65,), 65, None, "VALID", 1, False), (False, False, False)),  # a reduction of many elements
+    (((66,), 65, 1, "VALID", 1, False), (True, True, True)),
+    (((6,), 2, 3, ((3, 4),), 1, False), (True, False, True)),  # windows of padding alone
+]
+
+
+@pytest.mark.parametrize(("windows", "expected"), FORMS, ids=str)
+def test_which_pools_are_reductions_over_windows(windows, expected):
+    geometry = geometry_of(*windows)
+    x, y = (
+        jax.ShapeDtypeStruct((2, *size, 3), "float32")
+        for size in (geometry.input_size, geometry.output_size)
+    )
+    functions = (gpu.sum_windows, x), (gpu.spread_windows, y), (gpu.max_of_windows, x)
+    found = [
+        "reduce_window" in str(jax.make_jaxpr(partial(f, geometry=geometry))(a))
+        for f, a in functions
+    ]
+    assert tuple(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "strides", "form"),
+    [
+        (33, 33, 1, "reduce"),  # one window of many elements: pairs of values and taps
+        (32, 32, 1, "select_n"),  # taps are compared
+        (40, 33, 2, "select_n"),
+    ],
+)
+def test_how_the_tap_of_a_maximum_is_found(size, window, strides, form):
+    geometry = geometry_of((size,), window, strides, "VALID", 1, False)
+    x = jax.ShapeDtypeStruct((2, size, 3), "float32")
+    program = jax.make_jaxpr(partial(gpu.max_and_argmax, geometry=geometry))(x)
+    names = [equation.primitive.name for equation in program.eqns]
+    assert ("reduce" in names) == (form == "reduce")
+    assert names[-1] == "optimization_barrier"
+    in_loop = jax.make_jaxpr(partial(gpu.max_and_argmax_in_loop, geometry=geometry))(x)
+    # The shared form, of more taps than are compared, has a hint of its own.
+    assert "optimization_barrier" not in [e.primitive.name for e in in_loop.eqns]
 
 
 def with_ties(rng, shape, dtype):

@@ -60,11 +60,16 @@ def test_only_tpus_run_the_kernel(slot, normal):
     problem = problem_of(GEOMETRIES[0], slot)
     operands = operands_of(problem, normal, "float32")
     spec = spec_of(problem.geometry, "float32")
-    traced = jax.make_jaxpr(partial(_depthwise._run, slot, spec))(*operands)
+    algorithm = tpu.CATALOGUE.algorithms["depthwise"]
+    traced = jax.make_jaxpr(lambda *a: algorithm.run(slot, spec, *a, solve=None))(*operands)
     (params,) = (e.params for e in traced.eqns if "kernel" in e.params)
     assert params["platform"] == "tpu"
     assert params["kernel"] is _depthwise.KERNELS[slot]
     assert params["plain"] is _depthwise.PLAIN[slot]
+    assert params["spec"] is spec
+    assert params["shape"] == spec.shape_of(slot, *(a.shape for a in operands))
+    in_order = traced.jaxpr.eqns[-1]
+    assert list(in_order.invars) == list(traced.jaxpr.invars)
 
 
 @pytest.mark.parametrize("case", EACH)

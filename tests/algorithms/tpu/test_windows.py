@@ -10,6 +10,7 @@ import pytest
 
 from jaxconv import algorithms
 from jaxconv.algorithms import tpu
+from jaxconv.algorithms.tpu import _windows
 from tests.algorithms.problems import cases
 from tests.algorithms.shared.test_hints import GRADIENTS, POOLS, X, geometry_of
 
@@ -122,6 +123,52 @@ def test_an_element_reaches_its_own_windows_only(pool, value):
     assert sees.any()
     before, after = run(x), run(np.where(spot > 0, np.float32(value), x))
     np.testing.assert_array_equal(before[~sees], after[~sees])
+
+
+@pytest.mark.parametrize(
+    ("factors", "sizes"),
+    [((2, 3), (6, 12)), ((2, 3), (5, 10)), ((2, 3), (5, 12)), ((1, 2), (3, 7)), ((1, 1), (3, 4))],
+    ids=str,
+)
+def test_an_element_is_repeated_up_to_a_size(factors, sizes):
+    """Along each axis its own number of times. The last repetitions may be left out."""
+    a = np.arange(2 * 3 * 4 * 2).reshape(2, 3, 4, 2) + 1
+    expected = a
+    for axis, (factor, size) in enumerate(zip(factors, sizes, strict=True), 1):
+        expected = np.take(np.repeat(expected, factor, axis), range(size), axis)
+    actual = _windows._repeat(jnp.asarray(a), factors, sizes)
+    np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_what_a_tap_along_an_axis_adds_to_its_number(number):
+    """Of windows of 2x3, over phases of which the second has no tap. Nothing makes up for none."""
+    geometry = geometry_of((5, 5), (2, 3), 2, "VALID", 1)
+    weights = _windows._weighted_taps(np.array([1, -1]), number, geometry)
+    inside = (3, 1)[number]
+    assert weights.shape == (5,)
+    np.testing.assert_array_equal(weights[::2], inside)
+    most = sum((r - 1) * w for r, w in zip((2, 3), (3, 1), strict=True))
+    assert (weights[1::2] + most < -1).all()
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_a_key_holds_an_element_and_its_place(dtype):
+    """Elements of every kind are ordered, and each comes back with its sign."""
+    x = np.array([-np.inf, -2.0, -1.0, -0.0, 0.0, 1.0, 2.0, np.inf, np.nan]).astype(dtype)
+    tiny = np.array([1, 2]).astype(np.int16).view(x.dtype)  # the smallest elements
+    x = np.concatenate([x[:3], -tiny[::-1], x[3:5], tiny, x[5:]])[None, :, None]
+    geometry = geometry_of((x.size,), (x.size,), 1, "VALID", 1)
+    keys = _windows._keys(jnp.asarray(x), geometry)
+    back = np.asarray(_windows._value(keys, x.dtype))
+    np.testing.assert_array_equal(back.view(np.int16)[0, :-1], x.view(np.int16)[0, :-1])
+    assert np.isnan(back[0, -1, 0].astype(float))
+    order = np.asarray(keys)[0, :, 0] >> 16
+    steps = np.diff(order)
+    assert (steps >= 0).all()
+    equal = np.flatnonzero(steps == 0)
+    assert equal.tolist() == [5]  # both zeros
+    assert (np.asarray(keys) > _windows._PADDING).all()
 
 
 @pytest.mark.parametrize("name", ["max pool", "average pool", "upscaling", "unpooling"])
