@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
-from jax import lax
 
 from ..._geometry import Geometry
-from ..._typing import Array, Input, Kernel, Output
+from ..._typing import Input, Kernel, Output
+from ..shared._kernels import varying_like
 
 MAX_RANK = 3
 
@@ -42,7 +42,7 @@ def convolve(x: Input, kernel: Kernel, geometry: Geometry, *, target: str = _TAR
         custom_call_api_version=_API_VERSION,
         legacy_backend_config=json.dumps(config(geometry)),
     )
-    return _varying_like(call(x, kernel), x, kernel)
+    return varying_like(call(x, kernel), x, kernel)
 
 
 def config(geometry: Geometry) -> dict[str, Any]:
@@ -95,11 +95,3 @@ def _is_consistent(x: Input, kernel: Kernel, geometry: Geometry) -> bool:
 
 def _texts(numbers: Iterable[int]) -> list[str]:
     return [str(number) for number in numbers]
-
-
-def _varying_like(y: Array, *operands: Array) -> Array:
-    """The result of a call varies over the axes of a `shard_map` that its operands vary over."""
-    varying = [jax.typeof(operand).manual_axis_type for operand in operands]
-    axes = frozenset().union(*(kind.varying for kind in varying if kind))
-    missing = axes - jax.typeof(y).manual_axis_type.varying if axes else axes
-    return lax.pcast(y, tuple(missing), to="varying") if missing else y

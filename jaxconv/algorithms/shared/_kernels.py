@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
+from jax import lax
 from jax.core import ShapedArray
 from jax.interpreters import mlir
 from jax.sharding import NamedSharding, PartitionSpec
@@ -50,9 +51,11 @@ def kernel_or_plain(
     """
     if not all(isinstance(size, int) for operand in operands for size in operand.shape):
         return plain(*operands, **static)
+    first, *others = operands
     results, tree = jax.tree.flatten(like)
     found = _map.bind(
-        *operands,
+        varying_like(first, *others),  # The results will vary as it does.
+        *others,
         platform=platform,
         kernel=kernel,
         plain=plain,
@@ -68,6 +71,14 @@ def result_of(operand: Array, shape: Sequence[int], dtype: Any) -> jax.ShapeDtyp
     It varies over the axes of a `shard_map` as `operand` does. Pallas asks for that.
     """
     return jax.eval_shape(lambda a: a, operand).update(shape=tuple(shape), dtype=dtype)
+
+
+def varying_like(a: Array, *others: Array) -> Array:
+    """An array that varies also over the axes of a `shard_map` that others vary over."""
+    kinds = [jax.typeof(other).manual_axis_type for other in others]
+    axes = frozenset().union(*(kind.varying for kind in kinds if kind))
+    missing = axes - jax.typeof(a).manual_axis_type.varying if axes else axes
+    return lax.pcast(a, tuple(missing), to="varying") if missing else a
 
 
 def _results(first, *_, results, **__):

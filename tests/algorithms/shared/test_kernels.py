@@ -109,3 +109,21 @@ def test_each_device_runs_it_in_a_shard_map(kind, check, operands):
         total = jax.jit(f)(*placed)
     expected = np.asarray(operands[0] * operands[1]).sum(axis=0) + 8  # 1 for each device
     np.testing.assert_allclose(np.asarray(total), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("both", [(("a",), ()), ((), ("a",)), (("a",), ("b",)), ((), ())], ids=str)
+def test_its_result_varies_over_a_shard_map_as_both_operands_do(both):
+    """In the input gradient the first operand is the kernel, which all devices share."""
+    mesh = jax.make_mesh((2, 2), ("a", "b"), (AxisType.Auto,) * 2, devices=jax.devices()[:4])
+    found = []
+
+    def part(x, y):
+        total = contraction(x, y)
+        found.append(jax.typeof(total).manual_axis_type.varying)
+        return jax.lax.psum(total, tuple(found[-1])) if found[-1] else total
+
+    specs = tuple(P(axes or None) for axes in both)
+    f = jax.shard_map(part, mesh=mesh, in_specs=specs, out_specs=P())
+    shapes = [jax.ShapeDtypeStruct((2 * 2 ** len(axes), 6), "float32") for axes in both]
+    assert jax.eval_shape(f, *shapes).shape == (6,)
+    assert found == [frozenset(both[0]) | frozenset(both[1])]
