@@ -145,6 +145,41 @@ def test_what_they_are_not_for(reason):
     assert tpu.choose(problem, "tpu").plan.name == "direct"
 
 
+def test_the_memory_of_a_block_is_counted():
+    """Two maps twice, one padded map and its output, and twice the sums, in float32."""
+    problem = problem_of(((9, 20), (3, 5), (1, 2), ((1, 1), (4, 0)), 1, 1, 5))
+    of_input, of_output = 9 * 32, 9 * 16  # columns are rounded up to 16
+    # 16 windows of a row see 2·15 + 5 columns.
+    whole, bars = 11 * 48, 9 * 16
+    for examples in (1, 3):
+        words = 2 * examples * (of_input + of_output) + whole + bars + 2 * 15 * 8
+        assert _depthwise._memory(problem, examples) == 4 * 128 * words
+
+
+def test_an_example_that_does_not_fit_is_left_to_the_plain_form():
+    """Its copies, and not only its padded map, take memory."""
+    said = {}
+    for side in range(56, 100, 4):
+        problem = problem_of(((side, side), (3, 3), 1, "SAME", 1, 1, 64))
+        memory = _depthwise._memory(problem, examples=1)
+        refused = tpu.CATALOGUE.algorithms["depthwise"].refusal(problem)
+        assert bool(refused) == (memory > 12 * 2**20), side
+        said[bool(refused)] = side
+    assert set(said) == {False, True}
+
+
+@pytest.mark.parametrize(
+    ("n", "side", "examples"), [(100, 8, 32), (100, 14, 10), (4, 8, 4), (9, 80, 1)]
+)
+def test_how_many_examples_a_block_has(n, side, examples):
+    """As many as fill a mebibyte, and as fit."""
+    for c, channels in ((64, 64), (256, 128), (300, 128)):
+        problem = problem_of(((side, side), (3, 3), 1, "SAME", 1, 1, c), n=n)
+        grid, block = _depthwise._grid(problem)
+        assert block == (examples, channels)
+        assert grid == (-(-c // channels), -(-n // examples))
+
+
 def test_are_chosen_on_tpus_where_channels_and_columns_fill_registers():
     chosen = {(3, 14, 64), (3, 16, 96), (16, 16, 256)}
     others = {(3, 14, 32), (16, 14, 64)}  # few channels; examples fill registers better
@@ -153,6 +188,24 @@ def test_are_chosen_on_tpus_where_channels_and_columns_fill_registers():
         expected = "depthwise" if (n, side, c) in chosen else "direct"
         assert tpu.choose(problem, "tpu").plan.name == expected
         assert tpu.choose(problem, "another").plan.name == "direct"
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "strides", "chosen"),
+    [
+        ((15, 14), (3, 3), 1, True),  # columns of 14 waste an eighth, as 7 examples do
+        ((14, 9), (3, 3), 1, False),  # nine columns take two registers
+        ((9, 14), (3, 3), 1, True),  # rows are no columns
+        ((14, 16), (3, 3), 2, True),
+        ((14, 18), (3, 3), 2, False),  # nine columns of outputs
+        ((14, 14), (12, 12), 1, False),  # more taps than are unrolled
+        ((16,), (3,), 1, True),
+        ((9,), (3,), 1, False),
+    ],
+)
+def test_columns_of_both_maps_fill_registers(size, window, strides, chosen):
+    problem = problem_of((size, window, strides, "SAME", 1, 1, 64), n=7)
+    assert _depthwise.suits(problem) == chosen
 
 
 def test_impl_asks_for_them_and_avoids_them():
