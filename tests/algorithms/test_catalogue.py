@@ -7,7 +7,8 @@ from jaxconv import algorithms
 from jaxconv._spec import Slot
 from jaxconv.algorithms import Algorithm, Problem
 from jaxconv.algorithms._algorithm import Remainder
-from jaxconv.algorithms._catalogue import Catalogue
+from jaxconv.algorithms._catalogue import Catalogue, Plan, _every_window_meets_one
+from tests.algorithms.meetings import lines, meetings, only
 
 from .problems import SAMPLE, geometry_of, problem_of, spec_of
 
@@ -85,3 +86,49 @@ def test_every_remainder_is_a_problem_that_something_finishes(case, slot):
         assert (left is None) == (plan.rest is None)
         if plan.rest:
             assert not algorithms.why_not(plan.rest.name, left)
+
+
+def test_whether_every_window_meets_an_element():
+    for geometry in lines():
+        axis = only(geometry)
+        expected = {p for _, _, p in meetings(axis)} == set(range(axis.p))
+        assert _every_window_meets_one(axis) == expected, geometry
+
+
+class Skips(Toy):
+    """An algorithm that leaves out the products with padding."""
+
+    def skips_zeros(self, dtype):
+        return dtype == jnp.float32
+
+
+# The slot, a geometry, and whether an algorithm that skips padding, or any algorithm, may leave out
+# products with zeros.
+ZEROS = [
+    ("y", ((6, 5), (3, 2)), (False, False)),
+    ("y", ((6, 5), (3, 2), 1, ((1, 0), (0, 0))), (True, False)),
+    ("y", ((6, 5), (3, 2), 1, ((0, 0), (0, 1))), (True, False)),
+    ("y", ((6, 5), (3, 2), 1, ((-1, 0), (0, 0))), (False, False)),
+    ("y", ((6, 5), (3, 2), 1, "VALID", (1, 2)), (True, True)),  # gaps
+    ("y", ((2, 2), (3, 2), 1, ((1, 0), (0, 0))), (True, True)),  # a window larger than the map
+    ("y", ((3, 2), (3, 2), 1, ((1, 0), (0, 0))), (True, False)),
+    ("y", ((3, 2), (2, 2), 1, ((-3, 4), (0, 0))), (True, True)),  # nothing is left of the map
+    # The transposed convolution of these has padding, gaps or neither.
+    ("x", ((6, 5), (1, 1)), (False, False)),
+    ("x", ((6, 5), (3, 1)), (True, True)),
+    ("x", ((6, 5), (3, 1), 1, ((2, 2), (0, 0))), (False, False)),
+    ("x", ((6, 5), (1, 1), (1, 2)), (True, True)),
+]
+
+
+@pytest.mark.parametrize(("slot", "options", "expected"), ZEROS)
+def test_which_products_with_zeros_may_be_missing(slot, options, expected):
+    catalogue = Catalogue([Toy("all", 1.0, remainder=Remainder.GROUP), Skips("some", 1.0)])
+    spec = spec_of(geometry_of(*options), "float32")
+
+    def skips(name, spec=spec, rest=None):
+        return catalogue._skips_zeros(Plan(name, 0.0, rest), Slot(slot), spec)
+
+    assert (skips("some"), skips("all")) == expected
+    assert skips("all", rest=Plan("some", 0.0)) == expected[0]
+    assert skips("some", spec=spec_of(spec.geometry, "float64")) == expected[1]
