@@ -190,12 +190,11 @@ def test_a_primitive_is_listed_with_the_operations_around_it(name, operands):
 
 def test_the_path_of_a_rule_starts_at_its_operation(operands):
     for name, inside in (("custom_jvp", 2), ("custom_vjp", 1)):
-        f = jax.jit(total(PROGRAMS[name]))
-        rule = f"{name}_call"
+        f, rule = total(PROGRAMS[name]), f"{name}_call"
         # The rule of `custom_jvp` calls the operation once more.
-        of_rule = [(rule,) * length for length in range(inside, 0, -1)]
-        expected = [(*path, CONV) for path in [("jit", rule), *of_rule]]
-        assert paths(jax.grad(accelerate(f)), *operands) == expected
+        of_rule = [(*(rule,) * length, CONV) for length in range(inside, 0, -1)]
+        assert paths(jax.grad(accelerate(f)), *operands) == of_rule
+        assert paths(jax.grad(accelerate(jax.jit(f))), *operands) == [("jit", rule, CONV), *of_rule]
 
 
 # The parts of a rewritten program.
@@ -210,6 +209,9 @@ def test_which_scalars_are_known_to_be_zero():
 
     class OfOtherProcesses:
         is_fully_addressable = False
+
+        def __array__(self, *_, **__):
+            raise RuntimeError("its value is elsewhere")
 
     assert not _jax.is_zero(OfOtherProcesses())
     program = jax.make_jaxpr(lambda x: [x + 0.0, x + 1.0])(1.0)

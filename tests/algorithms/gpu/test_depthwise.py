@@ -9,7 +9,7 @@ import pytest
 
 from jaxconv import algorithms, reference
 from jaxconv._spec import Slot
-from jaxconv.algorithms import Problem
+from jaxconv.algorithms import Problem, gpu
 from jaxconv.algorithms.gpu import _depthwise, algorithm_for
 from tests.algorithms.problems import cases, geometry_of, operands_of, spec_of
 from tests.oracles import assert_within_rounding
@@ -119,6 +119,28 @@ WRONG = {
 def test_what_it_is_not_for(reason):
     assert reason in algorithms.why_not("depthwise", problem_of(WRONG[reason]))
     assert algorithm_for(problem_of(WRONG[reason])) != "depthwise"
+
+
+@pytest.mark.parametrize(
+    ("n", "dtype", "has_kernel"),
+    [
+        (2**11 - 1, "float32", True),
+        (2**11, "float32", False),  # elements that 32 bits can't number
+        (4, "float16", True),
+        (4, "int32", False),
+        (4, "float64", False),
+    ],
+)
+@pytest.mark.usefixtures("float64")
+def test_which_maps_the_kernel_reads(n, dtype, has_kernel):
+    geometry = geometry_of((2**10, 2**4), (3, 3), 1, "SAME", groups=2**6)
+    maps = [jax.ShapeDtypeStruct((n, 2**10, 2**4, 2**6), dtype)] * 2
+    algorithm = gpu.CATALOGUE.algorithms["depthwise"]
+    spec = spec_of(geometry, dtype)
+    program = jax.make_jaxpr(lambda x, y: algorithm.kernel_vjp(spec, x, y, None))(*maps)
+    kernels = [e.params["kernel"] for e in program.eqns if "kernel" in e.params]
+    assert kernels == ([_depthwise.one_pass] if has_kernel else [])
+    assert program.out_avals[0].dtype == dtype
 
 
 def test_is_chosen_for_depthwise_layers():

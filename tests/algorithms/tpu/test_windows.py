@@ -171,6 +171,21 @@ def test_a_key_holds_an_element_and_its_place(dtype):
     assert (np.asarray(keys) > _windows._PADDING).all()
 
 
+@pytest.mark.parametrize("places", [2**15, 2**15 + 1])
+def test_the_largest_map_whose_places_fit_into_a_key(places):
+    """One place more is left to a search of the taps."""
+    geometry = geometry_of((places,), (2,), 2, "VALID", 1)
+    x = np.zeros((1, places, 1), np.dtype(jnp.bfloat16))
+    chosen = np.random.default_rng(0).integers(0, 2, places // 2)
+    x[0, 2 * np.arange(places // 2) + chosen] = 1
+    run = partial(tpu.max_and_argmax, geometry=geometry)
+    has_keys = "shift_left" in str(jax.make_jaxpr(run)(x))
+    assert has_keys == (places == 2**15)
+    best, index = jax.jit(run)(x)
+    assert np.all(np.asarray(best) == 1)
+    np.testing.assert_array_equal(index[0, :, 0], chosen)
+
+
 @pytest.mark.parametrize("name", ["max pool", "average pool", "upscaling", "unpooling"])
 def test_only_tpus_get_them(name):
     def program(platform):
