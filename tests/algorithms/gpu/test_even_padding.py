@@ -4,7 +4,7 @@ import pytest
 
 from jaxconv._spec import Slot
 from jaxconv.algorithms import Problem
-from jaxconv.algorithms.gpu._even_padding import even_padding, is_trivial
+from jaxconv.algorithms.gpu._even_padding import _more_taps, even_padding, is_trivial
 from tests.algorithms.meetings import lines, meetings, only
 from tests.algorithms.problems import geometry_of
 
@@ -38,6 +38,21 @@ def test_what_is_even_meets_the_same(is_forward, n, c, o):
             lo, hi = even.geometry.padding[0]
             assert lo == hi >= 0
             assert not unevenly_padded(even.geometry), geometry
+
+
+def test_the_fewest_zero_taps_that_make_padding_even():
+    """In front of the kernel or behind it; none do if no number leaves less than a stride."""
+    for geometry in lines(input_dilation=(1,)):
+        axis = only(geometry)
+        last = axis.s * (axis.p - 1) + 1 + axis.d * (axis.r - 1)
+        # A tap in front pads both sides by d more, and lengthens the kernel by d.
+        left = {taps: axis.i + 2 * axis.lo - last + axis.d * taps for taps in range(-20, 21)}
+        fitting = [taps for taps, rest in left.items() if 0 <= rest < axis.s]
+        expected = None
+        if fitting:
+            fewest = min(fitting, key=abs)
+            expected = (max(fewest, 0), max(-fewest, 0))
+        assert _more_taps(axis) == expected, geometry
 
 
 def test_each_way_is_the_cheapest_somewhere():

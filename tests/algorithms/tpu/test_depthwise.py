@@ -197,7 +197,7 @@ def test_are_chosen_on_tpus_where_channels_and_columns_fill_registers():
         ((14, 9), (3, 3), 1, False),  # nine columns take two registers
         ((9, 14), (3, 3), 1, True),  # rows are no columns
         ((14, 16), (3, 3), 2, True),
-        ((14, 18), (3, 3), 2, False),  # nine columns of outputs
+        ((14, 24), (3, 3), 2, False),  # twelve columns of outputs
         ((14, 14), (12, 12), 1, False),  # more taps than are unrolled
         ((16,), (3,), 1, True),
         ((9,), (3,), 1, False),

@@ -174,10 +174,10 @@ def test_a_key_holds_an_element_and_its_place(dtype):
 @pytest.mark.parametrize("places", [2**15, 2**15 + 1])
 def test_the_largest_map_whose_places_fit_into_a_key(places):
     """One place more is left to a search of the taps."""
-    geometry = geometry_of((places,), (2,), 2, "VALID", 1)
+    geometry = geometry_of((places,), (2,), 4, "VALID", 3)
     x = np.zeros((1, places, 1), np.dtype(jnp.bfloat16))
-    chosen = np.random.default_rng(0).integers(0, 2, places // 2)
-    x[0, 2 * np.arange(places // 2) + chosen] = 1
+    chosen = np.random.default_rng(0).integers(0, 2, places // 4)
+    x[0, 4 * np.arange(places // 4) + 3 * chosen] = 1
     run = partial(tpu.max_and_argmax, geometry=geometry)
     has_keys = "shift_left" in str(jax.make_jaxpr(run)(x))
     assert has_keys == (places == 2**15)
