@@ -171,6 +171,21 @@ def test_a_key_holds_an_element_and_its_place(dtype):
     assert (np.asarray(keys) > _windows._PADDING).all()
 
 
+def test_integers_of_the_order_of_float32():
+    """Infinities are no NaN, -0 is below 0, padding is below all, and each element comes back."""
+    limits = np.finfo("float32")
+    x = [-np.inf, limits.min, -1, -limits.tiny, -limits.smallest_subnormal, -0.0]
+    x = np.array([*x, *(-np.array(x[::-1])), np.nan, -np.nan], "float32")
+    order = np.asarray(_windows._ordered(jnp.asarray(x)))
+    assert (np.diff(order[:-1].astype(np.int64)) > 0).all()
+    assert order[-1] == order[-2] == 2**31 - 1  # every NaN
+    assert order.min() > _windows._PADDING
+    back = np.asarray(_windows._unordered(jnp.asarray(order)))
+    np.testing.assert_array_equal(back.view(np.int32)[:-2], x.view(np.int32)[:-2])
+    assert np.isnan(back[-2:]).all()
+    assert _windows._unordered(jnp.full((), _windows._PADDING)) == -np.inf
+
+
 @pytest.mark.parametrize("places", [2**15, 2**15 + 1])
 def test_the_largest_map_whose_places_fit_into_a_key(places):
     """One place more is left to a search of the taps."""
