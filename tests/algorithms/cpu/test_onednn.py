@@ -15,6 +15,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxconv
 from jaxconv import algorithms, conv
+from jaxconv._arguments import convolution_geometry
 from jaxconv._geometry import Geometry
 from jaxconv._spec import Slot
 from jaxconv.algorithms import tuning
@@ -124,6 +125,20 @@ def test_the_trials_are_of_every_kind():
         {2, "unpadded", "one tap", "groups"},
         {3, "uneven", "strided", "dilated"},
     ]
+
+
+def test_the_sizes_of_the_trials():
+    """As (G) gives them: small, odd and even, more and fewer than a vector has elements."""
+    sizes = []
+    for trial in trials.TRIALS:
+        geometry = trials.geometry_of(trial)
+        spacing = trial.strides, trial.padding, 1, trial.dilation, trial.groups
+        assert geometry == convolution_geometry("test", trial.input_size, trial.window, *spacing)
+        sizes.append(geometry.output_size)
+    two = [(12, 13), (6, 14), (5, 4), (9, 8), (5, 4), (9, 8)]
+    assert sizes == [(9,), *two, (5, 3, 5)]
+    channels = [(trial.c, trial.o) for trial in trials.TRIALS]
+    assert channels == [(8, 16), (8, 16), (3, 5), (1, 32), (32, 32), (6, 12), (8, 6), (4, 16)]
 
 
 def test_the_trials_see_a_wrong_result(monkeypatch, capsys):
