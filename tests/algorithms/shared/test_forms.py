@@ -56,5 +56,7 @@ def test_which_form_windows_take(name):
         (_maxima.scatter_windows, y, index),
         (_maxima.sum_where_equal, x, x, y),
     ]
+    back = form(partial(_maxima.spread_where_equal, geometry=geometry), y, x, y)
+    assert back == {expected[-1]} - {""}
     found = [form(partial(f, geometry=geometry), *operands) for f, *operands in maps]
     assert found == [{word} - {""} for word in expected]

@@ -110,6 +110,33 @@ def test_blocks_of_several_examples(slot, normal, monkeypatch):
     np.testing.assert_allclose(kernel, plain, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("slot", [Slot.OUTPUT, Slot.KERNEL])
+def test_several_tiles(slot, normal, monkeypatch):
+    """Rows and columns of tiles, of which the last ones are smaller."""
+    monkeypatch.setattr(_depthwise, "LONGEST", _depthwise.SUBLANES)
+    monkeypatch.setattr(_depthwise, "REGISTERS", 2)
+    problem = problem_of(((6, 22), (2, 2), 1, "VALID", 1, 1, 2), slot, n=1)
+    operands = operands_of(problem, normal, "float32")
+    kernel, plain = both(slot, spec_of(problem.geometry, "float32"), operands)
+    np.testing.assert_allclose(kernel, plain, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 64), (5, 65), (24, 8), (25, 8), (50, 200), (7, 128)])
+def test_tiles_cover_an_array_once(size):
+    covered = np.zeros(size, int)
+
+    def body(row, column, height, width):
+        covered[row : row + height, column : column + width] += 1
+        assert width <= _depthwise.LONGEST
+        registers = -(-width // _depthwise.SUBLANES) * height
+        assert registers <= _depthwise.REGISTERS
+        assert (height, width) <= size
+
+    with jax.disable_jit():
+        _depthwise._for_tiles(size, body)
+    assert (covered == 1).all()
+
+
 @pytest.mark.parametrize("slot", Slot)
 def test_an_infinity_reaches_its_own_channel_only(slot, normal):
     problem = problem_of(GEOMETRIES[1], slot)
