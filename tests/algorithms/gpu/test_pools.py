@@ -65,27 +65,31 @@ CROPPED = [
 ]
 
 
-@pytest.mark.parametrize("case", CROPPED, ids=str)
 @pytest.mark.usefixtures("float64")
-def test_cropped_maps_have_the_pools_of_every_platform(case, normal):
-    geometry = convolution_geometry("test", *case, 1, 1, 1)
-    x, y = normal((2, *geometry.input_size, 3)), normal((2, *geometry.output_size, 3))
+def test_cropped_maps_have_the_pools_of_every_platform(normal):
+    geometries = [convolution_geometry("test", *case, 1, 1, 1) for case in CROPPED]
+    maps = [normal((2, *geometry.input_size, 3)) for geometry in geometries]
+    pooled = [normal((2, *geometry.output_size, 3)) for geometry in geometries]
 
     @jax.jit
-    def both(x, y):
+    def results(maps, pooled):
         return [
-            (
-                module.sum_windows(x, geometry=geometry),
-                module.spread_windows(y, geometry=geometry),
-                *module.max_and_argmax(x, geometry=geometry),
-                module.max_of_windows(x, geometry=geometry),
-            )
-            for module in (gpu, algorithms)
+            [
+                (
+                    module.sum_windows(x, geometry=geometry),
+                    module.spread_windows(y, geometry=geometry),
+                    *module.max_and_argmax(x, geometry=geometry),
+                    module.max_of_windows(x, geometry=geometry),
+                )
+                for module in (gpu, algorithms)
+            ]
+            for x, y, geometry in zip(maps, pooled, geometries, strict=True)
         ]
 
-    for ours, expected in zip(*both(x, y), strict=True):
-        assert ours.dtype == expected.dtype
-        np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12)
+    for case, both in zip(CROPPED, results(maps, pooled), strict=True):
+        for ours, expected in zip(*both, strict=True):
+            assert ours.dtype == expected.dtype
+            np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12, err_msg=str(case))
 
 
 # Windows, and whether XLA's own reduction over windows computes sum, spread and maximum.

@@ -1,8 +1,7 @@
 """Which windows lie side by side, so that a reshape gives each window axes of its own."""
 
-import jax.numpy as jnp
+import jax
 import numpy as np
-import pytest
 
 from jaxconv.algorithms.shared import _adjacent, _maxima
 from jaxconv.algorithms.shared._hints import NONE
@@ -43,14 +42,21 @@ def test_the_numbers_of_taps():
     np.testing.assert_array_equal(numbers.reshape(2, 2), [[0, 1], [2, 3]])
 
 
-@pytest.mark.parametrize("taps", [127, 128, 129])
-def test_the_last_tap_of_a_window_has_a_number(taps):
+def test_the_last_tap_of_a_window_has_a_number():
     """The smallest integer that numbers 128 taps can't hold 128 itself."""
-    geometry = geometry_of((taps,), (taps,))
-    x = np.zeros((1, taps, 1), np.float32)
-    x[0, -1] = 1
-    (dtype,) = {_maxima.index_dtype(geometry)}
-    assert np.iinfo(dtype).max >= taps - 1
-    assert np.iinfo(dtype).min <= -1
-    best, index = _adjacent.first_maxima(jnp.asarray(x), dtype, geometry=geometry, hints=NONE)
-    assert (best.item(), index.item()) == (1, taps - 1)
+    geometries = [geometry_of((taps,), (taps,)) for taps in (127, 128, 129)]
+    dtypes = [_maxima.index_dtype(geometry) for geometry in geometries]
+    assert dtypes == ["int8", "int8", "int16"]
+
+    @jax.jit
+    def results(maps):
+        return [
+            _adjacent.first_maxima(x, dtype, geometry=geometry, hints=NONE)
+            for x, dtype, geometry in zip(maps, dtypes, geometries, strict=True)
+        ]
+
+    maps = [
+        np.eye(1, *geometry.window, k=geometry.window[0] - 1)[..., None] for geometry in geometries
+    ]
+    for geometry, (best, index) in zip(geometries, results(maps), strict=True):
+        assert (best.item(), index.item()) == (1, geometry.window[0] - 1)
