@@ -155,7 +155,8 @@ def max_unpool(
         )
     options = PoolOptions("max_unpool", window_shape, strides, padding, window_dilation, ceil_mode)
     geometry = options.geometry_before(y.shape[1:-1], output_size, "y", "pooled")
-    _check_count("max_unpool", geometry, "the output_size, given or found from window_shape and strides,")
+    what = "the output_size, given or found from window_shape and strides,"
+    _check_count("max_unpool", geometry, what)
     check_flag("max_unpool: check_argmax", check_argmax)
     m = _argmax_to_taps(argmax, geometry)
     if check_argmax:

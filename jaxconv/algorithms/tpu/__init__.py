@@ -1,7 +1,7 @@
 """The algorithms for TPUs, and for every platform that has no folder of its own; pools on TPUs.
 
 XLA's own convolution is what these platforms' compilers are made for, with gradients in the form of
-lax's own. On TPUs, depthwise layers and the gradients of max pools are left to kernels for the vector
+lax's own. On TPUs, depthwise layers and gradients of max pools are left to kernels for the vector
 unit. Other platforms than TPUs have the pools of `shared/`.
 """
 
