@@ -67,7 +67,8 @@ def test_only_tpus_run_the_kernel(slot, normal):
     assert params["kernel"] is _depthwise.KERNELS[slot]
     assert params["plain"] is _depthwise.PLAIN[slot]
     assert dict(params["static"]) == {"spec": spec}
-    assert params["shape"] == spec.shape_of(slot, *(a.shape for a in operands))
+    ((shape, _),) = params["results"]
+    assert shape == spec.shape_of(slot, *(a.shape for a in operands))
     in_order = traced.jaxpr.eqns[-1]
     assert list(in_order.invars) == list(traced.jaxpr.invars)
 
