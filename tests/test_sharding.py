@@ -3,7 +3,8 @@
 Three ways to split: XLA decides (automatic axes), the types say it (explicit axes), or each device
 runs its own part (`shard_map`, in `test_transforms.py`).
 
-Covers jaxconv/ops/_sharding.py.
+Covers jaxconv/ops/_sharding.py, jaxconv/ops/_batching.py, jaxconv/ops/_bias.py,
+jaxconv/ops/_general.py.
 """
 
 from contextlib import nullcontext

@@ -85,6 +85,21 @@ def test_vmap_equals_a_loop(normal):
             assert_within_rounding(a, b, 1 + np.abs(b).max(), 100, name)
 
 
+def test_softmax_is_that_of_each_row(normal):
+    """Of one example, and with more leading axes than one; the derivative, too."""
+
+    def value_and_cotangent(z, p_bar):
+        p, pull_back = jax.vjp(softmax, z)
+        return p, pull_back(p_bar)[0]
+
+    operands = [(normal(shape), normal(shape)) for shape in ((5,), (2, 3, 5))]
+    rows = [[a.reshape(-1, 5) for a in pair] for pair in operands]
+    results = together([(value_and_cotangent, *pair) for pair in operands + rows])
+    for whole, of_rows in zip(results[:2], results[2:], strict=True):
+        for a, b in zip(whole, of_rows, strict=True):
+            assert_within_rounding(a, b.reshape(a.shape), np.abs(b).max(), 20)
+
+
 def test_relu_at_zero_and_nan():
     x = jnp.array([-1.0, 0.0, 2.0, jnp.nan])
     x_bar = jax.grad(lambda x: jaxconv.relu(x).sum())(x)

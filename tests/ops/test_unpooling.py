@@ -10,6 +10,8 @@ import pytest
 from jax.experimental import checkify
 
 from jaxconv import max_pool, max_pool_with_argmax, max_unpool, reference
+from jaxconv.ops._pool_options import PoolOptions
+from jaxconv.ops._unpooling import _argmax_to_taps, _taps_to_argmax
 from tests.oracles import assert_within_rounding, together
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -124,6 +126,39 @@ def test_pixels_outside_of_their_window_receive_nothing():
     y = jnp.array([1.0, 2, 4, 8]).reshape(1, 4, 1)
     argmax = jnp.array([1, 1, -1, 99]).reshape(1, 4, 1)  # right; of another window; none; none
     assert max_unpool(y, argmax, 2)[0, :, 0].tolist() == [0, 1, 0, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [
+        ((7,), (3, 2)),
+        ((9,), (3, 2, ((2, 1),), 2)),
+        ((4, 5), ((2, 3), (3, 1), ((1, 0), (0, 2)), (1, 2))),
+    ],
+    ids=str,
+)
+def test_every_number_of_a_pixel_and_every_tap(size, options):
+    """A window has the tap that a pixel lies under, for each pixel and each window, or none."""
+    geometry = PoolOptions("f", *options).geometry(size)
+    numbers = np.arange(-2, np.prod(size) + 2)  # two on either side number no pixel
+    windows, taps = geometry.output_size, [*np.ndindex(*geometry.window)]
+    expected = np.full((len(numbers), *windows, 1), -1)
+    for p in np.ndindex(*windows):
+        for m, tap in enumerate(taps):
+            places = zip(geometry.axes(), p, tap, strict=True)
+            pixel = [axis.s * q + axis.d * r - axis.lo for axis, q, r in places]
+            if all(0 <= i < n for i, n in zip(pixel, size, strict=True)):
+                expected[2 + np.ravel_multi_index(pixel, size), *p] = m
+
+    @jax.jit
+    def there_and_back(argmax):
+        m = _argmax_to_taps(argmax, geometry)
+        return m, _taps_to_argmax(m, geometry)
+
+    every = np.broadcast_to(numbers.reshape(-1, *(1,) * (len(size) + 1)), expected.shape)
+    m, argmax = there_and_back(every)
+    np.testing.assert_array_equal(m, expected)
+    np.testing.assert_array_equal(argmax, np.where(expected < 0, -1, every))
 
 
 def test_numbers_of_another_kind_are_found_on_request():
