@@ -50,6 +50,25 @@ def test_adaptive_pools(normal):
             assert_within_rounding(y_dot, expected, np.abs(x_dot).max(), x.size, f"{row}: y_dot")
 
 
+def test_more_parts_than_pixels_repeat_the_pixels(normal):
+    """A multiple of them on each axis, or on one axis only."""
+    x, rows, calls = normal((1, 2, 3, 2)), [], []
+    for name in ("adaptive_avg_pool", "adaptive_max_pool"):
+        for times in ((2, 3), (3, 1)):
+
+            def value_and_cotangent(x, f):
+                y, pull_back = jax.vjp(f, x)
+                return y, pull_back(jnp.ones_like(y))[0]
+
+            size = (2 * times[0], 3 * times[1])
+            f = partial(getattr(jaxconv, name), output_size=size)
+            rows.append(times)
+            calls.append((partial(value_and_cotangent, f=f), x))
+    for (rows_of_one, columns), (y, x_bar) in zip(rows, together(calls), strict=True):
+        chex.assert_trees_all_equal(y, np.repeat(np.repeat(x, rows_of_one, 1), columns, 2))
+        chex.assert_trees_all_equal(x_bar, np.full(x.shape, float(rows_of_one * columns)))
+
+
 def test_adaptive_max_pool_hands_the_error_to_one_pixel():
     x = jnp.zeros((1, 5, 1))
     x_bar = jax.grad(lambda x: adaptive_max_pool(x, 3).sum())(x)
