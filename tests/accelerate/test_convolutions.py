@@ -15,6 +15,7 @@ from jax import lax
 
 from jaxconv._accelerate import accelerate
 from jaxconv._accelerate._replacement import Kept, replacement_of
+from jaxconv._spec import Slot
 from jaxconv.ops import _readings
 from jaxconv.ops._readings import READINGS, Part
 from tests.accelerate.primitives import met, said
@@ -107,6 +108,46 @@ def test_every_reading_computes_the_convolution(many):
             actual, _ = next(results)
             terms = np.prod(lhs) + np.prod(rhs)
             assert_within_rounding(actual, expected, magnitude, terms, f"{parts} of {options}")
+
+
+@pytest.mark.usefixtures("no_type_checker")  # for NumPy's arrays
+@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@given(calls().filter(is_accepted))
+def test_the_plain_reading_moves_little_and_has_few_taps(call):
+    """Which arrays a reading moves in memory, by NumPy; and the order among readings."""
+    avals, params = bound(call)
+    convolution = _readings.convolution_of(*avals, params)
+    shapes = dict(zip(Part, convolution[:3], strict=True))
+    groups, numbers = convolution.groups, convolution.dimension_numbers
+    axes = dict(zip(Part, (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec), strict=True))
+    spacings = dict(
+        zip(
+            Part,
+            (convolution.lhs_dilation, convolution.rhs_dilation, convolution.window_strides),
+            strict=True,
+        )
+    )
+    total = sum(map(np.prod, shapes.values()))
+    ranked = []
+    for parts in READINGS:
+        slots, moved = dict(zip(parts, Slot, strict=True)), 0
+        for part in parts:
+            before = np.arange(np.prod(shapes[part])).reshape(shapes[part])
+            after = _readings._arranged(
+                before,
+                *_readings._names(convolution, part),
+                *_readings._names_in_slot(convolution, part, slots),
+                groups,
+            )
+            moved += before.size * np.any(after.ravel() != before.ravel())
+        assert _readings._elements_moved(convolution, parts) == moved, parts
+        x, k, y = parts
+        taps = np.prod([shapes[k][a] for a in axes[k][2:]])
+        order = np.ceil(10 * moved / total), taps, np.prod(spacings[x]), -np.prod(spacings[y])
+        ranked.append((*order, len(ranked)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "default_backend", lambda: "gpu")
+        assert _readings.read(convolution).parts == READINGS[min(ranked)[-1]]
 
 
 def network_layer(x, kernel, strides=(1, 1), groups=1, numbers=NHWC):

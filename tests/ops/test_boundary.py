@@ -231,6 +231,25 @@ def test_empty_axes_have_nothing_to_pad_with(mode):
         conv(x, kernel, padding=2, padding_mode=mode)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_what_is_empty_stays_empty(mode):
+    """An axis without pixels beside a padded one, no example, no channel; both gradients, too."""
+    for shape in ((2, 0, 5, 3), (2, 5, 0, 3), (0, 5, 4, 3), (2, 5, 4, 0)):
+        sides = [(2, 1) if size else (0, 0) for size in shape[1:-1]]
+        operands = jnp.ones(shape), jnp.ones((2, 2, shape[-1], 4))
+
+        @jax.jit
+        def value_and_cotangents(*operands, sides=sides):
+            f = partial(conv, padding=sides, padding_mode=mode)
+            y, pull_back = jax.vjp(f, *operands)
+            return y, pull_back(y)
+
+        # Lowering runs the Python code of all maps.
+        y, cotangents = value_and_cotangents.lower(*operands).out_info
+        assert y.shape == (shape[0], *(size and size + 2 for size in shape[1:-1]), 4)
+        assert [bar.shape for bar in cotangents] == [a.shape for a in operands]
+
+
 @pytest.mark.parametrize("mistake", BAD_CALLS)
 @pytest.mark.usefixtures("no_type_checker")
 def test_bad_input(mistake):
