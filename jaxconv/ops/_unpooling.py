@@ -1,5 +1,6 @@
 """Max pooling with the positions of the maxima, and unpooling to these positions."""
 
+import math
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -214,10 +215,14 @@ def _taps_to_argmax(m: Array, geometry: Geometry) -> Array:
 
 def _argmax_to_taps(argmax: Array, geometry: Geometry) -> Array:
     """The inverse of `_taps_to_argmax`; -1 where a position is not in its window."""
-    argmax = argmax.astype(jnp.int32)
-    is_inside = (argmax >= 0) & (argmax < np.prod(geometry.input_size))
-    positions = jnp.unravel_index(jnp.where(is_inside, argmax, 0), geometry.input_size)
-    m = jnp.zeros_like(argmax)
+    if argmax.dtype.itemsize < 4:  # 8 or 16 bits may be too few for the number of pixels
+        argmax = argmax.astype(jnp.int32)
+    # Compared before it is narrowed: a number of 64 bits could become that of another pixel.
+    pixels = jnp.asarray(math.prod(geometry.input_size), argmax.dtype)
+    is_inside = (argmax >= 0) & (argmax < pixels)
+    number = jnp.where(is_inside, argmax, 0).astype(jnp.int32)
+    positions = jnp.unravel_index(number, geometry.input_size)
+    m = jnp.zeros_like(number)
     for a, (i, axis) in enumerate(zip(positions, geometry.axes(), strict=True)):
         offset = i + axis.lo - axis.s * _output_positions(a, geometry)
         tap = offset // axis.d

@@ -261,12 +261,32 @@ def network(normal):
     return kernel, x, jnp.array([0, 3], jnp.int8)
 
 
+def loss_of_pools(x):
+    """The same of the operations that change the size of a map."""
+    y, argmax = jaxconv.max_pool_with_argmax(x, 2, padding=1)
+    maps = [
+        jaxconv.max_unpool(y, argmax, 2, padding=1, overlap="mean"),
+        jaxconv.max_unpool(y.astype("bfloat16"), argmax.astype("uint8"), 2, padding=1),
+        jaxconv.min_pool(x, 2, ties="split"),
+        jaxconv.lp_pool(x, 3, 2, strides=3),
+        jaxconv.adaptive_avg_pool(x, 4),
+        jaxconv.adaptive_max_pool(x, (3, 4)),
+        jaxconv.upscale(x, 2, "bilinear"),
+        jaxconv.pixel_unshuffle(x, (2, 1)),
+        jaxconv.fold(jaxconv.unfold(x, 2).astype("bfloat16"), 2),
+    ]
+    rows = [z.reshape(-1).astype("float32") for z in maps]
+    return jaxconv.dropout(jnp.concatenate(rows), jnp.concatenate(rows) > 0, 0.3).sum()
+
+
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_promotion_that_the_user_forbids_is_allowed_inside(setting, network):
     """Tracing and lowering raise no error. Nothing needs to be compiled to see it."""
     jax.clear_caches()
+    _, x, _ = network
     with SETTINGS[setting]():
         jax.jit(jax.value_and_grad(network_loss)).lower(*network)
+        jax.jit(jax.value_and_grad(loss_of_pools)).lower(x.transpose(0, 2, 3, 1))
 
 
 def test_runs_without_jit(normal):

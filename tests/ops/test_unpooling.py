@@ -161,6 +161,30 @@ def test_every_number_of_a_pixel_and_every_tap(size, options):
     np.testing.assert_array_equal(argmax, np.where(expected < 0, -1, every))
 
 
+def test_numbers_of_any_integer_dtype():
+    """Of a map of 300 pixels, more than 8 bits can count; 32 bits may hold yet larger numbers."""
+    geometry = PoolOptions("f", 2).geometry((300,))
+    numbers = np.zeros((1, 150, 1), int)  # the first pixel, which is in the first window only
+    numbers[0, :63, 0] = 2 * np.arange(63) + 1
+    expected = np.full(numbers.shape, -1)
+    expected[0, :63] = 1
+    taps = partial(_argmax_to_taps, geometry=geometry)
+    dtypes = ("int8", "uint8", "int16", "uint16", "uint32", "int64", "uint64")
+    for dtype, m in zip(dtypes, together([(taps, numbers.astype(d)) for d in dtypes]), strict=True):
+        np.testing.assert_array_equal(m, expected, err_msg=dtype)
+    # The low 32 bits of these are the number of a pixel.
+    beyond = [(taps, numbers.astype(dtype) + 2**32) for dtype in ("int64", "uint64")]
+    assert all(
+        (m == -1).all() for m in together([*beyond, (taps, numbers.astype("uint32") + 2**31)])
+    )
+
+
+def test_a_number_beyond_int32_is_found_on_request():
+    y, argmax = jnp.array([[[1.0], [2.0]]]), jnp.array([[[1], [2**32 + 2]]])
+    with pytest.raises(checkify.JaxRuntimeError, match="1 of them, the first 4294967298, are not"):
+        max_unpool(y, argmax, 2, check_argmax=True)
+
+
 def test_numbers_of_another_kind_are_found_on_request():
     """Counted over channels, too, as TensorFlow counts: lost values without the check."""
     y = jnp.arange(1.0, 9).reshape(1, 2, 2, 2)
