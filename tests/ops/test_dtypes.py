@@ -74,6 +74,29 @@ def test_integers_equal_lax(dtype):
     chex.assert_trees_all_equal(ours, theirs)
 
 
+KINDS = ["int8", "uint8", "int16", "int32", "uint32", "int64", *DTYPES, "float8_e5m2"]
+
+
+@pytest.mark.usefixtures("float64", "no_type_checker")
+@pytest.mark.parametrize("dtype", KINDS)
+def test_preferred_dtypes_are_those_of_lax(dtype):
+    """Of numbers of each dtype, lax may add up products in the same dtypes; nothing is computed."""
+    x, kernel = jax.ShapeDtypeStruct((1, 3, 1), dtype), jax.ShapeDtypeStruct((2, 1, 1), dtype)
+
+    def result(f, preferred):
+        try:
+            return jax.eval_shape(partial(f, preferred_element_type=preferred), x, kernel).dtype
+        except TypeError:
+            return None
+
+    layouts = {"dimension_numbers": ("NHC", "HIO", "NHC")}
+    of_lax = partial(lax.conv_general_dilated, window_strides=(1,), padding="VALID", **layouts)
+    preferred = [np.dtype(kind) for kind in KINDS]
+    found = {of: result(conv, of) for of in preferred}
+    assert found == {of: result(of_lax, of) for of in preferred}
+    assert found[np.dtype(dtype)] == dtype
+
+
 def narrow(dtype, *shapes):
     """Small integers, which these dtypes hold exactly, and whose products float32 adds exactly."""
     rng = np.random.default_rng(0)

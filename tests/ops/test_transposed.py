@@ -288,6 +288,33 @@ def test_several_names_of_one_padding_may_agree(normal):
     chex.assert_trees_all_equal(one, all_of_them)
 
 
+NAMED = {  # with a window of 3 by 4, dilated to 3 by 7, strides of 2 by 3, and 5 by 4 pixels
+    "VALID": ((0, 0), (0, 0)),
+    "FULL": ((2, 2), (6, 6)),
+    "CAUSAL": ((2, 0), (6, 0)),
+    "SAME": ((0, 1), (2, 2)),
+    "SAME_LOWER": ((1, 0), (2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_name_of_a_padding_agrees_with_the_same_sides(name):
+    """`crop` beside `padding` by name; with other sides the error tells what each means."""
+    y, kernel = np.ones((1, 5, 4, 2), np.float32), np.ones((3, 4, 2, 2), np.float32)
+    options = {"padding": name, "strides": (2, 3), "kernel_dilation": (1, 2)}
+
+    def with_crop(crop):
+        return jax.eval_shape(partial(conv_transpose, crop=crop, **options), y, kernel)
+
+    with_crop(NAMED[name])
+    if name == "VALID":  # the default, beside which any crop is taken
+        return
+    ((lo, hi), columns) = NAMED[name]
+    with pytest.raises(ValueError, match="; give one of them") as caught:
+        with_crop(((lo, hi + 1), columns))
+    assert f"padding means {NAMED[name]}" in str(caught.value)
+
+
 @pytest.mark.usefixtures("no_type_checker")
 def test_padding_as_an_array_or_in_lower_case(normal):
     y, kernel = normal((1, 4, 4, 4)), normal((3, 3, 2, 4))
