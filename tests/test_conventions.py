@@ -33,13 +33,14 @@ PACKAGES = {
     "_arguments": ({"_geometry"}, set(), set()),
     "_spec": ({"_geometry"}, {"numpy"}, set()),
     "_compilation": (set(), set(), set()),
+    "_keys": (set(), {"numpy"}, set()),
     "forms": (
-        {"_typing", "_compilation", "verify"},
+        {"_typing", "_compilation", "_keys", "verify"},
         BASE,
         set(),
     ),  # `verify` when a form is checked
     "algorithms": (BELOW_ALGORITHMS, BASE, set()),
-    "ops": (BELOW_OPS | {"_arguments"}, BASE, set()),
+    "ops": (BELOW_OPS | {"_arguments", "_keys"}, BASE, set()),
     "_accelerate": (ABOVE_OPS, BASE, set()),  # what lax's operations run as
     "lax": (ABOVE_OPS, BASE, set()),  # lax's functions under lax's names
     "nn": (ABOVE_OPS, BASE | {"flax"}, set()),

@@ -37,6 +37,7 @@ def test_front_door_is_light():
         "_arguments",
         "_compilation",
         "_geometry",
+        "_keys",
         "_spec",
         "_typing",
         "algorithms",

@@ -6,7 +6,8 @@ operation passes the other rules to `define`. `_multilinear.py` derives them for
 JAX's primitives take and return flat arrays. An operation takes and returns pytrees. Its rules
 therefore get the flat operands with a `Call`, which says how they make up the pytrees, and over
 which batches the map is applied. `Call` is None for plain arrays without batches. The program then
-shows the primitive with the parameters of the user alone.
+shows the primitive with the parameters of the user, and with the kinds of those numbers that are
+equal to others, as 1.0 is to 1.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import AxisType, NamedSharding
 
 from .._compilation import of_program
+from .._keys import Key, as_key, from_key, kinds_of
 from .._typing import AnyArray
 from ._arguments import hashable
 from ._rules import Partition, aval_like, nothing_sharded, vary_alike, with_leading_batch
@@ -200,9 +202,11 @@ class Operation:
         if tree is None or call is not None:
             key = self._checked(params)
             tree, _ = self._traced_results(tuple(map(jax.typeof, leaves)), call, key, _context())
-        extra = {} if call is None else {"_call": call}
+        extra: dict[str, Any] = {} if call is None else {"_call": call}
+        if kinds := kinds_of(params):  # JAX's caches compare parameters, and 1 is equal to 1.0
+            extra["_kinds"] = kinds
         if call is None and tree == LEAF:
-            return [self.primitive.bind(*leaves, **params)], LEAF
+            return [self.primitive.bind(*leaves, **extra, **params)], LEAF
         return self.tree_primitive.bind(*leaves, **extra, **params), tree
 
     def _as_array(self, leaf: Any) -> AnyArray:
@@ -213,8 +217,8 @@ class Operation:
             f"{type(leaf).__name__}; what is static is passed by keyword."
         )
 
-    def _checked(self, params: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-        """The parameters in the order of their names, if they are hashable."""
+    def _checked(self, params: Mapping[str, Any]) -> Key:
+        """The parameters as a key, if they are hashable."""
         for name, value in params.items():
             try:
                 hash(value)
@@ -223,7 +227,7 @@ class Operation:
                     f"{self.name}: the parameter {name} is static and must be hashable, got "
                     f"{type(value).__name__}; arrays are passed by position."
                 ) from None
-        return tuple(sorted(params.items()))
+        return as_key(params)
 
     def __repr__(self) -> str:
         return f"<jaxconv.forms operation {self.name}>"
@@ -244,20 +248,20 @@ class Operation:
         def unpack(results):
             return results if multiple_results else [results]
 
-        def abstract(*avals, _call=None, **params):
+        def abstract(*avals, _call=None, _kinds=None, **params):
             return pack(self.results(avals, _call, params)[1])
 
-        def jvp(primals, tangents, /, *, _call=None, **params):
+        def jvp(primals, tangents, /, *, _call=None, _kinds=None, **params):
             out, out_dot = rules["jvp"](primals, tangents, _call, params)
             return pack(out), pack(out_dot)
 
-        def batch(operands, axes, /, *, _call=None, **params):
+        def batch(operands, axes, /, *, _call=None, _kinds=None, **params):
             batched = [axis is not None for axis in axes]
             leading = with_leading_batch(operands, axes)
             out = rules["batch"](leading, batched, _call, params)
             return pack(out), pack([0] * len(out))
 
-        def transpose(cotangents, /, *operands, _call=None, **params):
+        def transpose(cotangents, /, *operands, _call=None, _kinds=None, **params):
             return rules["transpose"](unpack(cotangents), operands, _call, params)
 
         primitive.def_impl(partial(_run_now, primitive))
@@ -307,9 +311,9 @@ class Operation:
                 )
         return (LEAF if tree == LEAF else tree), closed.out_avals
 
-    def _make_function(self, map_: Map, call: Call | None, params: tuple[tuple[str, Any], ...]):
+    def _make_function(self, map_: Map, call: Call | None, params: Key):
         """The map of flat operands. JAX traces it once for its shapes and for all that follows."""
-        return jax.jit(self._flat(map_, call, dict(params)), inline=True)
+        return jax.jit(self._flat(map_, call, from_key(params)), inline=True)
 
     def _flat(self, map_: Map, call: Call | None, params: dict[str, Any]) -> Callable[..., Any]:
         def run(*leaves):
@@ -325,7 +329,7 @@ class Operation:
     def _lowering_rule(self, platform: str | None, multiple_results: bool) -> Callable[..., Any]:
         """A map as a lowering rule of JAX, under whatever mesh it is traced."""
 
-        def rule(ctx, /, *operands, _call=None, **params):
+        def rule(ctx, /, *operands, _call=None, _kinds=None, **params):
             if platform is None and self._result is None:
                 f: Any = self._function(self.definition, _call, self._checked(params))
             else:

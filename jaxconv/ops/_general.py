@@ -12,6 +12,7 @@ from jax import lax
 from jax.sharding import PartitionSpec, Sharding
 
 from .._arguments import integer, listed, per_axis
+from .._keys import Key, as_key, from_key
 from .._spec import Slot
 from .._typing import AnyArray, Array
 from ._checks import as_array
@@ -49,7 +50,7 @@ def check_as_lax(function: Callable[..., Array], lhs: Array, rhs: Array, **optio
     operands = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (lhs, rhs)]
     evaluated = _result_of_lax if _can_be_hashed(options) else _result_of_lax.__wrapped__
     try:
-        evaluated(function, *operands, **options)
+        evaluated(function, *operands, as_key(options))
     except Exception as error:  # lax checks some arguments by an assertion
         kinds = {TypeError, ValueError, RuntimeError}.intersection(type(error).__mro__)
         (kind,) = kinds or {TypeError}
@@ -58,8 +59,8 @@ def check_as_lax(function: Callable[..., Array], lhs: Array, rhs: Array, **optio
 
 
 @lru_cache(maxsize=4096)
-def _result_of_lax(function, lhs, rhs, **options) -> jax.ShapeDtypeStruct:
-    return jax.eval_shape(partial(function, **options), lhs, rhs)
+def _result_of_lax(function, lhs, rhs, key: Key) -> jax.ShapeDtypeStruct:
+    return jax.eval_shape(partial(function, **from_key(key)), lhs, rhs)
 
 
 def _can_be_hashed(options: dict[str, Any]) -> bool:
@@ -212,12 +213,13 @@ def _params_of_lax(lhs: Array, rhs: Array, arguments: tuple[Any, ...]) -> dict[s
     options: dict[str, Any] = dict(zip(_OPTIONS, arguments, strict=True))
     operands = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (lhs, rhs)]
     bound = _bound_by_lax if _can_be_hashed(options) else _bound_by_lax.__wrapped__
-    return bound(*operands, **options)
+    return bound(*operands, as_key(options))
 
 
 @lru_cache(maxsize=4096)
-def _bound_by_lax(lhs, rhs, **options) -> dict[str, Any]:
-    program = jax.make_jaxpr(partial(lax.conv_general_dilated, **options))(lhs, rhs)
+def _bound_by_lax(lhs, rhs, key: Key) -> dict[str, Any]:
+    call = partial(lax.conv_general_dilated, **from_key(key))
+    program = jax.make_jaxpr(call)(lhs, rhs)
     (convolution,) = program.jaxpr.eqns
     return convolution.params
 

@@ -150,6 +150,20 @@ def test_the_plain_reading_moves_little_and_has_few_taps(call):
         assert _readings.read(convolution).parts == READINGS[min(ranked)[-1]]
 
 
+@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@given(calls().filter(is_accepted))
+def test_the_padding_of_a_reading_ends_where_its_last_window_does(call):
+    """Only the call as it is written may have room that no window sees, less than a stride."""
+    avals, params = bound(call)
+    convolution = _readings.convolution_of(*avals, params)
+    for parts in READINGS:
+        geometry = _readings._geometry(convolution, parts)
+        for axis, (lo, hi) in zip(geometry.axes(), geometry.padding, strict=True):
+            last = axis.s * (axis.p - 1) + axis.d * (axis.r - 1)
+            room = axis.e * (axis.i - 1) + lo + hi - last
+            assert 0 <= room < (axis.s if parts == READINGS[0] else 1), parts
+
+
 def network_layer(x, kernel, strides=(1, 1), groups=1, numbers=NHWC):
     return lax.conv_general_dilated(
         x, kernel, strides, "SAME", dimension_numbers=numbers, feature_group_count=groups

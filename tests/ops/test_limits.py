@@ -122,6 +122,24 @@ LIMITS = {
         -1,
         "input_shape must be at least 0",
     ),
+    "sizes of output_shape": Limit(
+        lambda n: traced(conv_transpose, (2, 0, 6), (3, 4, 6), output_shape=(n,)),
+        0,
+        -1,
+        "output_shape must be at least 0",
+    ),
+    "sizes of output_size": Limit(
+        lambda n: traced(jaxconv.fold, (2, 0, 6), window_shape=3, output_size=(n,)),
+        0,
+        -1,
+        "fold: output_size must be at least 0",
+    ),
+    "output_padding": Limit(
+        lambda a: traced(conv_transpose, Y, KERNEL, strides=2, output_padding=a),
+        0,
+        -1,
+        "output_padding must be at least 0",
+    ),
     "padding of a pool": Limit(
         lambda lo: traced(jaxconv.max_pool, X, window_shape=2, padding=((lo, 0), (0, 0))),
         0,

@@ -343,6 +343,10 @@ BAD_CALLS = {
         lambda y, k: conv_transpose(y, k, 2, output_padding=1, output_shape=(12, 10)),
         "asks for",
     ),
+    "both, on one axis": (
+        lambda y, k: conv_transpose(y, k, 2, output_padding=(0, 1), output_shape=(12, 9)),
+        r"output_padding = \(0, 1\) gives the size \(11, 9\), but output_shape asks for \(12, 9\)",
+    ),
     "impossible": (
         lambda y, k: conv_transpose(y, k, 2, output_shape=(20, 9)),
         r"output_shape must be from 11 to 12 along spatial axis 0, .* to the 5 of x, got \(20, 9\)",
