@@ -58,7 +58,7 @@ GEOMETRIES = {
         (3, 2),
         {
             "strides": (2, 1),
-            "padding": ((1, 2), (0, 3)),
+            "padding": ((2, 1), (0, 3)),  # an odd low side would meet zeros only
             "input_dilation": (2, 3),
             "kernel_dilation": (2, 1),
             "feature_group_count": 2,
@@ -160,7 +160,7 @@ def test_textbook_equals_the_definition_everywhere():
     check_against_the_definition(CASES, "textbook")
 
 
-PADDINGS = {"cropped": ((2, -1), (-1, 3), (1, 1))}
+PADDINGS = {"cropped": ((2, -1), (-2, 4), (0, 1))}
 FACTORS = {
     "rank": (1, 2, 3),
     "padding": ("SAME", "FULL", "cropped"),
@@ -185,6 +185,12 @@ def combined(rows) -> dict[Any, Case]:
 
 def test_every_pair_of_options_equals_the_definition():
     check_against_the_definition(combined(covering_pairs(*FACTORS.values())))
+
+
+def test_no_case_is_made_of_zeros():
+    """With the same spacing on all three grids, an odd padding lets pixels meet no tap."""
+    for name, case in (CASES | combined(covering_pairs(*FACTORS.values()))).items():
+        assert reference.conv(case.x, case.kernel, **case.options).any(), name
 
 
 @pytest.mark.exhaustive

@@ -1,7 +1,9 @@
 """What an option means that a call leaves out: the same in every function that has it.
 
 Covers jaxconv/ops/_convolution.py, jaxconv/ops/_transposed.py, jaxconv/ops/_general.py,
-jaxconv/ops/_block.py, jaxconv/ops/_options.py, jaxconv/ops/_pool_options.py.
+jaxconv/ops/_block.py, jaxconv/ops/_options.py, jaxconv/ops/_pool_options.py,
+jaxconv/ops/_max_pooling.py, jaxconv/ops/_sum_pooling.py, jaxconv/ops/_lp_pooling.py,
+jaxconv/ops/_unpooling.py, jaxconv/ops/_unfolding.py, jaxconv/ops/_upscaling.py.
 """
 
 import dataclasses

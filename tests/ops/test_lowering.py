@@ -1,6 +1,7 @@
 """Programs that are lowered and not compiled: of any number of examples, and for every platform.
 
-Covers jaxconv/ops/_windows.py, jaxconv/ops/_form.py, jaxconv/ops/_options.py.
+Covers jaxconv/ops/_windows.py, jaxconv/ops/_form.py, jaxconv/ops/_options.py,
+jaxconv/ops/_operands.py.
 """
 
 import jax

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from jaxconv import lp_pool, max_pool, reference, sum_pool
+from jaxconv.ops._lp_pooling import _elements_in_windows
+from jaxconv.ops._pool_options import PoolOptions
 from tests.oracles import assert_within_rounding, together
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -88,6 +90,25 @@ def test_between_the_sum_and_the_maximum(normal):
     largest = max_pool(magnitudes, 4)
     assert (lp_pool(x, 200, 4) <= largest * 4 ** (1 / 200) * (1 + 1e-12)).all()
     assert (lp_pool(x, 200, 4) >= largest * (1 - 1e-12)).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [((9,), (2, 3)), ((8, 7), (2, (3, 2))), ((5, 9), ((1, 2), 2, ((1, 0), (0, 2)), (1, 3)))],
+    ids=str,
+)
+def test_which_elements_no_window_holds(size, options):
+    """Gaps between windows, between their taps and at the end; on one axis or on both."""
+    geometry = PoolOptions("f", *options).geometry(size)
+    expected = np.zeros(size, bool)
+    for p in np.ndindex(*geometry.output_size):
+        for tap in np.ndindex(*geometry.window):
+            places = zip(geometry.axes(), p, tap, strict=True)
+            i = tuple(axis.s * q + axis.d * r - axis.lo for axis, q, r in places)
+            if all(0 <= at < n for at, n in zip(i, size, strict=True)):
+                expected[i] = True
+    assert not expected.all()
+    np.testing.assert_array_equal(_elements_in_windows(geometry), expected)
 
 
 def test_nan_reaches_value_and_gradient(normal):

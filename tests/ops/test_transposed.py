@@ -207,6 +207,20 @@ def test_same_of_lasagne_with_digits():
         np.testing.assert_array_equal(x[0, :, 0], expected[: size or 9])
 
 
+def test_crop_of_lasagne_takes_half_of_a_dilated_window_from_either_side():
+    """ "same" leaves stride * (size - 1) + 1 elements of an odd window, dilated or not."""
+    y, kernel = np.ones((1, 5, 4, 2), np.float32), np.ones((3, 5, 2, 2), np.float32)
+    for dilation, sides in ((1, ((1, 1), (2, 2))), ((2, 3), ((2, 2), (6, 6)))):
+        f = partial(conv_transpose, strides=(2, 3), kernel_dilation=dilation)
+        same, explicit = (
+            jax.make_jaxpr(partial(f, **options))(y, kernel)
+            for options in ({"crop": "same"}, {"padding": sides})
+        )
+        assert str(same) == str(explicit)
+        (result,) = same.out_avals
+        assert result.shape == (1, 9, 10, 2)
+
+
 def test_equals_keras(normal):
     """Keras: TensorFlow's gradient of a "same" convolution of a map of stride times the size."""
     y, rows = np.asarray(normal((2, 5, 4, 6))), []

@@ -179,6 +179,15 @@ def test_numbers_of_any_integer_dtype():
     )
 
 
+def test_numbers_of_numpy_with_64_bits_where_jax_has_32():
+    """As PyTorch gives them."""
+    y, argmax = np.array([[[1.0], [2.0]]], np.float32), np.array([[[1], [2]]])
+    with jax.enable_x64(False):
+        assert max_unpool(y, argmax, 2)[0, :, 0].tolist() == [0, 1, 2, 0]
+        back = max_unpool(y, argmax, 2, overlap="mean", check_argmax=True)
+    assert back.dtype == np.float32
+
+
 def test_a_number_beyond_int32_is_found_on_request():
     y, argmax = jnp.array([[[1.0], [2.0]]]), jnp.array([[[1], [2**32 + 2]]])
     with pytest.raises(checkify.JaxRuntimeError, match="1 of them, the first 4294967298, are not"):

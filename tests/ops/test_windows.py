@@ -16,6 +16,7 @@ import jaxconv
 from jaxconv import avg_pool, max_pool_with_argmax, max_unpool, reference
 from jaxconv.forms._operation import Operation
 from jaxconv.ops import _unfolding, _windows
+from jaxconv.ops._pool_options import PoolOptions
 from tests.oracles import assert_within_rounding, together, transpose_of
 
 FLOAT64 = pytest.mark.usefixtures("float64")
@@ -239,6 +240,21 @@ def test_paddings_that_leave_nothing_over(padding, normal):
             avg_pool(x, window, strides, padding, ceil_mode=mode) for mode in (False, True)
         )
         chex.assert_trees_all_equal(floor, ceil)
+
+
+@FLOAT64
+@pytest.mark.parametrize("padding", ["VALID", "SAME", "SAME_LOWER", "FULL", "CAUSAL"])
+def test_a_padding_by_name_is_counted_as_the_same_sides(padding, normal):
+    """Also where the window is larger than the map; each place of the padding counts once."""
+    for size, window, strides, dilation in [(2, 4, 1, 1), (5, 3, 2, 2), (7, 2, 3, 1)]:
+        options = PoolOptions("f", window, strides, padding, dilation)
+        if padding == "VALID" and size < window:
+            continue
+        geometry = options.geometry((size,))
+        assert options.given_padding(geometry) == geometry.padding
+        x = normal((1, size, 1))
+        pool = partial(avg_pool, x, window, strides, window_dilation=dilation)
+        chex.assert_trees_all_equal(pool(padding), pool(geometry.padding))
 
 
 @FLOAT64
