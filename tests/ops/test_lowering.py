@@ -4,11 +4,15 @@ Covers jaxconv/ops/_windows.py, jaxconv/ops/_form.py, jaxconv/ops/_options.py,
 jaxconv/ops/_operands.py.
 """
 
+from functools import partial
+
 import jax
 import pytest
 from jax import export
 
 import jaxconv
+from jaxconv.ops import _windows
+from jaxconv.ops._pool_options import PoolOptions
 
 pytestmark = pytest.mark.usefixtures("no_type_checker")  # which takes sizes for integers
 
@@ -102,3 +106,29 @@ def test_every_operation_has_a_program_for_every_platform(f, platform):
     assert jax.tree.map(lambda a: a.shape, lowered.out_info) == jax.tree.map(
         lambda a: a.shape, jax.eval_shape(value_and_cotangents(f), *arguments(f, 5))
     )
+
+
+def test_what_runs_on_any_other_platform_has_the_types_of_the_operation():
+    """The maps of `_windows.py` without a platform: cpu, gpu and tpu have others of their own."""
+    geometry = PoolOptions("f", 2, 1).geometry((4, 3))
+    x, y = (jax.ShapeDtypeStruct((1, *size, 2), "float32") for size in ((4, 3), (3, 2)))
+    m = jax.ShapeDtypeStruct(y.shape, "int8")
+    operands = {
+        _windows.window_sum: (x,),
+        _windows.window_spread: (y,),
+        _windows.window_gather: (x, m),
+        _windows.window_scatter: (y, m),
+        _windows.window_equals: (x, x, y),
+        _windows.window_to_equals: (y, x, y),
+        _windows.window_share: (y, x, y),
+        _windows.window_max: (x,),
+        _windows.window_max_and_tap: (x,),
+        _windows.window_max_in_loop: (x,),
+        _windows.window_max_and_tap_in_loop: (x,),
+    }
+    for operation, given in operands.items():
+        of_both = [
+            jax.eval_shape(partial(f, geometry=geometry), *given)
+            for f in (operation, operation.definition)
+        ]
+        assert of_both[0] == of_both[1], operation.name
