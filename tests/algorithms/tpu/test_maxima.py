@@ -22,6 +22,7 @@ POOLS = [
     ((4, 5), (2, 1), 2, ((4, 3), (0, 0)), 1),  # windows of padding alone
     ((29,), (3,), 2, ((1, 1),), 1),
     ((6, 8), (2, 2), 2, "VALID", 1),
+    ((7, 3), (3, 2), 1, "VALID", 1),  # the first rows have fewer windows than others
     ((2, 1), (1, 2), (4, 1), ((3, 0), (1, 0)), 1),
 ]
 LAYOUTS = {"columns": (0, 1, 2, 3), "examples": (1, 2, 0, 3), "channels": (1, 2, 3, 0)}
@@ -32,7 +33,7 @@ EACH = [
     for layout in LAYOUTS
     for is_scarce in (True, False)
 ]
-DEFAULT = EACH[0:5:2] + EACH[19::23]
+DEFAULT = EACH[0:5:2] + EACH[19:66:23] + [case for case in EACH if case[0] == POOLS[6]][:1]
 N, C = 10, 3  # of examples in two blocks, where they fill sublanes
 
 
