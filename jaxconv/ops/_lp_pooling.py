@@ -61,7 +61,7 @@ def lp_pool(
 
     Returns:
       Feature map `(n, *output, c)`, in the dtype of `x`. The powers |x|^p are computed in the dtype
-      of the sums and must not overflow there.
+      of the sums and must not overflow there. Powers that underflow count as 0.
 
     Raises:
       ValueError: `p` is below 1 or not finite, an option is out of range, or a window is larger
