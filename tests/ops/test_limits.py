@@ -42,7 +42,7 @@ def traced(f, *shapes, dtype="float32", **options):
 
 def counted(size, window=1, strides=1, padding=0, dilation=1):
     """Check that int32 can number the positions of a max pool's windows."""
-    _check_count("f", PoolOptions("f", window, strides, padding, dilation).geometry(size))
+    _check_count("f", PoolOptions("f", window, strides, padding, dilation).geometry(size), "x")
 
 
 X, KERNEL, Y = (2, 6, 5, 4), (3, 2, 4, 6), (2, 4, 4, 6)

@@ -32,6 +32,7 @@ from ._tiling import Plan, layout_of, plan_of
 
 MAX_RANK = 2
 MOST_WASTED = 2.0  # tiles hold this many times the numbers that are in them
+LARGE = 8 * 2**20  # the bytes of a map from which on it is left in the main memory
 
 _DTYPES = tuple(map(np.dtype, (jnp.float32, jnp.bfloat16)))
 # In the order of elements: padding, which is below all of them, and NaN.
@@ -54,7 +55,11 @@ def suits(n: int, c: int, dtype: Any, geometry: Geometry) -> bool:
         return False
     if any(side < 0 for sides in geometry.padding for side in sides):
         return False
-    if layout_of(n, c, _two_axes(geometry)).wasted > MOST_WASTED:
+    layout = layout_of(n, c, _two_axes(geometry))
+    if layout.wasted > MOST_WASTED:
+        return False
+    # Where positions are whole tiles, XLA computes windows that lie side by side in one loop.
+    if not (layout.has_columns_in_tiles or any(a.d * (a.r - 1) >= a.s for a in geometry.axes())):
         return False
     return all(_plan(result, geometry, n, c, dtype) for result in "xy")
 
@@ -116,8 +121,10 @@ def _run(
 
     def arranged(a: Array) -> Array:
         a = a.reshape(n, *given, c).transpose(layout.order)
+        if interpret or a.nbytes < LARGE:
+            return a
         # XLA would copy it to VMEM ahead, from where the kernel would copy it once more.
-        return a if interpret else pltpu.with_memory_space_constraint(a, pltpu.HBM)
+        return pltpu.with_memory_space_constraint(a, pltpu.HBM)
 
     # The rows on which blocks depend overlap. So they are placed by element.
     beyond = [0 if axis == layout.rows else -shape[axis] % held[axis] for axis in range(4)]

@@ -15,8 +15,8 @@ of an integer whose lower half is its place in the map:
 it holds its value and its place. Wider elements leave no room for a place. Their taps are found by
 comparing what each tap sees with the maximum.
 
-Where the maps fill tiles and one device has them, kernels find the taps and scatter gradients: see
-`_maxima.py`. All this is for maps that do not, and for arrays that XLA distributes.
+`_maxima.py` says where kernels find the taps and scatter gradients in place of all this. They run
+where one device has the arrays.
 """
 
 import itertools

@@ -62,7 +62,7 @@ ON_A_TPU_TOO = [
     for name in (
         *("D", "P", "S", "resnet-28", "resnet-14", "mobilenet-dw", "mobilenet-dw-s2"),
         *("convnext-dw", "resnext-28", "vit-stem", "medical-down", "medical-up", "dcgan-16"),
-        *("m5", "m32"),
+        "m32",
     )
 ]
 # Gradients of max pools over maps that lie row by row, where lax copies them; the least ratio.
