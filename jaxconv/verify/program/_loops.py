@@ -186,6 +186,7 @@ def _wider(program, context, run):
 def _shard_map(equation, operands, context, run):
     """The same map in float64. Its results are perturbed as a whole, as if no axis were sharded."""
     params = equation.params
+    axes = params.get("newly_manual_axes", params.get("manual_axes"))  # JAX 0.10.0 has the latter
 
     def function(*args):
         return tuple(run(params["jaxpr"], args, context.quiet))
@@ -195,7 +196,7 @@ def _shard_map(equation, operands, context, run):
         mesh=params["mesh"],
         in_specs=tuple(params["in_specs"]),
         out_specs=tuple(params["out_specs"]),
-        axis_names=set(params["newly_manual_axes"]),
+        axis_names=set(axes),
         check_vma=params["check_vma"],
     )
     if _in_python(operands, context):  # each call would compile it again
