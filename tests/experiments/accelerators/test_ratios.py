@@ -66,7 +66,7 @@ ON_A_TPU_TOO = [
     )
 ]
 # Gradients of max pools over maps that lie row by row, where lax copies them; the least ratio.
-POOLS_ON_A_TPU = [(Pool("max-2", "", 64, (16, 16), 128, (2, 2), (2, 2), "VALID", "max"), 2.0)]
+POOLS_ON_A_TPU = [(Pool("max-2", "", 64, (16, 16), 128, (2, 2), (2, 2), "VALID", "max"), 1.5)]
 POOLS_ON_A_TPU_TOO = [
     (Pool("max-3-s2", "", 32, (112, 112), 128, (3, 3), (2, 2), "SAME", "max"), 2.0),
     (Pool("max-3", "", 32, (56, 56), 512, (3, 3), (1, 1), "SAME", "max"), 2.0),
