@@ -58,7 +58,8 @@ def suits(n: int, c: int, dtype: Any, geometry: Geometry) -> bool:
     layout = layout_of(n, c, _two_axes(geometry))
     if layout.wasted > MOST_WASTED:
         return False
-    # Where positions are whole tiles, XLA computes windows that lie side by side in one loop.
+    # Where positions are whole tiles, XLA computes windows that lie side by side in one loop with
+    # what is before and after it. Small maps stay on the chip.
     if not (layout.has_columns_in_tiles or any(a.d * (a.r - 1) >= a.s for a in geometry.axes())):
         return False
     return all(_plan(result, geometry, n, c, dtype) for result in "xy")
