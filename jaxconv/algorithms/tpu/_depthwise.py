@@ -21,7 +21,7 @@ the end. Nothing depends on the order of blocks.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -37,12 +37,11 @@ from .._problem import Problem, problem_of
 from ..shared._arrays import rotate_kernel
 from ..shared._kernels import kernel_or_plain, result_of
 from ._direct import TpuDirect
+from ._tiling import LANES, MAX_RANK, MEMORY, SUBLANES, rounded, with_two_axes
 
-LANES, SUBLANES = 128, 8  # the vector unit works on this many channels of this many positions
-MAX_RANK, MAX_TAPS = 2, 128
+MAX_TAPS = 128
 LONGEST = 64  # positions of one row in a tile
 REGISTERS = 24  # of 64, for a tile's outputs
-MEMORY = 12 * 2**20  # of the 16 MiB of VMEM that a kernel may take by default
 BLOCK = 2**20  # the bytes of a map after which larger blocks of examples gain nothing
 
 
@@ -86,10 +85,10 @@ def suits(problem: Problem) -> bool:
     """
 
     def wasted(size: int) -> float:
-        return _rounded(size, SUBLANES) / size
+        return rounded(size, SUBLANES) / size
 
     geometry, n = problem.geometry, max(problem.n, 1)
-    if Depthwise().refusal(problem) or 2 * problem.c < _rounded(problem.c, LANES):
+    if Depthwise().refusal(problem) or 2 * problem.c < rounded(problem.c, LANES):
         return False
     columns = (geometry.input_size[-1], geometry.output_size[-1])
     return all(wasted(size) <= wasted(n) for size in columns)
@@ -215,21 +214,10 @@ def _compiler_params() -> Any:
     return pltpu.CompilerParams(dimension_semantics=("parallel", "arbitrary"))
 
 
-def _two_axes(geometry: Geometry) -> Geometry:
-    """A signal as an image of height 1."""
-    if geometry.rank == MAX_RANK:
-        return geometry
-    added = {"input_size": 1, "window": 1, "output_size": 1, "strides": 1}
-    added |= {"padding": (0, 0), "input_dilation": 1, "kernel_dilation": 1}
-    return replace(
-        geometry, **{name: (one, *getattr(geometry, name)) for name, one in added.items()}
-    )
-
-
 def _with_two_axes(spec: ConvSpec, *maps: Array) -> tuple[Any, ...]:
     if spec.geometry.rank == MAX_RANK:
         return (spec, *maps)
-    return (spec.replace(geometry=_two_axes(spec.geometry)), *(a[:, None] for a in maps))
+    return (spec.replace(geometry=with_two_axes(spec.geometry, new=0)), *(a[:, None] for a in maps))
 
 
 # What of the maps is in memory.
@@ -264,7 +252,7 @@ class _Place:
 def _places(geometry: Geometry) -> tuple[_Place, _Place]:
     """The places of rows and columns. Columns are the axis of sublanes."""
     rows, columns = geometry.axes()
-    return _Place(rows, rows.p), _Place(columns, _rounded(columns.p, SUBLANES))
+    return _Place(rows, rows.p), _Place(columns, rounded(columns.p, SUBLANES))
 
 
 def _whole_size(geometry: Geometry) -> tuple[int, int]:
@@ -274,22 +262,18 @@ def _whole_size(geometry: Geometry) -> tuple[int, int]:
 
 def _bars_size(geometry: Geometry) -> tuple[int, int]:
     rows, columns = geometry.output_size
-    return rows, _rounded(columns, SUBLANES)
-
-
-def _rounded(size: int, step: int) -> int:
-    return -(-size // step) * step
+    return rows, rounded(columns, SUBLANES)
 
 
 def _memory(problem: Problem, examples: int) -> int:
     """An upper bound of the VMEM, in bytes, of a block of examples in float32."""
-    geometry = _two_axes(problem.geometry)
+    geometry = with_two_axes(problem.geometry, new=0)
     if problem.slot == Slot.INPUT:
         geometry = geometry.transposed()
 
     def map_bytes(size: tuple[int, ...]) -> int:
         rows, columns = size
-        return rows * _rounded(columns, 2 * SUBLANES) * LANES * 4
+        return rows * rounded(columns, 2 * SUBLANES) * LANES * 4
 
     twice = 2 * examples  # a block is computed while the next is copied
     maps = twice * (map_bytes(geometry.input_size) + map_bytes(geometry.output_size))

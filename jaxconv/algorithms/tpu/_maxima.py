@@ -15,7 +15,6 @@ time, and a tap is read with a stride.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -28,9 +27,8 @@ from ..._typing import Array, Input, Pooled, Taps
 from ..shared._kernels import result_of
 from ..shared._maxima import index_dtype
 from ..shared._taps import MAX_TAPS
-from ._tiling import Plan, layout_of, plan_of
+from ._tiling import MAX_RANK, Plan, layout_of, plan_of, with_two_axes
 
-MAX_RANK = 2
 MOST_WASTED = 2.0  # tiles hold this many times the numbers that are in them
 LARGE = 8 * 2**20  # the bytes of a map from which on it is left in the main memory
 
@@ -55,7 +53,7 @@ def suits(n: int, c: int, dtype: Any, geometry: Geometry) -> bool:
         return False
     if any(side < 0 for sides in geometry.padding for side in sides):
         return False
-    layout = layout_of(n, c, _two_axes(geometry))
+    layout = layout_of(n, c, with_two_axes(geometry, new=1))
     if layout.wasted > MOST_WASTED:
         return False
     # Where positions are whole tiles, XLA computes windows that lie side by side in one loop with
@@ -87,7 +85,7 @@ def scatter(y: Pooled, index: Taps, *, geometry: Geometry, interpret: bool = Fal
 def _plan(result: str, geometry: Geometry, n: int, c: int, dtype: Any) -> Plan | None:
     itemsize = np.dtype(dtype).itemsize
     of_windows = index_dtype(geometry).itemsize + (itemsize if result == "x" else 0)
-    return plan_of(result, _two_axes(geometry), n, c, {"x": itemsize, "y": of_windows})
+    return plan_of(result, with_two_axes(geometry, new=1), n, c, {"x": itemsize, "y": of_windows})
 
 
 def _run(
@@ -104,7 +102,7 @@ def _run(
     from jax.experimental import pallas as pl
     from jax.experimental.pallas import tpu as pltpu
 
-    layout, flat = plan.layout, _two_axes(geometry)
+    layout, flat = plan.layout, with_two_axes(geometry, new=1)
     n, c = operands[0].shape[0], operands[0].shape[-1]
     sizes = [flat.output_size, flat.input_size]
     given, computed = sizes if plan.result == "x" else reversed(sizes)
@@ -152,17 +150,6 @@ def _run(
     )(*map(arranged, operands))
     size = geometry.input_size if plan.result == "x" else geometry.output_size
     return found.transpose(layout.inverse).reshape(n, *size, c)
-
-
-def _two_axes(geometry: Geometry) -> Geometry:
-    """A signal as an image of width 1, whose rows are taken in chunks."""
-    if geometry.rank == MAX_RANK:
-        return geometry
-    added = {"input_size": 1, "window": 1, "output_size": 1, "strides": 1}
-    added |= {"padding": (0, 0), "input_dilation": 1, "kernel_dilation": 1}
-    return replace(
-        geometry, **{name: (*getattr(geometry, name), one) for name, one in added.items()}
-    )
 
 
 def _each_chunk(chunk: Callable[..., None], plan: Plan, *refs):

@@ -1,4 +1,4 @@
-"""How the kernels of pools share a map out: its layout, blocks and chunks.
+"""How kernels for the vector unit see a map, and how those of pools share it out.
 
 The vector unit works on tiles of 8 x 128 numbers. XLA lays out a map so that they waste little: two
 of the columns, examples and channels fill them. A kernel takes the map as it lies.
@@ -13,7 +13,7 @@ windows see lies there once more, as 32-bit numbers with padding around them.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -21,10 +21,25 @@ from ..._geometry import Geometry
 from ..shared._scatter import shifts_of
 
 LANES, SUBLANES = 128, 8  # the tile of the vector unit
+MAX_RANK = 2  # the kernels have rows and columns
 MEMORY = 12 * 2**20  # of the 16 MiB of VMEM that a kernel may take by default
 MOST_TILES = 4  # of a position in a block; more at a time no longer hide the time of a step
 MOST_EXAMPLES = 16  # of a block whose columns fill tiles
 FEWEST_STEPS = 4  # of a chunk, which computes again what it shares with the one before
+
+
+def with_two_axes(geometry: Geometry, *, new: int) -> Geometry:
+    """A signal as an image: `new` is the axis of size 1, 0 for rows and 1 for columns."""
+    if geometry.rank == MAX_RANK:
+        return geometry
+    added = {"input_size": 1, "window": 1, "output_size": 1, "strides": 1}
+    added |= {"padding": (0, 0), "input_dilation": 1, "kernel_dilation": 1}
+
+    def both(name: str) -> tuple[Any, ...]:
+        (own,) = getattr(geometry, name)
+        return (own, added[name]) if new else (added[name], own)
+
+    return replace(geometry, **{name: both(name) for name in added})
 
 
 class Layout(NamedTuple):
@@ -72,7 +87,7 @@ def layout_of(n: int, c: int, geometry: Geometry) -> Layout:
 
     def of(order: tuple[int, int, int, int]) -> Layout:
         *_, sublanes, lanes = ((n, *geometry.input_size, c)[axis] for axis in order)
-        tiles = _rounded(sublanes, SUBLANES) * _rounded(lanes, LANES)
+        tiles = rounded(sublanes, SUBLANES) * rounded(lanes, LANES)
         return Layout(order, tiles / (sublanes * lanes))
 
     layouts = map(of, ((0, 1, 2, 3), (1, 2, 0, 3), (1, 2, 3, 0)))
@@ -153,7 +168,7 @@ class Plan:
     def numbers(self, rows: int, columns: int) -> int:
         """The numbers of such a block, in whole tiles."""
         *outer, sublanes, lanes = self.block_of(rows, columns)
-        return math.prod(outer) * _rounded(sublanes, SUBLANES) * _rounded(lanes, LANES)
+        return math.prod(outer) * rounded(sublanes, SUBLANES) * rounded(lanes, LANES)
 
 
 def plan_of(result: str, geometry: Geometry, n: int, c: int, itemsizes: dict[str, int]):
@@ -232,5 +247,6 @@ def _other(map_: str) -> str:
     return "y" if map_ == "x" else "x"
 
 
-def _rounded(size: int, step: int) -> int:
+def rounded(size: int, step: int) -> int:
+    """The least multiple of a step that is not below a size."""
     return -(-size // step) * step
