@@ -39,6 +39,8 @@ class Algorithm:
       finishes: The kinds of contraction, left by other algorithms, that it is tried on.
       transforms: Whether it works in another basis. Then it is not for integers, each element
         depends on all of its example, and rounding errors are relative to the operands' norms.
+      multiplies_padding: Whether its forward pass multiplies the kernel by the zeros of padding on
+        every platform and for every size.
       hints: Hints to the platform's compiler.
     """
 
@@ -47,6 +49,7 @@ class Algorithm:
     remainder: Remainder | None = None
     finishes: frozenset[Remainder] = frozenset()
     transforms: bool = False
+    multiplies_padding: bool = False
     hints: Hints = NONE
 
     def forward(self, spec: ConvSpec, x: Input, kernel: Kernel, solve: Solve) -> Output:

@@ -132,3 +132,21 @@ def test_which_products_with_zeros_may_be_missing(slot, options, expected):
     assert (skips("some"), skips("all")) == expected
     assert skips("all", rest=Plan("some", 0.0)) == expected[0]
     assert skips("some", spec=spec_of(spec.geometry, "float64")) == expected[1]
+
+
+class Multiplies(Toy):
+    multiplies_padding = True
+
+
+@pytest.mark.parametrize(
+    ("slot", "options", "skips"),
+    [
+        ("y", ((2, 2), (3, 2), 1, ((1, 0), (0, 0))), False),  # a window larger than the map
+        ("y", ((6, 5), (3, 2), 1, "VALID", (1, 2)), True),  # gaps
+        ("x", ((6, 5), (3, 1)), True),
+    ],
+)
+def test_the_zeros_of_padding_are_not_multiplied_again(slot, options, skips):
+    catalogue = Catalogue([Multiplies("one", 1.0)])
+    spec = spec_of(geometry_of(*options), "float32")
+    assert catalogue._skips_zeros(Plan("one", 0.0), Slot(slot), spec) == skips

@@ -29,6 +29,7 @@ from itertools import pairwise
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from ..._geometry import Axis, Geometry
@@ -38,11 +39,11 @@ from .._algorithm import Algorithm, Remainder, Solve
 from .._problem import Problem
 from ..shared._arrays import (
     add_up,
-    kernel_with_zeros_multiplied,
-    rotate_kernel,
+    exchange_channels,
     split_groups,
     sum_in_loop,
     taps_by_group,
+    times,
 )
 from ..shared._dtypes import to_accumulator
 from ..shared._taps import MAX_TAPS, all_taps, pad_or_crop_to_taps, place_all_taps
@@ -74,16 +75,21 @@ class Taps(Algorithm):
 
     name = "taps"
     finishes = frozenset({Remainder.PHASES})
+    multiplies_padding = True
     hints = HINTS
 
     def forward(self, spec: ConvSpec, x: Input, kernel: Kernel, solve: Solve) -> Output:
         """∂T/∂y: (1)."""
+        return self._forward(spec, x, kernel)
+
+    def _forward(self, spec: ConvSpec, x: Input, kernel: Kernel, *, reverses: bool = False) -> Any:
+        """(1), with the window of the kernel reversed or as it is."""
         groups = spec.geometry.groups
         x, kernel = to_accumulator(spec.dtypes.y, x, kernel)
         # What computes x would become part of each term.
         x = split_groups(self.hints.separate(x), groups)
-        products = self._products(x, kernel, spec)
-        is_depthwise = kernel.shape[-2:] == (1, groups)
+        products = self._products(x, kernel, spec, reverses=reverses)
+        is_depthwise = _is_depthwise(kernel, groups)
         total, *sums = map(add_up, _loops(products, is_depthwise=is_depthwise))
         for more in sums:
             total = self.hints.separate(total) + more
@@ -97,15 +103,17 @@ class Taps(Algorithm):
         if set(spec.geometry.strides) == {1}:
             # (G') has no input dilation then, and (1) reads y in place. That is faster than to
             # place each product.
-            rotated = rotate_kernel(kernel, groups, hints=self.hints)
-            return self.forward(spec.transposed(), y, rotated, solve)
+            exchanged = exchange_channels(kernel, groups)
+            return self._forward(spec.transposed(), y, exchanged, reverses=True)
         y = self.hints.separate(y)
         kernel, y = to_accumulator(spec.dtypes.x, kernel, y)
         k = jnp.swapaxes(taps_by_group(kernel, groups), 1, 2)
         y_groups = split_groups(y, groups)
 
+        columns = [_channel(y_groups, m) for m in range(k.shape[-1])]
+
         def term(tap: int) -> Array:
-            return add_up(y_groups[..., m : m + 1] * k[tap, ..., m] for m in range(k.shape[-1]))
+            return add_up(times(y_m, k[tap, ..., m]) for m, y_m in enumerate(columns))
 
         x = place_all_taps(term, spec.geometry)
         return self.hints.separate(x.reshape(*x.shape[:-2], -1)).astype(spec.dtypes.x)
@@ -134,7 +142,9 @@ class Taps(Algorithm):
             seen = _stack_all(lax.slice_in_dim(rows, 0, None, first.d, axis=1), rest)
             # These are added up for some examples here, so that the accumulator is that much
             # smaller.
-            return add_up(seen[i::share] * y_row[i::share] for i in range(share))
+            return add_up(
+                times(_every(seen, i, share), _every(y_row, i, share)) for i in range(share)
+            )
 
         sums = sum_in_loop(products, first.p)
         k = sums.sum((0, *range(2, sums.ndim - 2)))
@@ -174,25 +184,58 @@ class Taps(Algorithm):
         passed_on = outputs * (loops - 1) if outputs > CACHED else 0.0
         return LAUNCH + slow * operations + STREAMED * (copied + passed_on)
 
-    def _products(self, x: Array, kernel: Kernel, spec: ConvSpec) -> list[Array]:
+    def _products(self, x: Array, kernel: Kernel, spec: ConvSpec, *, reverses: bool) -> list[Array]:
         """The terms of (1), for x as `(n, *spatial, g, c/g)`."""
-        geometry = spec.geometry
+        geometry, channels = spec.geometry, kernel.shape[-2]
         pads_terms = _pads_terms(geometry, kernel)
         if pads_terms and spec.forward == Slot.OUTPUT:
-            kernel = kernel_with_zeros_multiplied(Slot.OUTPUT, kernel, geometry.groups)
-        # A rotated kernel is written out first. A loop would read it in its former order.
+            kernel = _with_zeros_multiplied(kernel)
+        # The loops read an exchanged kernel in its former order, unless it is written out first.
         flat = self.hints.separate(kernel.reshape(-1))
-        k = taps_by_group(flat.reshape(kernel.shape), geometry.groups)
+        by_term = flat.reshape(-1, geometry.groups, kernel.shape[-1] // geometry.groups)
+        rows = list(by_term)
+        taps = [rows[start : start + channels] for start in range(0, len(rows), channels)]
+        if reverses:
+            taps.reverse()
         if pads_terms:
             zero = jnp.zeros((), x.dtype)
             return [
-                lax.pad(part * k_r[0], zero, [*sides, (0, 0, 0), (0, 0, 0)])
-                for (part, sides), k_r in zip(taps_inside(x, geometry), k, strict=True)
+                lax.pad(times(part, k_r), zero, [*sides, (0, 0, 0), (0, 0, 0)])
+                for (part, sides), (k_r,) in zip(taps_inside(x, geometry), taps, strict=True)
             ]
         # The padded input is written out first. Each loop would pad it again for each of its terms.
         padded, whole = pad_or_crop_to_taps(x, geometry)
-        taps = zip(all_taps(self.hints.separate(padded), whole), k, strict=True)
-        return [x_r[..., c : c + 1] * k_r[c] for x_r, k_r in taps for c in range(len(k_r))]
+        seen = zip(all_taps(self.hints.separate(padded), whole), taps, strict=True)
+        return [times(_channel(x_r, c), k_rc) for x_r, k_r in seen for c, k_rc in enumerate(k_r)]
+
+
+def _is_depthwise(kernel: Kernel, groups: int) -> bool:
+    return kernel.shape[-2:] == (1, groups)
+
+
+def _every(a: Array, start: int, step: int) -> Array:
+    """The examples `start`, `start + step`, …"""
+    return a if step == 1 else lax.slice_in_dim(a, start, None, step)
+
+
+def _channel(a: Array, channel: int) -> Array:
+    """One channel of `(…, c)`, as `(…, 1)`."""
+    if a.shape[-1] == 1:
+        return a
+    return lax.slice_in_dim(a, channel, channel + 1, axis=a.ndim - 1)
+
+
+def _with_zeros_multiplied(kernel: Kernel) -> Kernel:
+    """`kernel_with_zeros_multiplied` of a depthwise kernel, as a product with the identity.
+
+    Its zeros meet all other taps of the channel. XLA leaves the product to a library, which takes
+    no time to compile.
+    """
+    if not jnp.issubdtype(kernel.dtype, jnp.inexact):
+        return kernel
+    taps = kernel.reshape(-1, kernel.shape[-1])
+    identity = np.eye(len(taps), dtype=kernel.dtype)  # a constant; JAX would compute it
+    return jnp.matmul(identity, taps, precision=lax.Precision.HIGHEST).reshape(kernel.shape)
 
 
 def _terms(problem: Problem) -> int:
@@ -236,7 +279,7 @@ def _pads_terms(geometry: Geometry, kernel: Kernel) -> bool:
         for of_axis, axis in zip(met, axes, strict=True)
     ]
     return (
-        kernel.shape[-2:] == (1, geometry.groups)
+        _is_depthwise(kernel, geometry.groups)
         and (geometry.groups >= _LONG_VECTORS or max(geometry.strides) > 1)
         and geometry.rank <= _AXES
         and math.prod(geometry.window) <= TERMS

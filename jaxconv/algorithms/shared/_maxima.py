@@ -16,7 +16,6 @@ import numpy as np
 from ..._geometry import Geometry
 from ..._typing import Array, Input, Pooled, Taps
 from . import _adjacent
-from ._arrays import add_up
 from ._dtypes import accumulator, of_whole_bytes
 from ._hints import NONE, Hints
 from ._over_taps import place_over_taps, sum_over_taps
@@ -117,7 +116,8 @@ def compare_all_taps(x: Array, geometry: Geometry, fill: int | float) -> tuple[A
     # Padding has a number above all taps. So it loses against a tap of equal value.
     numbers = _numbers_of_taps(geometry, outside)
     indices = [
-        add_up(numbers[a][r] for a, r in enumerate(tap)) for tap in np.ndindex(*geometry.window)
+        functools.reduce(jnp.add, (numbers[a][r] for a, r in enumerate(tap)))
+        for tap in np.ndindex(*geometry.window)
     ]
     best, index = _first_largest(values, indices, ties=True)
     return best, jnp.where(index < outside, index, -1).astype(dtype)

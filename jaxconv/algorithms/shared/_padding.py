@@ -105,6 +105,8 @@ def to_phases(x: Array, factors: Sequence[int]) -> Array:
     """
     n, *spatial, c = x.shape
     rank = len(factors)
+    if set(factors) <= {1}:
+        return x.reshape(n, *spatial, *factors, c)
     pairs = [pair for size, f in zip(spatial, factors, strict=True) for pair in (size // f, f)]
     places = [1 + 2 * axis for axis in range(rank)]
     phases = [axis + 1 for axis in places]
@@ -115,6 +117,8 @@ def from_phases(phases: Array) -> Array:
     """The inverse of `to_phases`: `(n, *q, *f, c)` to `(n, *f·q, c)`."""
     n, *sizes, c = phases.shape
     rank = len(sizes) // 2
+    if set(sizes[rank:]) <= {1}:
+        return phases.reshape(n, *sizes[:rank], c)
     order = [axis for a in range(rank) for axis in (1 + a, 1 + rank + a)]
     spatial = [q * f for q, f in zip(sizes[:rank], sizes[rank:], strict=True)]
     return phases.transpose(0, *order, 2 * rank + 1).reshape(n, *spatial, c)

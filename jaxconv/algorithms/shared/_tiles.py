@@ -48,9 +48,10 @@ class Tiles(Algorithm):
         blocks = patches.reshape(
             y.shape[0], *geometry.output_size, *geometry.window, kernel.shape[-2]
         )
-        unseen = [(0, s - r, 0) for r, s in zip(geometry.window, geometry.strides, strict=True)]
-        sides = [*[(0, 0, 0)] * (geometry.rank + 1), *unseen, (0, 0, 0)]
-        blocks = lax.pad(blocks, jnp.zeros((), blocks.dtype), sides)
+        if geometry.window != geometry.strides:
+            unseen = [(0, s - r, 0) for r, s in zip(geometry.window, geometry.strides, strict=True)]
+            sides = [*[(0, 0, 0)] * (geometry.rank + 1), *unseen, (0, 0, 0)]
+            blocks = lax.pad(blocks, jnp.zeros((), blocks.dtype), sides)
         return undo_pad_and_dilate(from_phases(blocks), _to_whole_blocks(geometry))
 
     def kernel_vjp(self, spec: ConvSpec, x: Input, y: Output, solve: Callable) -> Kernel:
@@ -80,10 +81,13 @@ class Tiles(Algorithm):
         """P of (1), `(n·|P|, |R|·c)`."""
         rank = geometry.rank
         blocks = to_phases(pad_and_dilate(x, _to_whole_blocks(geometry)), geometry.strides)
-        starts = (0,) * blocks.ndim
-        ends = (*blocks.shape[: rank + 1], *geometry.window, x.shape[-1])
-        patches = self.hints.row_major(lax.slice(blocks, starts, ends))
-        return patches.reshape(-1, math.prod(ends[rank + 1 :]))
+        columns = math.prod(geometry.window) * x.shape[-1]
+        if geometry.window != geometry.strides:
+            ends = (*blocks.shape[: rank + 1], *geometry.window, x.shape[-1])
+            blocks = lax.slice(blocks, (0,) * blocks.ndim, ends)
+        if set(geometry.strides) == {1}:
+            return blocks.reshape(-1, columns)
+        return self.hints.row_major(blocks).reshape(-1, columns)
 
 
 def _without_axes(geometry: Geometry) -> Geometry:

@@ -1,5 +1,6 @@
 """What padding, cropping and dilation leave of a geometry, and how arrays are moved."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -98,3 +99,16 @@ def test_phases_of_an_array():
     for q, s, f, g in np.ndindex(2, 2, 3, 2):
         np.testing.assert_array_equal(parts[:, q, s, f, g], x[:, 3 * q + f, 2 * s + g])
     np.testing.assert_array_equal(from_phases(parts), x)
+
+
+def test_single_phases_of_an_array_are_a_reshape():
+    x = np.arange(2 * 6 * 4 * 3).reshape(2, 6, 4, 3)
+    parts = to_phases(x, (1, 1))
+    np.testing.assert_array_equal(parts, x.reshape(2, 6, 4, 1, 1, 3))
+    np.testing.assert_array_equal(from_phases(parts), x)
+
+
+@pytest.mark.parametrize(("factors", "primitives"), [((1, 1), 2), ((1, 2), 4)])
+def test_only_phases_that_are_several_are_transposed(factors, primitives):
+    program = jax.make_jaxpr(lambda x: from_phases(to_phases(x, factors)))(np.zeros((2, 6, 4, 3)))
+    assert len(program.eqns) == primitives
