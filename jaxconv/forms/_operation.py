@@ -35,6 +35,7 @@ else:  # The same class. Importing jax.extend takes half as long as importing th
 Map: TypeAlias = Callable[..., Any]
 LEAF = jax.tree.structure(0)
 PAIR = jax.tree.structure((0, 0))
+NUMBERS = (bool, int, float, complex, np.generic)
 
 
 class Level(NamedTuple):
@@ -210,7 +211,7 @@ class Operation:
         return self.tree_primitive.bind(*leaves, **extra, **params), tree
 
     def _as_array(self, leaf: Any) -> AnyArray:
-        if isinstance(leaf, bool | int | float | complex | np.generic):
+        if isinstance(leaf, NUMBERS):
             return jax.numpy.asarray(leaf)
         raise TypeError(
             f"{self.name}: an operand must be an array or a pytree of arrays, got "
@@ -252,6 +253,8 @@ class Operation:
             return pack(self.results(avals, _call, params)[1])
 
         def jvp(primals, tangents, /, *, _call=None, _kinds=None, **params):
+            # `jax.jvp` passes numbers of Python on as they are.
+            primals, tangents = map(_numbers_as_arrays, (primals, tangents))
             out, out_dot = rules["jvp"](primals, tangents, _call, params)
             return pack(out), pack(out_dot)
 
@@ -348,6 +351,10 @@ class Operation:
                 return mlir.lower_fun(f, multiple_results=multiple_results)(ctx, *operands)
 
         return rule
+
+
+def _numbers_as_arrays(values: Sequence[Any]) -> list[Any]:
+    return [jax.numpy.asarray(v) if isinstance(v, NUMBERS) else v for v in values]
 
 
 def _then(f: Callable[..., Any], g: Callable[..., Any]) -> Callable[..., Any]:

@@ -114,12 +114,99 @@ def test_an_iteration_ends():
     assert len(count) == 7
 
 
+def test_an_iteration_has_a_thousand_steps_by_default():
+    found = fixed_point(lambda z: z + 1)(0.0)
+    assert found == 1000
+
+
+def test_the_first_step_counts():
+    assert fixed_point(lambda z: z + 1, max_steps=1)(0.0) == 1
+
+
+def test_a_tolerance_of_zero_asks_for_equal_values():
+    """The iteration goes on while anything moves, however little."""
+    halved = fixed_point(lambda z: z / 2, tolerance=0.0, max_steps=5000)
+    assert halved(1.0) == 0.0
+    count = []
+
+    def still(z):
+        jax.debug.callback(lambda: count.append(1))
+        return z
+
+    fixed_point(still, tolerance=0.0)(jnp.ones(2))
+    jax.effects_barrier()
+    assert len(count) == 1
+
+
+def test_any_array_that_moves_goes_on():
+    """Each array is measured by its own largest element."""
+    drift = fixed_point(lambda z: {"a": z["a"] + 1e-9, "b": z["b"]}, max_steps=10)
+    start = {"a": jnp.zeros(2), "b": jnp.full((2,), 1e9)}
+    np.testing.assert_allclose(drift(start)["a"], 1e-8)
+
+
+def test_what_users_see():
+    named, rooted = linear_solve(lambda x, a: a @ x, _solved), fixed_point(_moved)
+    assert (named.__name__, named.__doc__) == ("solved", "The solution.")
+    assert (rooted.__name__, rooted.__doc__) == ("moved", "A step.")
+
+
+def _solved(b, a):
+    """The solution."""
+    return jnp.linalg.solve(a, b)
+
+
+def _moved(z, a):
+    """A step."""
+    return z / 2 + a
+
+
+def test_nothing_inside_of_a_solution_is_differentiated():
+    """The values of θ in `solve` have no derivative, and the start has none."""
+    f = linear_solve(lambda x, d: d * x, lambda b, d: b / d)
+    jaxpr = str(jax.make_jaxpr(lambda b, d: jax.jvp(f, (b, d), (b, d)))(1.0, 2.0))
+    assert "custom_linear_solve" in jaxpr
+    root = fixed_point(_moved)
+    start, slope = jax.grad(root, (0, 1))(1.0, 1.0)
+    assert start == 0
+    np.testing.assert_allclose(slope, 2, rtol=1e-14)
+
+
+def test_the_dtype_of_the_start_is_kept():
+    """A number of Python starts an iteration in the dtype of what f returns for it."""
+    root = fixed_point(_moved)
+    for dtype in (jnp.float32, jnp.float64):
+        assert root(jnp.zeros((), dtype), jnp.ones((), dtype)).dtype == dtype
+    assert root(0.0, jnp.ones((), jnp.float64)).dtype == jnp.float64
+
+
+def test_a_symmetric_system_has_one_solution_for_both():
+    """Without `transpose_solve` the transposed system is solved by `solve`; with it, by that."""
+    calls = []
+
+    def solve_by(name):
+        return lambda b, d: (calls.append(name), b / d)[1]
+
+    for given in ((solve_by("solve"),), (solve_by("solve"), solve_by("transposed"))):
+        f = linear_solve(lambda x, d: d * x, *given)
+        calls.clear()
+        jax.make_jaxpr(jax.grad(f))(1.0, 2.0)
+        assert ("transposed" in calls) == (len(given) == 2)
+
+
 @pytest.mark.usefixtures("no_type_checker")
 def test_bad_input():
     with pytest.raises(TypeError, match="linear_solve: solve must be a function, got int"):
         linear_solve(jnp.dot, 2)
     with pytest.raises(TypeError, match=r"linear_solve: .* must return float64\[3\], as b is, got"):
         linear_solve(lambda x: x, lambda b: b[1:])(jnp.ones(3))
+    with pytest.raises(TypeError, match="linear_solve: apply must be a function, got int"):
+        linear_solve(2, jnp.dot)
+    with pytest.raises(TypeError, match="linear_solve: transpose_solve must be a function, got in"):
+        linear_solve(jnp.dot, jnp.dot, 2)
+    for option in ("solve", "solve_linear"):
+        with pytest.raises(TypeError, match=f"fixed_point: {option} must be a function, got int"):
+            fixed_point(jnp.cos, **{option: 2})
     with pytest.raises(TypeError, match="fixed_point: f must be a function"):
         fixed_point(2)
     with pytest.raises(ValueError, match="fixed_point: max_steps must be at least 1, got 0"):

@@ -17,10 +17,12 @@ from jaxconv.forms import (
     _arguments,
     axis_by_axis,
     chosen,
+    elementwise,
     linear_pair,
     multilinear_form,
     nothing_sharded,
 )
+from jaxconv.forms._operation import LEAF, PAIR, Call, Level, Operation, _over
 from tests.oracles import both
 
 from .maps import assert_same, blur, blur_transpose, centred
@@ -253,6 +255,20 @@ def test_integers_scalars_and_numpy():
         assert double(2.0) == 4
 
 
+@pytest.mark.parametrize("kind", [float, np.float64, np.array])
+def test_tangents_may_be_numbers_of_python(kind):
+    """`jax.jvp` passes them on as they are, to each kind of operation."""
+    double, _ = linear_pair(lambda x: 2 * x, lambda y: 2 * y)
+    tripled, _ = chosen(
+        lambda x: (3 * x, x), linear_pair(lambda x, m: 3 * x, lambda y, m: 3 * y)[0]
+    )
+    squared = elementwise(lambda x: x * x, lambda x: 2 * x)
+    point, tangent = kind(3.0), kind(5.0)
+    for f, y, y_dot in ((double, 6, 10), (tripled, 9, 15), (squared, 9, 30)):
+        assert jax.jvp(f, (point,), (tangent,)) == (y, y_dot)
+    assert jax.jvp(jax.grad(double), (point,), (tangent,)) == (2, 0)
+
+
 def test_a_weight_without_a_batch_gets_the_sum_over_the_batch(normal):
     """The cotangent of a shared operand is summed by the batched form itself."""
     *_, product = multilinear_form(
@@ -268,6 +284,101 @@ def test_a_weight_without_a_batch_gets_the_sum_over_the_batch(normal):
         v.aval.size for eq in jax.make_jaxpr(jax.grad(loss(product)))(w).eqns for v in eq.outvars
     ]
     assert max(largest) < 7 * w.size  # no array holds a gradient for each example
+
+
+# Calls.
+
+
+TREES = tuple(map(jax.tree.structure, ({"a": 0, "b": 0}, 0, (), (0, 0, 0))))
+
+
+def test_a_call_groups_the_flat_operands():
+    call = Call(TREES)
+    assert call.split("abcdef") == [["a", "b"], ["c"], [], ["d", "e", "f"]]
+    assert call.join("abcdef") == [{"a": "a", "b": "b"}, "c", (), ("d", "e", "f")]
+    level = Level((True, False, True), (False, True, False))  # the last slot is the result
+    of_two = Call((TREES[0], TREES[1], TREES[3]))
+    assert of_two.flags(level) == [True, True, False, False, True, False]
+
+
+def test_only_arrays_without_a_batch_are_plain():
+    assert Call((LEAF, LEAF)).is_plain()
+    assert not Call((LEAF, PAIR)).is_plain()
+    assert not Call((LEAF,), (Level((True, True), ()),)).is_plain()
+
+
+@pytest.mark.parametrize("is_summed", [True, False])
+def test_a_map_over_a_batch(is_summed):
+    x, k = np.arange(6.0).reshape(3, 2), np.arange(2.0)
+    f = _over(lambda x, k: (x * k, x[0]), (True, False), is_summed=is_summed)
+    product, first = jax.jit(f)(x, k)
+    np.testing.assert_array_equal(product, (x * k).sum(0) if is_summed else x * k)
+    np.testing.assert_array_equal(first, x[:, 0].sum(0) if is_summed else x[:, 0])
+
+
+def test_a_sum_over_a_batch_keeps_the_dtype():
+    f = _over(lambda n: n, (True,), is_summed=True)
+    assert jax.eval_shape(f, jax.ShapeDtypeStruct((3,), jnp.int8)).dtype == jnp.int8
+
+
+def test_what_an_operation_is_by_default():
+    plain = Operation("n", blur, {})
+    assert (plain.linear, list(plain.differentiable), list(plain.linear_slots)) == (1, [0], [])
+    assert list(plain.transposes()) == []
+    two = Operation("n", blur, {}, linear=2)
+    assert list(two.differentiable) == [0, 1]
+    with pytest.raises(TypeError, match=r"^n: it takes 2 linear operands, got 1"):
+        two(1.0)
+
+
+def test_a_result_is_traced_once_and_one_that_is_stated_is_not_traced():
+    traced, stated = [], []
+
+    def double(x, *, k=2):
+        traced.append(k)
+        return k * x
+
+    def result(slot, x, *, k=2):
+        stated.append(slot)
+        return jax.ShapeDtypeStruct(x.shape, x.dtype)
+
+    x = jax.ShapeDtypeStruct((3,), jnp.float64)
+    ours, _ = linear_pair(double, double, name="test_traced")
+    for _ in range(3):
+        assert jax.eval_shape(ours, x).shape == (3,)
+    assert traced == [2]
+    traced.clear()
+    ours, back = linear_pair(double, double, name="test_stated", result=result)
+    assert jax.eval_shape(ours, x).shape == jax.eval_shape(partial(back, k=3), x).shape == (3,)
+    assert (traced, stated) == ([], ["out", "in"])
+    jax.eval_shape(jax.vmap(ours), jax.ShapeDtypeStruct((2, 3), jnp.float64))  # traced for a batch
+    assert traced == [2]
+
+
+def test_parameters_of_other_kinds_are_other_programs():
+    ours, _ = linear_pair(lambda x, *, k: x * k, lambda y, *, k: y * k, name="test_kinds")
+    x = jax.ShapeDtypeStruct((3,), jnp.int32)
+    assert [jax.eval_shape(partial(ours, k=k), x).dtype for k in (1, 1.0, True, 1)] == [
+        *("int32", "float64", "int32", "int32")
+    ]
+
+
+def test_the_order_of_parameters_does_not_matter():
+    ours, _ = linear_pair(lambda x, *, a, b: x * a - b * x, lambda y, *, a, b: y, name="test_two")
+    assert ours(1.0, a=5, b=3) == ours(1.0, b=3, a=5) == 2
+
+
+def test_stated_results_compile_with_the_settings_of_jax():
+    """The maps of an author who states results may promote as JAX does by default."""
+    ours, _ = linear_pair(
+        lambda x: x * np.ones((1, 3)) * np.int32(2),
+        lambda y: y.sum(0),
+        name="test_settings",
+        result=lambda slot, x: jax.ShapeDtypeStruct((1, 3), x.dtype),
+    )
+    x = jnp.ones(3)
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        np.testing.assert_array_equal(ours(x), [[2, 2, 2]])
 
 
 # Symmetric forms.
