@@ -153,7 +153,7 @@ def _places(geometry: Geometry) -> ndarray:
 def _winners(x, geometry):
     """The element under each tap of each window, `(n, p, r, c)`, and the tap of the largest."""
     n, *_, c = x.shape
-    pixels = x.reshape(n, -1, c)
+    pixels = x.reshape(n, int(np.prod(geometry.input_size)), c)
     places = _places(geometry)
     met = np.concatenate([pixels, np.zeros((n, 1, c))], axis=1)[:, places]
     real = np.where(places[..., None] < pixels.shape[1], met.real, -np.inf)
@@ -170,7 +170,7 @@ def _brackets(x, delta, geometry):
 
 def _means(x, geometry):
     sums = np.einsum("nigc,irp->npc", flat(x, 1), meets(geometry))
-    return sums.reshape(len(x), *geometry.output_size, -1) / np.prod(geometry.window)
+    return sums.reshape(len(x), *geometry.output_size, x.shape[-1]) / np.prod(geometry.window)
 
 
 def _shares(x, delta, geometry):

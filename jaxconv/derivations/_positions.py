@@ -81,7 +81,7 @@ def derivative(f: Callable[[ndarray], Any], x: ndarray) -> ndarray:
         moved = x.astype(complex)
         moved[index] += 1j * TINY
         columns.append(np.imag(f(moved)) / TINY)
-    slopes = np.array(columns).reshape(*x.shape, *columns[0].shape)
+    slopes = np.array(columns).reshape(*x.shape, *np.shape(columns[0] if columns else f(x)))
     return np.moveaxis(slopes, range(x.ndim), range(-x.ndim, 0))
 
 
@@ -106,7 +106,8 @@ def lookup(y: ndarray, places: Sequence[ndarray], grid: Sequence[int]) -> ndarra
     for axis, (table, step) in enumerate(zip(places, grid, strict=True)):
         at, size = 1 + 2 * axis, y.shape[1 + 2 * axis]
         inside = (table % step == 0) & (0 <= table) & (table < step * size)
-        with_zero = np.concatenate([y, np.zeros_like(y.take([0], at))], at) if size else y
+        zero = np.zeros((*y.shape[:at], 1, *y.shape[at + 1 :]), y.dtype)
+        with_zero = np.concatenate([y, zero], at)
         y = with_zero.take(np.where(inside, table // step, size), at)
     return paired(y)
 

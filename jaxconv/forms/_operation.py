@@ -343,7 +343,7 @@ class Operation:
             if self._result is not None:
                 f = _with_settings_of_ours(f)
             shardings = [out.sharding for out in ctx.avals_out]
-            if shardings and AxisType.Explicit in shardings[0].mesh.axis_types:
+            if any(AxisType.Explicit in layout.mesh.axis_types for layout in shardings):
                 # XLA lays out the arrays inside. The sharding rule says how the result is laid out.
                 out = tuple(shardings) if multiple_results else shardings[0]
                 f = jax.sharding.auto_axes(f, out_sharding=out)

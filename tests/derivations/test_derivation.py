@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -110,3 +111,146 @@ def test_no_notebook_is_needed():
     )
     loaded = {name.split(".")[0] for name in run.stdout.split()}
     assert loaded.isdisjoint({"IPython", "matplotlib", "flax"})
+
+
+LONG = (
+    "A reason of many words, which a terminal breaks into lines of at most 96 characters: "
+    + "so " * 9
+)
+
+
+def in_full(*values):
+    return Derivation(
+        title="a chain",
+        left="e_j",
+        given={"a": "`(n,)`, of $x^2$", r"\delta": "an error"},
+        steps=(
+            Step("x^2", "Definition.", values[0]),
+            Step(r"\sum_j y_j", "Since $x^2$ is so.", values[1]),
+            Step("z", LONG.strip(), values[2]),
+        ),
+        scale=lambda a, b: (np.abs(a), 1),
+    )
+
+
+def test_the_text_of_a_terminal():
+    assert (
+        str(in_full(None, None, None))
+        == """\
+A chain
+
+  a: `(n,)`, of x²
+  δ: an error
+
+  e_j = x²   (1)
+    Definition.
+
+      = Σ_j y_j   (2)
+    Since x² is so.
+
+      = z   (3)
+    A reason of many words, which a terminal breaks into lines of at most 96 characters: so so
+    so so so so so so so"""
+    )
+
+
+def test_the_source_of_a_page():
+    eps = np.finfo(np.float64).eps
+    derivation = in_full(lambda a, b: a, lambda a, b: a, lambda a, b: a * (1 + eps))
+    page = f"""\
+**A chain**
+
+- $a$: `(n,)`, of $x^2$
+- $\\delta$: an error
+
+$$ e_j = x^2 \\tag{{1}} $$
+
+Definition.
+
+$$  = \\sum_j y_j \\tag{{2}} $$
+
+Since $x^2$ is so.@
+
+$$  = z \\tag{{3}} $$
+
+{LONG.strip()}@
+"""
+    assert str(derivation.show()) == page.replace("@", "")
+    first, second = " *(Evaluated: equal.)*", " *(Evaluated: equal to 0.5 of the rounding bound.)*"
+    expected = page.replace("@", first, 1).replace("@", second)
+    assert str(derivation.show(np.ones(2), np.ones(2))) == expected
+
+
+def test_only_floats_become_float64():
+    seen = []
+    derivation = Derivation(
+        "kinds",
+        "e",
+        dict.fromkeys("abc", ""),
+        (Step("e", "", lambda *given: seen.extend(a.dtype.name for a in given) or 0),),
+        lambda *given: (0, 1),
+    )
+    derivation.check([1.5], np.ones(1, np.int32), np.ones(1, bool))
+    derivation.check(np.ones(1, np.float16), np.ones(1, np.float64), np.ones(1, np.complex64))
+    assert seen == ["float64", "int32", "bool", "float64", "float64", "complex64"]
+
+
+@pytest.mark.parametrize(("units", "right"), [(0, True), (12, True), (13, False)])
+def test_the_bound_is_two_roundings_for_each_term(units, right):
+    """2·N·eps·magnitude, with N = 3 terms of magnitude 2: twelve eps."""
+    off = units * np.finfo(np.float64).eps
+    derivation = chain(lambda a: 0 * a, lambda a: 0 * a + off, scale=lambda a: (2 * a, 3))
+    if right:
+        assert derivation.check(np.ones((2, 2))) == (units / 12,)
+    else:
+        with pytest.raises(
+            WrongStep, match=r"4 of 4 elements .* first at \(0, 0\): .* bound 2.7e-15"
+        ):
+            derivation.check(np.ones((2, 2)))
+
+
+def test_differences_are_those_of_the_worst_element_and_scalars_have_one():
+    eps = np.finfo(np.float64).eps
+    off = lambda a: a + np.array([0, -1.5, 1]) * eps  # noqa: E731
+    assert chain(lambda a: a, off).check(np.ones(3)) == (0.75,)
+    scalar = chain(lambda a: a[0], lambda a: a[0], scale=lambda a: (1.0, 1))
+    assert scalar.check(np.ones(1)) == (0.0,)
+    with pytest.raises(WrongStep, match=r"1 of 1 elements .* first at \(0,\): 0.0 against 1.0"):
+        chain(lambda a: a[0], lambda a: 0.0, scale=lambda a: (1.0, 1)).check(np.ones(1))
+    nothing = chain(lambda a: a, lambda a: a)
+    assert nothing.check(np.ones(0)) == (0.0,)
+    vanishing = chain(lambda a: 0 * a, lambda a: 0 * a, scale=lambda a: (0 * a, 1))
+    assert vanishing.check(np.ones(2)) == (0.0,)
+
+
+def test_an_element_of_the_middle_is_pointed_at():
+    def wrong(a):
+        return a + (np.arange(6).reshape(2, 3) >= 4)
+
+    with pytest.raises(WrongStep, match=r"2 of 6 elements .* at \(1, 1\): 2.0 against 1.0, bound"):
+        chain(lambda a: a, wrong).check(np.ones((2, 3)))
+
+
+def test_the_steps_run_in_float64_and_a_part_has_fewer_of_them():
+    seen = []
+    derivation = chain(*[lambda a: seen.append(jax.config.read("jax_enable_x64")) or a] * 3)
+    with jax.enable_x64(False):
+        derivation.check(np.ones(1))
+    assert seen == [True] * 3
+    assert (len(derivation), len(derivation[:-1]), len(derivation[1:])) == (3, 2, 2)
+    assert derivation[:-1].steps == derivation.steps[:2]
+    assert derivation[:-1].title == derivation.title
+
+
+@pytest.mark.parametrize("make", [derivations.convolution_error, derivations.kernel_gradient])
+@pytest.mark.parametrize(
+    "options",
+    [{"strides": 2}, {"padding": "SAME"}, {"input_dilation": 2}, {"kernel_dilation": 2},
+     {"feature_group_count": 2}],
+)  # fmt: skip
+def test_any_option_asks_for_the_general_equations(make, options):
+    simple, general = str(make()), str(make(**options))
+    assert "[k + r = j]" in simple
+    assert "[e j + lo = s k + d r]" in general or "[s k + d r = e j + lo]" in general
+    assert "[k + r = j]" not in general
+    assert str(make(strides=1, padding="VALID")) == simple

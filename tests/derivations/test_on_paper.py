@@ -71,3 +71,15 @@ def test_all_steps_but_the_last(name, cases):
     strategy, check = CHECKS[name]
     same_cases_in_each_run = {"derandomize": True, "database": None, "deadline": None}
     settings(max_examples=cases, **same_cases_in_each_run)(given(strategy)(check))()
+
+
+def test_empty_maps():
+    """An input without pixels, in padding that a window fits into, and pools without channels."""
+    x, w, y = arrays(0, (1, 0, 2), (2, 2, 3), (1, 1, 3))
+    padded = {"padding": ((1, 1),)}
+    for name in ("convolution_error", "kernel_gradient", "triangle"):
+        getattr(derivations, name)(**padded)[:-1].check(x, w, y)
+    empty = np.ones((2, 4, 0))
+    derivations.max_pool_error(2)[:-1].check(empty, empty[:, :2])
+    derivations.avg_pool_error(2)[:-1].check(empty, empty[:, :2])
+    derivations.upscale_error(2)[:-1].check(empty[:, :2], empty)

@@ -48,6 +48,18 @@ MISTAKES = {
         lambda: linear_pair(lambda x: blur(x) + 1, back, name="blur", verify=X),
         r"blur_out is not linear in operand 0",
     ),
+    "one of two results not linear": (
+        lambda: linear_pair(lambda x: (blur(x), x + 1), lambda y: y[1], name="two", verify=X),
+        r"two_out is not linear in operand 0",
+    ),
+    "the second of two operands": (
+        lambda: multilinear_form(
+            {"a": lambda b, c: b * c, "b": lambda a, c: a * c, "c": lambda a, b: a * (b + 1)},
+            name="n",
+            verify=X * 2,
+        ),
+        r"is wrong: n_c is not linear in operand 1: [^\n]*$",
+    ),
     "shape": (
         lambda: linear_pair(blur, lambda y: y, name="blur", verify=X),
         r"^blur_out: .* must return float64\[5\], as operand 0 is, but returned float64\[4\]",
