@@ -10,6 +10,8 @@ import pytest
 from scipy import signal
 
 from jaxconv import reference
+from jaxconv.reference._convolution import output_size, per_axis, products, spatial_axes, terms
+from jaxconv.reference._pooling import _one_more
 
 equal = np.testing.assert_array_equal
 
@@ -264,3 +266,235 @@ def test_every_dtype_is_computed_in_double():
     equal(reference.sum_pool(x * 200, 2), series(60_200))  # and above 2048 it has gaps
     assert reference.conv(x + 1j, kernel).dtype == np.complex128
     equal(reference.max_pool(np.array([[[3], [4]]]), 2), series(4))
+
+
+# What else is defined: by hand, or against NumPy, PyTorch's formulas and each other.
+
+
+def grid(*rows):
+    """The feature map `(1, rows, columns, 1)`."""
+    return np.array(rows, float)[None, ..., None]
+
+
+def test_every_tap_of_every_output_meets_a_pixel_or_a_zero():
+    """e·i + lo = s·p + d·r on two axes; `products` has the zeros, too, and `terms` has not."""
+    axes = spatial_axes((3, 2), (2, 1), (2, 1), ((1, 0), (0, 1)), (1, 2), (1, 1))
+    assert axes == [(3, 2, 2, 1, 0, 1, 1), (2, 1, 1, 0, 1, 2, 1)]
+    assert output_size(axes) == (2, 4)
+    met = {}
+    for i, r, p in products(axes):
+        row, column = 2 * p[0] + r[0] - 1, p[1] / 2
+        inside = 0 <= row < 3 and column in (0, 1)
+        assert i == ((row, column) if inside else None)
+        met[p, r] = i
+    assert list(met) == [(p, r) for p in np.ndindex(2, 4) for r in np.ndindex(2, 1)]
+    assert list(terms(axes)) == [(i, r, p) for (p, r), i in met.items() if i is not None]
+    flipped = {(p, r): i for i, r, p in products(axes, flip=True)}
+    assert flipped == {(p, (1 - r[0], 0)): i for (p, r), i in met.items()}
+
+
+@pytest.mark.parametrize(
+    ("axis", "size"),
+    [
+        ((7, 3, 2, 0, 0, 1, 1), 3),
+        ((7, 3, 2, 0, 1, 1, 1), 3),
+        ((7, 3, 2, 1, 1, 1, 1), 4),
+        ((7, 3, 1, 0, 0, 1, 3), 1),
+        ((7, 3, 1, 0, 0, 1, 4), 0),  # the window does not fit
+        ((2, 5, 1, -1, 0, 1, 1), 0),
+        ((3, 2, 1, 0, 0, 3, 1), 6),
+        ((0, 2, 1, 1, 1, 1, 1), 1),  # padding alone
+        ((0, 1, 1, 0, 0, 2, 1), 0),
+    ],
+)
+def test_the_number_of_outputs(axis, size):
+    assert output_size([axis]) == (size,)
+
+
+@pytest.mark.parametrize(
+    ("padding", "sides"),
+    [
+        ("VALID", (0, 0)),
+        ("FULL", (6, 6)),
+        ("SAME", (2, 3)),
+        ("SAME_LOWER", (3, 2)),
+        (2, (2, 2)),
+        ((4, -1), (4, -1)),
+    ],
+)
+def test_named_paddings(padding, sides):
+    """An input of 4 dilated to 7, a window of 3 dilated to 7, stride 3: SAME has ceil(7 / 3)."""
+    ((*_, lo, hi, e, d),) = spatial_axes((4,), (3,), 3, (padding,), 2, 3)
+    expected = (3, 3) if isinstance(padding, str) and padding.startswith("SAME") else sides
+    assert (lo, hi, e, d) == (*expected, 2, 3)
+
+
+@pytest.mark.parametrize(("size", "stride", "total"), [(7, 1, 3), (7, 3, 3), (8, 3, 2), (8, 9, 0)])
+def test_same_padding_is_the_least_and_its_odd_one_is_high(size, stride, total):
+    for name in ("SAME", "SAME_LOWER"):
+        ((_, _, _, lo, hi, _, _),) = spatial_axes((size,), (4,), stride, name, 1, 1)
+        small, large = total // 2, (total + 1) // 2
+        assert (lo, hi) == ((small, large) if name == "SAME" else (large, small))
+
+
+@pytest.mark.parametrize("option", [3, "SAME", (1, 2), [1, 2]])
+def test_an_option_for_each_axis(option):
+    expected = (option,) * 2 if isinstance(option, int | str) else (1, 2)
+    assert per_axis(option, 2) == expected
+
+
+def test_infinite_taps_reach_outputs_that_see_padding():
+    """0 · inf is NaN: in the padding and in the gaps of a dilated input."""
+    y = reference.conv(series(1, 2, 3), taps(np.inf, 1), padding=((1, 0),))
+    equal(y, series(np.nan, np.inf, np.inf))
+    with_gaps = reference.conv(series(1, 2), taps(np.inf, 1), input_dilation=2)
+    equal(with_gaps, series(np.inf, np.nan))
+    # As a convolution of the dilated and padded map, so does the transposed one.
+    x = reference.conv_transpose(series(1, 2), taps(np.inf, 1), 2, output_shape=(4,))
+    equal(x, series(np.inf, np.nan, np.inf, np.nan))
+    x = reference.conv_transpose(series(1), taps(1, np.inf), output_shape=(2,))
+    equal(x, series(np.nan, np.inf))
+
+
+def test_the_transpose_of_groups(draw):
+    kernel, y = draw(2, 3, 2, 6), draw(2, 3, 2, 6)
+    options = {"strides": (1, 2), "padding": 1, "feature_group_count": 2}
+    x = reference.conv_transpose(y, kernel, output_shape=(2, 4), **options)
+    assert x.shape == (2, 2, 4, 4)
+    x_dot = draw(*x.shape)
+    assert np.vdot(x, x_dot) == np.vdot(y, reference.conv(x_dot, kernel, **options)) != 0
+
+
+@pytest.mark.parametrize(
+    ("x", "ties", "x_bar"),
+    [
+        ((2, 2, 1, 1), "all", (1, 1, 10, 10)),
+        ((2, 2, 1, 1), "split", (0.5, 0.5, 5, 5)),
+        ((2, 2, 1, 1), "first", (1, 0, 10, 0)),
+        ((np.nan, np.nan, np.nan, 7), "split", (0.5, 0.5, 10, 0)),
+        ((np.nan, 7, np.nan, np.nan), "all", (1, 0, 10, 10)),
+    ],
+)
+def test_equal_maxima(x, ties, x_bar):
+    y_bar = series(1, 10)
+    equal(reference.max_pool_vjp(series(*x), y_bar, 2, ties=ties), series(*x_bar))
+
+
+def test_maxima_and_where_they_are():
+    x = grid((0, 7, 1), (9, 2, 8))
+    y, argmax = reference.max_pool_with_argmax(x, 2, (1, 1))
+    equal(y, grid((9, 8)))
+    equal(argmax, grid((3, 5)))
+    y, argmax = reference.max_pool_with_argmax(series(2, 2, 1), 1, 1, ((1, 1),))
+    equal(y, series(-np.inf, 2, 2, 1, -np.inf))
+    equal(argmax, series(-1, 0, 1, 2, -1))
+    equal(reference.max_pool_with_argmax(series(3, 3), 2)[1], series(0))  # the first of equals
+    equal(reference.max_pool(grid((0, 7, 1), (9, 2, 8)), (1, 2), 1), grid((7, 7), (9, 8)))
+
+
+def test_maxima_are_put_back():
+    y, argmax = series(1, 2, 4, 8), series(0, 2, 2, -1).astype(int)
+    equal(reference.max_unpool(y, argmax, (4,)), series(1, 0, 6, 0))
+    equal(reference.max_unpool(y, argmax, (4,), overlap="mean"), series(1, 0, 3, 0))
+    two = np.stack([y[0], 10 * y[0]])[..., [0, 0]] * [1, 100]  # two examples of two channels
+    places = np.stack([argmax[0], argmax[0, ::-1]])[..., [0, 0]]
+    back = reference.max_unpool(two, places, (2, 2))
+    assert back.shape == (2, 2, 2, 2)
+    equal(back[0, ..., 1], [[100, 0], [600, 0]])
+    equal(back[1, ..., 0], [[80, 0], [60, 0]])
+
+
+def test_windows_are_unfolded_and_folded():
+    x = np.stack([grid((1, 2), (3, 4))[..., 0], grid((5, 6), (7, 8))[..., 0]], axis=-1)
+    y = reference.unfold(x, (2, 1), 1, ((1, 0), (0, 0)))
+    assert y.shape == (1, 2, 2, 4)
+    equal(y[0, 0], [[0, 0, 1, 5], [0, 0, 2, 6]])
+    equal(y[0, 1], [[1, 5, 3, 7], [2, 6, 4, 8]])
+    folded = reference.fold(y, (2, 2), (2, 1), 1, ((1, 0), (0, 0)))
+    equal(folded, x * [[[[2], [2]], [[1], [1]]]])  # the first row is in two windows
+    equal(reference.unfold(series(1, 2, 3), 2)[0], [[1, 2], [2, 3]])  # strides 1
+    equal(reference.fold(np.array([[[1.0, 2], [4, 8]]]), (3,), 2), series(1, 6, 8))
+
+
+def test_averages_count_what_they_should():
+    x = series(1, 2, 4, 8, 16)
+    sides = {"padding": ((1, 1),)}
+    equal(reference.avg_pool(x, 3, 2, **sides), series(1, 14 / 3, 8))
+    equal(reference.avg_pool(x, 3, 2, count_include_pad=False, **sides), series(1.5, 14 / 3, 12))
+    equal(reference.avg_pool(series(5), 1, 1, 1, count_include_pad=False), series(0, 5, 0))
+    # The window that `ceil_mode` adds has taps beyond the padding, which do not count.
+    equal(reference.avg_pool(x, 2, 2, ceil_mode=True), series(1.5, 6, 16))
+    equal(reference.avg_pool(x, 4, 3, ((0, 1),), ceil_mode=True), series(15 / 4, 24 / 3))
+    equal(reference.avg_pool(x, 2, 2, window_dilation=2, ceil_mode=True), series(2.5, 10))
+    corner = reference.avg_pool(np.ones((1, 3, 3, 1)), 2, ceil_mode=True)
+    equal(corner, np.ones((1, 2, 2, 1)))
+
+
+@pytest.mark.parametrize(
+    ("axis", "high"),
+    [
+        ((5, 2, 2, 0, 0, 1, 1), 1),  # the fifth pixel is in no window
+        ((6, 2, 2, 0, 0, 1, 1), 0),
+        ((5, 3, 2, 0, 0, 1, 1), 0),  # covered, though the step leaves no rest
+        ((5, 1, 3, 0, 0, 1, 1), 0),  # a window would start behind the input
+        ((4, 1, 3, 0, 1, 1, 1), 1),  # or in its high padding: covered already
+        ((4, 2, 3, 1, 1, 1, 1), 1),
+        ((4, 3, 3, 1, 1, 1, 1), 1),
+        ((4, 2, 2, 1, 0, 1, 1), 1),  # low padding counts for the windows
+        ((5, 2, 2, 0, 1, 1, 2), 2),
+        ((4, 2, 4, 0, 1, 1, 1), 1),  # the next one would start in the high padding
+    ],
+)
+def test_one_window_more(axis, high):
+    n, w, s, lo, _, e, d = axis
+    assert _one_more(axis) == (n, w, s, lo, high, e, d)
+
+
+def test_norms_means_and_parts():
+    x = np.stack([series(3, -4, 0, 1)[..., 0], series(1, 1, 2, 2)[..., 0]], axis=-1)
+    np.testing.assert_allclose(reference.lp_pool(x, 2, 2), [[[5, 2**0.5], [1, 8**0.5]]])
+    np.testing.assert_allclose(reference.lp_pool(x, 1, 2, 1)[0, :, 0], [7, 4, 1])
+    equal(reference.global_avg_pool(x), [[0, 1.5]])
+    equal(reference.global_max_pool(x), [[3, 2]])
+    image = grid((1, 2, 3, 4), (5, 6, 7, 8), (9, 10, 11, 12))
+    equal(reference.global_avg_pool(image), [[6.5]])
+    equal(reference.global_max_pool(image), [[12]])
+    # Rows 0-1 and 1-2; columns 0-1, 1-2 and 2-3.
+    equal(reference.adaptive_avg_pool(image, (2, 3)), grid((3.5, 4.5, 5.5), (7.5, 8.5, 9.5)))
+    equal(reference.adaptive_max_pool(image, (2, 3)), grid((6, 7, 8), (10, 11, 12)))
+    equal(reference.adaptive_max_pool(image, 1), grid((12,)))
+    equal(reference.adaptive_avg_pool(image, (3, 4)), image)
+    pair = np.concatenate([image, -image], axis=-1)
+    equal(reference.adaptive_max_pool(pair, (1, 2))[..., 1], grid((-1, -3))[..., 0])
+
+
+def test_minima():
+    equal(reference.min_pool(series(3, np.nan, 4, 1), 2), series(np.nan, 1))
+    equal(reference.min_pool(series(3, 1), 1, 1, 1), series(np.inf, 3, 1, np.inf))
+
+
+def test_enlarged_maps():
+    x = series(1, 5, 3)
+    equal(reference.upscale(x, 2, "zeros"), series(1, 0, 5, 0, 3, 0))
+    equal(reference.upscale(x, 2), series(1, 1, 5, 5, 3, 3))
+    equal(reference.upscale(x, 2, "bilinear"), series(1, 2, 4, 4.5, 3.5, 3))
+    corners = reference.upscale(x, 3, "bilinear", align_corners=True)
+    equal(corners, series(1, 2, 3, 4, 5, 4.5, 4, 3.5, 3))
+    equal(reference.upscale(series(7), 2, "bilinear", align_corners=True), series(7, 7))
+    equal(reference.upscale(series(7), 1, "bilinear", align_corners=True), series(7))
+    image = grid((1, 2), (3, 4))
+    equal(reference.upscale(image, (1, 2)), grid((1, 1, 2, 2), (3, 3, 4, 4)))
+    equal(reference.upscale(image, (2, 1), "zeros"), grid((1, 2), (0, 0), (3, 4), (0, 0)))
+    # A weight of zero is no term: an infinity stays where it is.
+    equal(reference.upscale(series(np.inf, 1), 2), series(np.inf, np.inf, 1, 1))
+
+
+def test_channels_and_pixels_change_places():
+    """y[i f + a, j g + b, c] = x[i, j, (c f + a) g + b]."""
+    x = np.arange(2 * 2 * 3 * 12.0).reshape(2, 2, 3, 12)
+    y = reference.pixel_shuffle(x, (2, 3))
+    assert y.shape == (2, 4, 9, 2)
+    for n, i, j, a, b, c in np.ndindex(2, 2, 3, 2, 3, 2):
+        assert y[n, 2 * i + a, 3 * j + b, c] == x[n, i, j, (c * 2 + a) * 3 + b]
+    equal(reference.pixel_unshuffle(y, (2, 3)), x)
+    equal(reference.pixel_shuffle(series(1, 2)[..., [0, 0]] * [1, 10], 2), series(1, 10, 2, 20))

@@ -148,9 +148,11 @@ def conv_transpose(
     triples, x_shape, k_shape, _ = _problem(shape, kernel.shape, *args, **options)
     met, k = {(i, r) for i, r, _ in triples}, wide(kernel, k_shape)
     places = result.reshape(x_shape)
+    with np.errstate(invalid="ignore"):  # 0 · inf
+        nothing = (0 * k).sum(-1)
     for i, r in product(np.ndindex(*output_shape), np.ndindex(*kernel.shape[:-2])):
         if (i, r) not in met:
-            places[:, *i] += (0 * k[*r]).sum(-1).T
+            places[:, *i] += nothing[*r].T
     return result
 
 
