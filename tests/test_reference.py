@@ -481,7 +481,10 @@ def test_enlarged_maps():
     corners = reference.upscale(x, 3, "bilinear", align_corners=True)
     equal(corners, series(1, 2, 3, 4, 5, 4.5, 4, 3.5, 3))
     equal(reference.upscale(series(7), 2, "bilinear", align_corners=True), series(7, 7))
-    equal(reference.upscale(series(7), 1, "bilinear", align_corners=True), series(7))
+    for same in (series(7), series(7, 3), x):
+        equal(reference.upscale(same, 1, "bilinear", align_corners=True), same)
+        equal(reference.upscale(same, 1, "bilinear"), same)
+    equal(reference.upscale(series(1, 2, 3), (2,), "bilinear")[0, 1:4, 0], [1.25, 1.75, 2.25])
     image = grid((1, 2), (3, 4))
     equal(reference.upscale(image, (1, 2)), grid((1, 1, 2, 2), (3, 3, 4, 4)))
     equal(reference.upscale(image, (2, 1), "zeros"), grid((1, 2), (0, 0), (3, 4), (0, 0)))
@@ -491,10 +494,10 @@ def test_enlarged_maps():
 
 def test_channels_and_pixels_change_places():
     """y[i f + a, j g + b, c] = x[i, j, (c f + a) g + b]."""
-    x = np.arange(2 * 2 * 3 * 12.0).reshape(2, 2, 3, 12)
+    x = np.arange(2 * 1 * 4 * 12.0).reshape(2, 1, 4, 12)
     y = reference.pixel_shuffle(x, (2, 3))
-    assert y.shape == (2, 4, 9, 2)
-    for n, i, j, a, b, c in np.ndindex(2, 2, 3, 2, 3, 2):
+    assert y.shape == (2, 2, 12, 2)
+    for n, i, j, a, b, c in np.ndindex(2, 1, 4, 2, 3, 2):
         assert y[n, 2 * i + a, 3 * j + b, c] == x[n, i, j, (c * 2 + a) * 3 + b]
     equal(reference.pixel_unshuffle(y, (2, 3)), x)
     equal(reference.pixel_shuffle(series(1, 2)[..., [0, 0]] * [1, 10], 2), series(1, 10, 2, 20))

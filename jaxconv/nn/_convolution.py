@@ -352,7 +352,7 @@ class ConvTranspose(_Convolution):
           output_padding: As in `jaxconv.conv_transpose`.
           use_bias: As in `Conv`.
           bias_init: As in `Conv`.
-          rngs: Source of random keys, for a `bias_init` that needs one.
+          rngs: Source of random keys, for a `bias_init` that needs one. None means `nnx.Rngs(0)`.
 
         Returns:
           The layer. With `use_bias=False` it is exactly the adjoint.

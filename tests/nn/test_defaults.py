@@ -73,7 +73,13 @@ def test_defaults_of_a_tied_convolution():
     of_layer = parameters(nn.ConvTranspose)
     for name in ("output_padding", "use_bias", "bias_init"):
         assert tied[name] == of_layer[name]
-    assert tied["rngs"] is None
+    convolution, draw = nn.Conv(2, 3, 1, rngs=nnx.Rngs(5)), jax.nn.initializers.normal()
+    biases = [
+        np.asarray(nn.ConvTranspose.tied(convolution, bias_init=draw, **given).bias[...])
+        for given in ({}, {"rngs": nnx.Rngs(0)}, {"rngs": nnx.Rngs(1)})
+    ]
+    np.testing.assert_array_equal(biases[0], biases[1])
+    assert (biases[0] != biases[2]).any()
 
 
 class Recorded:
