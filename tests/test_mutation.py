@@ -109,6 +109,10 @@ def test_the_quickest_tests_of_a_statement_come_first(imported, monkeypatch):
     assert [*map(list, known.chosen(mutant, True, False))] == [["a", "e"], ["c"], ["b"]]
     elsewhere = mutants.Mutant("m", 5, 0, 1, "1", "2", 5, 5)
     assert known.chosen(elsewhere, True, False) == []  # no test runs it
+    # What runs in an import: the tests of the statement, and of the names that it gives values to.
+    monkeypatch.setattr(module, "names_of", lambda mutant: {"NAME"})
+    monkeypatch.setattr(module, "lines_with", lambda names: {"n": {2}})
+    assert [*map(list, known.chosen(mutant, True, True))] == [["a", "e"], ["d", "c"], ["b"]]
 
 
 @pytest.mark.exhaustive

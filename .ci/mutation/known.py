@@ -81,8 +81,9 @@ class Known:
         """The tests of a mutant with their seconds, in the order in which they run."""
         own, wider = tests_of(mutant.path)
         lines = {mutant.path: set(range(mutant.first, mutant.last + 1))}
-        if at_import:
-            lines = lines_with(names_of(mutant))
+        if at_import:  # a constant's users; a function that an import calls runs in tests, too
+            for path, at in lines_with(names_of(mutant)).items():
+                lines[path] = lines.get(path, set()) | at
         run_it, others = ({}, {}), {}
         for is_wider, files in enumerate([own, wider if wide else []]):
             for name, seconds, _, those in (
