@@ -1,6 +1,6 @@
 """A network: named layers, the connections between them, and a cost."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ class Network:
 
     Raises:
       ValueError: There is no layer, a name is used twice, `after` or `kernel_of` names no earlier
-        layer, or an activation is unknown.
+        layer, `after` names several for a layer that takes one, or an activation is unknown.
       TypeError: An option of a layer is not hashable, for example a list.
 
     >>> from jaxconv.backprop import Conv, Dense, MaxPool, Reshape
@@ -78,7 +78,7 @@ class Network:
         return weights
 
 
-def _check_layer(layer: Layer, seen: Mapping[str, Layer | None], inputs: Iterable[str]) -> None:
+def _check_layer(layer: Layer, seen: Mapping[str, Layer | None], inputs: Sequence[str]) -> None:
     what = f"Network: layer {layer.name!r}"
     try:
         hash(layer)
@@ -90,6 +90,9 @@ def _check_layer(layer: Layer, seen: Mapping[str, Layer | None], inputs: Iterabl
         raise ValueError(
             f"{what}: activation must be one of {tuple(ACTIVATIONS)}, got {layer.activation!r}."
         )
+    if not inputs or (len(inputs) > 1 and not isinstance(layer, Concat)):
+        several = "one layer or more" if isinstance(layer, Concat) else "one layer; see Concat"
+        raise ValueError(f"{what}: after must name {several}, got {inputs}.")
     for name in inputs:
         if name not in seen:
             raise ValueError(f"{what}: its input {name!r} is no layer before it.")

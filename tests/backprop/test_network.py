@@ -27,9 +27,11 @@ def test_layers_are_fed_by_the_one_before_or_by_those_they_name():
         MaxPool("pool", 2),
         Conv("wide", 3, (5,), after="input"),
         Concat("both", after=("pool", "wide")),
+        Concat("alone", after=("wide",)),
+        MaxPool("last", 2, after=("wide",)),
     )
     network = Network(layers, SquaredError())
-    fed_by = [("input",), ("conv",), ("input",), ("pool", "wide")]
+    fed_by = [("input",), ("conv",), ("input",), ("pool", "wide"), ("wide",), ("wide",)]
     assert [network.inputs_of(layer) for layer in network.layers] == fed_by
 
 
@@ -75,6 +77,17 @@ BAD = {
     "twice": (network(Dense("d", 2), Dense("d", 2)), ValueError, "'d': the name is used twice"),
     "activation": (network(Dense("d", 2, activation="elu")), ValueError, "activation must be"),
     "after": (network(Dense("d", 2, after="e")), ValueError, "'d': its input 'e' is no layer"),
+    "several": (
+        network(Dense("a", 2), Dense("c", 2), Dense("d", 2, after=("a", "c"))),
+        ValueError,
+        r"'d': after must name one layer; see Concat, got \('a', 'c'\)",
+    ),
+    "none": (network(Dense("d", 2, after=())), ValueError, r"must name one layer; .* got \(\)"),
+    "none to concatenate": (
+        network(Dense("a", 2), Concat("d", after=())),
+        ValueError,
+        r"'d': after must name one layer or more, got \(\)",
+    ),
     "kernel": (
         network(ConvTranspose("d", 2, (3,), kernel_of="e")),
         ValueError,
