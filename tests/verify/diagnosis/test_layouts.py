@@ -18,6 +18,16 @@ def _lax(*numbers):
     return lambda x, k: lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=numbers)
 
 
+def _of_kernel(x, y):
+    """The gradient of a kernel of 1 by 2 taps."""
+    zero = jax.numpy.zeros((1, 2, x.shape[-1], y.shape[-1]))
+    return jax.vjp(lambda k: jaxconv.conv(x, k), zero)[1](y)[0]
+
+
+def _of_map(y, k):
+    return jax.vjp(lambda x: jaxconv.conv(x, k), jax.numpy.zeros((2, 6, 5, 3)))[1](y)[0]
+
+
 # A function, the shapes of its arguments, and the layouts of these and of its result.
 CASES = {
     "lax": (
@@ -62,6 +72,17 @@ CASES = {
             Layout(False, (3, 1, 0, 2)),
         ],
     ),
+    "jaxconv, an argument like the transposed gradient of a kernel": (
+        lambda x, y, k: _of_kernel(x, y).transpose(3, 2, 0, 1) * k,
+        [(2, 6, 5, 3), (2, 6, 4, 2), (2, 3, 1, 2)],
+        [MAP, KERNEL, Layout(True, (2, 3, 1, 0)), MAP],
+    ),
+    "jaxconv, a map's gradient that is transposed": (
+        lambda y, k, x: _of_map(y, k).transpose(0, 3, 1, 2) * x,
+        [(2, 6, 4, 4), (1, 2, 3, 4), (2, 3, 6, 5)],
+        [MAP, KERNEL, Layout(False, (0, 2, 3, 1)), Layout(False, (0, 2, 3, 1))],
+    ),
+    "lines": (lambda x, k: x.sum() * k, [(4, 5, 3), (4, 3, 5)], [MAP, KERNEL, MAP]),
     "as many taps as examples": (
         lambda x, k: (x[:, :2, :2, :1] * k[..., 0, 0, None, None, None][:, 0, None] * 1.0).sum(
             (1, 2)

@@ -256,3 +256,23 @@ def test_a_picture_of_nothing():
     assert [text.get_text() for text in drawn.texts][-1] == "The true gradient is unknown."
     assert tuple(drawn.get_size_inches()) == pytest.approx((10, 3.2))
     assert not drawn.axes
+
+
+def test_sizes_of_a_picture():
+    """Texts get smaller from the title to the labels, and a colour bar is lower than its map."""
+    true = np.array([[1.0, -3.0], [0.5, 2.0]])
+    report = verify.GradientReport(
+        "f", (), (), (), "", {}, gradients={"x": Gradient(true, true, true)}
+    )
+    drawn = figure(report)
+    (title,) = drawn.texts
+    first, *_ = pictures = [axis for axis in drawn.axes if axis.get_title()]
+    assert len(drawn.axes) == 2 * len(pictures) == 6
+    assert [text.get_fontsize() for text in (title, first.title, first.yaxis.label)] == [12, 10, 9]
+    assert {axis.images[0].get_cmap().name for axis in pictures} == {"RdBu_r"}
+    assert {axis.images[0].get_interpolation() for axis in pictures} == {"nearest"}
+    bars = [axis for axis in drawn.axes if axis not in pictures]
+    assert {bar._colorbar_info["shrink"] for bar in bars} == {0.8}
+    nothing = figure(verify.GradientReport("f", (), (), (), "", {}))
+    (said,) = (text for text in nothing.texts if "unknown" in text.get_text())
+    assert (said.get_position(), said.get_horizontalalignment()) == ((0.5, 0.5), "center")
