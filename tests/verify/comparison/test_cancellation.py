@@ -92,7 +92,7 @@ def lost(rounding, *, value=VALUE, coarser=5.0, point=(1.0, 1.0, 1.0), called=No
             arithmetic=SimpleNamespace(coarsest=known["coarsest"]),
             largest=lambda: 2.0,
         ),
-        own=lambda mode, at: (np.stack([value] * 2), np.stack([rounding] * 2)),
+        own=lambda mode, at: (np.stack([value, 9 + value]), np.stack([rounding, np.zeros(3)])),
         is_narrow=called is not None,
         called=SimpleNamespace(rows=None if called is None else np.array([called])),
         derivatives=SimpleNamespace(traces={"reverse": jax.make_jaxpr(known["f"])(np.eye(2))}),
@@ -136,3 +136,19 @@ def test_a_rule_of_a_narrow_dtype_shows_how_many_digits_are_left():
     for gap, is_lost in ((0.51, True), (0.49, False)):
         found = lost([1.0, 0, 0], value=value, called=value * (1 + gap))
         assert found == ({"x": [True, False]} if is_lost else {})
+
+
+@pytest.mark.usefixtures("float64", "no_type_checker")
+def test_limits_themselves_are_not_beyond():
+    unit = _constants.AMPLIFIED * 2.0**-52
+    value = np.array([2.0**-60, 5.0, 2.0**-60])
+    natural = 4 * 2.0
+    assert not lost([unit * natural, 0, 0], value=value)
+    assert lost([unit * natural * 2, 0, 0], value=value)
+    assert not lost([2 * unit * natural, 0, 0], value=value, coarser=4.0)
+    large = value * [2.0**60, 1, 1]  # the rounding is as large as the value
+    assert not lost([1.0, 0, 0], value=large, point=(1.0, 1.0, 1.0))
+    assert not lost([1.0, 0, 0], value=value, called=value * [1.5, 1, 1])
+    assert lost([1.0, 0, 0], value=value, called=value * [1.75, 1, 1])
+    # The second cotangent does not count.
+    assert lost([2 * unit * natural, 0, 0], value=value) == {"x": [True, False]}

@@ -10,6 +10,7 @@ import pytest
 from jaxconv.verify import _constants
 from jaxconv.verify._draws import Draws
 from jaxconv.verify._problem import Leaf, join, problem_of, typed
+from jaxconv.verify.comparison import _evidence
 from jaxconv.verify.comparison._evidence import Evidence, call_rule, last_rounding, smallest
 from jaxconv.verify.truth._rounding import Measured
 
@@ -154,7 +155,7 @@ def test_types_of_cotangents_are_compared(monkeypatch):
     )
 
 
-def test_gradients_nearby_are_known_if_those_of_both_modes_agree():
+def test_gradients_nearby_are_known_if_those_of_both_modes_agree(monkeypatch):
     """At a first point, to half of the digits."""
     point, matrix = np.array([1.0, -2.0, 0.5]), np.array([[1.0, 2.0, 3.0], [-1.0, 0.5, 2.0]])
     w, v = np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([[1.0, 0.5, -1.0]])
@@ -188,6 +189,48 @@ def test_gradients_nearby_are_known_if_those_of_both_modes_agree():
     rise, fall = ((at - point) / _constants.NEARBY for at in asked[:2])
     np.testing.assert_allclose(rise / order, np.abs(rise / order), rtol=1e-6)
     np.testing.assert_allclose(rise, -fall, rtol=1e-5)
+    monkeypatch.setattr(_evidence, "is_large", lambda problem: True)
+    assert len(known(1.0)[0]) == 2 + _constants.NEARBY_POINTS // 4
+    monkeypatch.undo()
     assert known(1.0, ("true_reverse",))[:2] == (None, None)
+    assert known(1.0, ("true_forward",))[:2] == (None, None)
     assert known(1 + half / 4)[0] is not None
     assert known(1 + 100 * half)[0] is None
+
+
+def test_rounding_at_the_point():
+    """Of the values in the own dtypes; of the first gradient with larger errors."""
+    point, w = np.ones(2), np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    for is_narrow in (False, True):
+        asked = []
+
+        def derivatives(*args, asked=asked, **options):
+            asked.append((args, options))
+            return {args[2][0]: Measured(np.arange(6.0), 10 + np.arange(6.0))}
+
+        dtype = np.dtype("float32" if is_narrow else float)
+        leaves = (Leaf("x", 0, (2,), dtype, 0),)
+        made = Evidence(
+            *(SimpleNamespace(leaves=leaves, outputs=()), SimpleNamespace(cotangents=w), None),
+            *(SimpleNamespace(point=point), derivatives, {}, None, 0),
+        )
+        assert made.rounding_of_value().tolist() == list(range(10, 16))
+        assert made.rounding_in_coarser_arithmetic().tolist() == [10, 11]
+        (first, options), (second, others) = asked
+        assert first[0] is second[0] is point
+        assert first[1] is second[1] is w
+        assert (first[2], options) == (["value"], {"is_own": True})
+        assert (second[2:], others) == ((["reverse"], is_narrow), {"coarser": True})
+
+
+def test_limits_of_dtypes_themselves():
+    """The largest number that is not rounded to infinity, and the smallest normal one."""
+    for leaf, tiny in zip(LEAVES, TINY, strict=True):
+        info = jnp.finfo(leaf.dtype)
+        largest = float(info.max) * (1 - float(info.eps))
+        alone = (Leaf("x", 0, (2,), leaf.dtype, 0),)
+        found = last_rounding(alone, np.array([largest, -np.nextafter(largest, np.inf)]))
+        assert np.isfinite(found).tolist() == [True, False]
+        point = np.array([tiny, np.nextafter(tiny, 0)])
+        made, _ = evidence(alone, point, np.ones(6), np.zeros(6))
+        assert np.isfinite(made.own_bound(point)[0]).tolist() == [True, False]

@@ -460,6 +460,11 @@ def test_tangents_between_those_of_the_neighbours():
             found = judged(("forward",), forward=reported, **options)
             assert places(found, "forward") == ([("z", 1, [1])] if is_wrong or not is_known else [])
     slack = np.sqrt(_constants.NEARBY) * np.abs(near[:, 1, 1]).max()
+    for end in (near[1, 1, 1] + slack, near[0, 1, 1] - slack):  # the ends are accepted
+        reported = FORWARD.copy()
+        reported[1, 1] = end
+        options = {"nearby": {"forward": near}, "is_smooth": False}
+        assert not judged(("forward",), forward=reported, **options).wrong
     for by, is_wrong in (
         *((2 + 0.9 * slack, False), (2 + 1.1 * slack, True)),
         *((-1 - 0.9 * slack, False), (-1 - 1.1 * slack, True)),
@@ -499,7 +504,11 @@ def test_dot_test_of_the_two_modes():
 def of_second_point(values, *, true=REVERSE[0], formula=REVERSE[0], own=0.0, is_autodiff=True):
     called = Called(REVERSE, values)
     second = {"true": true, "formula": formula}
-    options = {"called": called, "second": second, "own": own, "is_autodiff": is_autodiff}
+
+    def first_alone(more):  # the second point has the first cotangent alone
+        return np.array([[own(more) if callable(own) else own], [INF], [INF]])
+
+    options = {"called": called, "second": second, "own": first_alone, "is_autodiff": is_autodiff}
     return judged(("second_point",), **options)
 
 

@@ -10,6 +10,7 @@ import pytest
 from jaxconv import verify
 from jaxconv.verify import _constants
 from jaxconv.verify._problem import Leaf
+from jaxconv.verify.comparison import _linearity
 from jaxconv.verify.comparison._linearity import judge_cotangents, judge_tangents
 from jaxconv.verify.truth._rounding import Measured
 
@@ -198,3 +199,29 @@ def test_rounding_and_the_ends_of_the_range_are_excused(kind):
     zeros = complaints(lambda w: 0 * MATRIX @ w, kind, 0 * vectors)
     assert zeros[0] == []
     assert _constants.SMALLEST == 1e-250
+
+
+@no_checker
+@pytest.mark.parametrize("kind", ["cotangent", "tangent"])
+def test_ends_of_the_range_themselves(kind):
+    """Vectors there are still tried, zeros among them; results there are not compared."""
+    least, most = _constants.SMALLEST, 1 / _constants.SMALLEST
+    for size, is_tried in (
+        *((least, True), (np.nextafter(least, 0), False), (most, True)),
+        (np.nextafter(most, np.inf), False),
+    ):
+        vectors = np.array([[size, 0.0, 1.0, 1.0]] * 3)
+        vectors[2] = 2 * vectors[2] if kind == "cotangent" and size == least else vectors[2]
+        with np.errstate(over="ignore"):
+            _, asked = complaints(lambda w: 0 * MATRIX @ w, kind, vectors)
+        assert bool(asked) == is_tried
+    rule = SimpleNamespace(kind=kind, leaves=LEAVES)
+    for size, is_compared in (
+        *((0.0, True), (least, False), (np.nextafter(least, 1), True)),
+        *((most, False), (np.nextafter(most, 0), True)),
+    ):
+        expected = np.full(6, size)
+        check = " x", expected + max(size, 1.0), expected, np.zeros(6)
+        assert bool(_linearity._complaints(rule, check)) == is_compared
+    check = " x", np.ones(6) + 1e-251, np.ones(6), np.full(6, np.nan)  # an unknown bound
+    assert not _linearity._complaints(rule, check)

@@ -448,6 +448,11 @@ def test_bound_of_values(monkeypatch):
             assert [f.note for f in found.wrong] == is_wrong * ["jax.jvp"]
             assert len(asked) == 1
             assert found.modes[-1].status == ("wrong" if is_wrong else "ok")
+    # To the last digit.
+    for units, is_wrong in ((1, False), (2, True)):
+        gap = np.array([0, 0.25 + units * FINE * 4, 0])
+        found, _ = values_of({"vjp": lambda gap=gap: VALUES + gap}, monkeypatch, 1.0)
+        assert bool(found.wrong) == is_wrong
     # The largest of each array.
     for by, name in ((0.26, "z"), (0.13, "u")):
         for share in (0.9, 1.0):

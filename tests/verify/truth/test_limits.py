@@ -124,6 +124,11 @@ def test_one_element_that_disagrees_is_enough():
     gap = _constants.UNITS_OF_COMPARISON * unit * 1.0
     assert _agrees(np.array([1.0, 1.0]), zero, two, unit)
     assert not _agrees(np.array([1.0, 1.0 - gap]), zero, two, 0.0)
+    assert _agrees(np.array([1.0, 2.0]), zero, two, 1 / 8)  # 4 units of 2 are 1
+    assert not _agrees(np.array([1.0, 2.0]), zero, two, 1 / 9)
+    fine = line_of(1, 1, 1, 64)
+    assert _agrees(np.array([64.5]), zero[:1], fine, 2.0**-9)
+    assert not _agrees(np.array([64.5]), zero[:1], fine, 2.0**-10)
 
 
 def test_the_dot_test_at_its_bound():
@@ -217,7 +222,9 @@ def test_bisection_of_a_jump():
     # It ends at 1e-14, and at neighbouring numbers.
     assert jump(lambda x: x / 1e-14, 0.0, 1e-14) == 1
     assert jump(lambda x: x / 1e-14, 0.0, 2e-14) == 1
-    assert jump(lambda x: (x > 1e3) * 1.0, 1e3, float(np.nextafter(1e3, 2e3))) == 1
+    for start in (1e3, float(np.nextafter(1e3, 2e3))):
+        end = float(np.nextafter(start, 2e3))
+        assert jump(lambda x, start=start: (x > start) * 1.0, start, end) == 1
     # What rounding moves is none.
     least = _constants.JUMP * FINE
     for size, found in ((least, 0.0), (2 * least, 2 * least)):
@@ -304,3 +311,65 @@ def test_linearity_is_tried_along_the_first_direction():
     asked.clear()
     _linear_truth._check_linear(primal, primal.problem.leaves[0], drawn)
     np.testing.assert_array_equal(asked, [[0, 7], [2, 7], [1, 7], [3, 7]])
+
+
+def test_the_noisiest_element_has_the_largest_fourth_difference():
+    """Those of a step by 1 and of a single value of 0.55 are 3 and 3.3."""
+    unit = 2 * _constants.DISTANCE
+
+    def f(x):
+        spike = 0.55 * (np.abs(x - unit) < unit / 4)
+        return np.concatenate([1 + (x > unit / 2), 1 + spike])
+
+    found = _precision._noise(Values(f, np.zeros(1)), np.array([2.0]))
+    np.testing.assert_allclose(found, 0.55 / 2)
+
+
+def test_the_side_that_exists_need_not_be_wide():
+    """The finest steps decide, and the slope is that along them."""
+    for sign in (1.0, -1.0):
+        line = slopes(
+            lambda x, sign=sign: np.where((sign * x >= 0) & (sign * x < 1e-3), 2 * x, np.nan),
+            np.zeros(1),
+            np.ones(1),
+            all_steps(),
+        )
+        for slope in (line.central, line.left, line.right):
+            np.testing.assert_allclose(slope, [2.0], rtol=1e-9)
+        assert not line.is_kink.any()
+
+
+def test_numbers_that_differences_do_not_have_either():
+    """A slope that is not finite, or whose error is not, replaces nothing."""
+    primal = SimpleNamespace()
+    truth = _truth.Truth(
+        np.array([[np.nan, np.inf, 3.0, np.nan]]), np.full((1, 4), 0.5), *4 * [None], True
+    )
+    found = np.array([[np.nan, 7.0, 8.0]]), np.array([[1.0, np.inf, 2.0]])
+    asked = []
+
+    def by_coordinates(given, lost, cotangents):
+        asked.append((given, lost.tolist(), cotangents))
+        return found
+
+    before, _truth.by_coordinates = _truth.by_coordinates, by_coordinates
+    try:
+        settled = _truth._with_numbers(primal, truth, "cotangents")
+    finally:
+        _truth.by_coordinates = before
+    assert asked == [(primal, [0, 1, 3], "cotangents")]
+    np.testing.assert_array_equal(settled.reverse, [[np.nan, np.inf, 3.0, 8.0]])
+    np.testing.assert_array_equal(settled.reverse_error, [[0.5, 0.5, 0.5, 2.0]])
+    np.testing.assert_array_equal(truth.reverse_error, np.full((1, 4), 0.5))
+
+
+@pytest.mark.parametrize(("batch", "chunks"), [(1, [1, 1, 1]), (9 * 8, [2, 1]), (9 * 12, [3])])
+def test_coordinates_of_kinks_are_tried_in_batches(batch, chunks, monkeypatch):
+    monkeypatch.setattr("jaxconv.verify.truth._kinks.BATCH", batch)
+    primal = Values(lambda x: 2 * x[:1], np.ones(3))
+    count, asked, many = len(_truth.coordinate_steps(primal)), [], primal.many
+    assert count == 9
+    primal.many = lambda points: asked.append(len(points) // count) or many(points)
+    (leaf,) = primal.problem.leaves
+    look(primal, leaf, np.arange(3), np.zeros(3), np.ones(1), 0)
+    assert asked == [chunk for chunk in chunks for _ in range(2)]
