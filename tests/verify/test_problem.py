@@ -187,3 +187,15 @@ def test_what_a_refusal_names():
         problem_of(lambda x: (), (X,), None)
     with pytest.raises(ValueError, match=r"x\[1\] must be finite"):
         problem_of(lambda x: x[0], ((X, X * np.inf),), None)
+
+
+@pytest.mark.usefixtures("no_type_checker")
+def test_what_a_call_that_raises_names():
+    def fails(x):
+        raise ZeroDivisionError("in  it\n\nand more")
+
+    said = (
+        "^somebody: fails raises when it is called with these arguments: ZeroDivisionError: in it$"
+    )
+    with pytest.raises(ValueError, match=said):
+        problem_of(fails, (X,), None, caller="somebody")

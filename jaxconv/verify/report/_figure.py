@@ -66,7 +66,9 @@ def _largest(*arrays):
 
 
 def mosaic(array: np.ndarray) -> np.ndarray:
-    """An array of any rank as one image, with NaN between the tiles."""
+    """An array of any rank as one image, with NaN between the tiles, or for no elements."""
+    if not array.size:
+        return np.full((1, 1), np.nan)
     if array.ndim < 2:
         return np.atleast_1d(array)[None]
     if array.ndim == 2:

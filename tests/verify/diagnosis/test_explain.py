@@ -3,6 +3,7 @@
 import logging
 from types import SimpleNamespace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -79,6 +80,9 @@ def sizes(reported, true):
 
 
 NO_SLIP = "explained by no known slip"
+# A gradient with two small elements, and a small change of these.
+SMALL = np.array([1.0, -2.0, 3.0, 0.5, 0.01, 0.01])
+APART = 2e-8 * np.array([0, 0, 0, 0, 1.0, -1.0])
 
 
 def near(factor, gap):
@@ -93,6 +97,49 @@ FINDINGS = {
         NOTE,
         "rounding moves an element of 3 by about 4: the result is a difference of much larger "
         "terms",
+    ),
+    "cancelled by little": (
+        (TRUE, {"note": NOTE, "bound": [9, 0.25, 0.5, 5, 1, 1], "wrong": [1, 2]}),
+        NOTE,
+        "rounding moves an element of 3 by about 0.5: the result is a difference of much larger "
+        "terms",
+    ),
+    "off by the limit": (
+        ([1e-6, 1.0, 3, 0.5, -1.5, 2.5], {"true": [0, 1.0, 3, 0.5, -1.5, 2.5], "wrong": [0, 1]}),
+        NO_SLIP,
+        None,
+    ),
+    "in half precision": (
+        (
+            near(-0.5, 0.1505),
+            {"mode": "jit", "leaf": leaf_of((6,), jnp.bfloat16)},
+        ),
+        "a constant factor of -0.5",
+        factor_of("-0.5", "2e-01"),
+    ),
+    "some in half precision": (
+        (
+            [1, -2, -0.4 * (3 - 0.1505 / 2), -0.4 * (0.5 + 0.1505 * 3), -1.5, 2.5],
+            {"mode": "jit", "wrong": [2, 3], "leaf": leaf_of((6,), jnp.bfloat16)},
+        ),
+        "a constant factor of -0.4 in some elements",
+        "the wrong elements equal -0.4 times the true ones, relative error 2e-01",
+    ),
+    "a slip at its limit": (
+        (
+            SMALL + 8.5 * APART,
+            {"true": SMALL, "wrong": [4, 5], "slips": [("a slip", "it", SMALL + 7.5 * APART)]},
+        ),
+        "a slip",
+        None,
+    ),
+    "a slip beyond its limit": (
+        (
+            SMALL + 8.5 * APART,
+            {"true": SMALL, "wrong": [4, 5], "slips": [("a slip", "it", SMALL + 7.4 * APART)]},
+        ),
+        NO_SLIP,
+        None,
     ),
     "value twice as large": (
         (2 * TRUE, {"mode": "primal_value", "note": "jax.vjp"}),

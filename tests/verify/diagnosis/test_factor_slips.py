@@ -8,7 +8,7 @@ import pytest
 
 from jaxconv.verify import _constants
 from jaxconv.verify._problem import problem_of
-from jaxconv.verify.diagnosis._factor_slips import factors, multiple, products
+from jaxconv.verify.diagnosis._factor_slips import factors, fit, multiple, products
 from jaxconv.verify.truth._primal import Primal
 
 pytestmark = pytest.mark.usefixtures("float64", "no_type_checker")
@@ -179,3 +179,25 @@ def test_multiples_are_fitted_from_three_elements_on():
     assert said == "it"
     np.testing.assert_array_equal(fitted, huge)
     assert _constants.SLIP_FITTED == 3
+
+
+def test_factors_that_are_finite_in_some_elements_alone(normal):
+    x = np.array([1e200, 1.0, 2.0])
+    problem = problem_of(lambda x: x * 1e-200, (x,), None)
+    w = np.asarray(normal((1, 3)))
+    evidence = SimpleNamespace(
+        problem=problem, primal=Primal(problem), draws=SimpleNamespace(cotangents=w)
+    )
+    with np.errstate(over="ignore"):
+        changed = list(factors(evidence, problem.leaves[0], np.ones(3), np.ones(3), 0))
+    found = {slip for slip, *_ in changed}
+    assert "a factor of x too many" in found
+    assert not any("x**2" in slip or "x**3" in slip or "x (1" in slip for slip in found)
+
+
+def test_whole_numbers_at_the_limit():
+    three = np.array([0.5, 0.5, 0.5])
+    for scale, whole in ((1e-8, 1e-8), (0.99e-8, 0.0)):
+        found, fitted = fit(scale * three, three)
+        assert found == pytest.approx(whole, rel=1e-9)
+        np.testing.assert_allclose(fitted, whole * three, rtol=1e-9)

@@ -12,6 +12,7 @@ import pytest
 from jax import lax
 
 from jaxconv.verify import _constants
+from jaxconv.verify.diagnosis import _geometry_slips
 from jaxconv.verify.diagnosis._geometry_slips import geometries, geometry_slips, slides_of
 from jaxconv.verify.diagnosis._grids import Grid
 from jaxconv.verify.diagnosis._sliding import compute, slide_of
@@ -440,3 +441,32 @@ def test_equations_that_are_not_understood_or_large_are_left_alone(normal, monke
     for shape in ((0, 7, 2), (1, 7, 0)):  # nothing to change
         empty = Equations(_conv(1), (np.ones(shape), np.ones((3, shape[-1], 2))))
         assert not slides_of(empty, empty.depends(empty.cotangents))
+
+
+@pytest.mark.parametrize(
+    ("low", "same"),
+    [
+        (1, {False}),  # that of "SAME", of a total of three
+        (2, {True}),  # that of "SAME_LOWER"
+        (0, set()),
+    ],
+)
+def test_padding_by_name_is_that_of_the_changed_geometry(low, same):
+    g = line(8, 5, 4, s=2, lo=low)
+    assert (g.same(False), g.same(True)) == ((1,), (2,))
+    wider, moved = replace(g, kernel_dilation=(2,)), replace(g, low=(7,))
+    found = list(_geometry_slips._each_padding(g, [wider, moved]))
+    named = [replace(wider, low=wider.same(is_lower)) for is_lower in same]
+    assert found == [wider, *named, moved]  # a padding that moved itself keeps its place
+    both = line(8, 4, 4, s=2, lo=1)  # an even total: the two are the same
+    assert both.same(False) == both.same(True) == (1,)
+    wider = replace(both, kernel_dilation=(2,))
+    assert list(_geometry_slips._each_padding(both, [wider]))[1] == replace(
+        wider, low=wider.same(False)
+    )
+
+
+def test_paddings_that_are_tried():
+    g = line(8, 5, 4, s=2, lo=7)
+    lows = [new.low for new in _geometry_slips._moved_padding(g)]
+    assert lows == [(8,), (6,), (9,), (5,), (0,), (1,), (2,)]

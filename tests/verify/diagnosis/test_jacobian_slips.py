@@ -210,3 +210,48 @@ def test_windows_of_which_only_one_element_is_read(order, normal):
     assert [each[:2] for each in found] == [each[:2] for each in wanted]
     for (*_, actual), (*_, expected) in zip(found, wanted, strict=True):
         np.testing.assert_allclose(actual, expected)
+
+
+def test_contributions_that_come_first_and_last(normal):
+    """Of four positions, of which each element is reached by some."""
+    reached = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1], [0, 1, 0]])
+    a, w = np.asarray(normal((4, 3))) * reached, np.asarray(normal((4,)))
+    found = slips(lambda x: a @ x, np.ones(3), a, w)
+    shares = a * w[:, None]
+    expected = [
+        ("overlaps written over", LAST, [shares[1, 0], shares[3, 1], shares[2, 2]]),
+        ("overlaps written over", FIRST, [shares[0, 0], shares[1, 1], shares[2, 2]]),
+        ("missing sum over the positions", "the contributions of position 0 alone", shares[0]),
+        ("missing sum over the positions", "the contributions of position 3 alone", shares[3]),
+        (
+            "overlaps averaged",
+            "the mean of the contributions to each element",
+            shares.sum(0) / [2, 3, 1],
+        ),
+    ]
+    assert [each[:2] for each in found] == [each[:2] for each in expected]
+    for (*_, actual), (*_, wanted) in zip(found, expected, strict=True):
+        np.testing.assert_allclose(actual, wanted)
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_positions_that_reach_all_elements_from_both_ends(everywhere, normal):
+    """Then a sum is missing; otherwise overlaps are written over."""
+    for row in (0, 2):
+        a, w = np.array(normal((3, 2))), np.ones(3)
+        if not everywhere:
+            a[row, 1] = 0
+        names = {slip for slip, what, _ in slips(lambda x, a=a: a @ x, np.ones(2), a, w)[:2]}
+        assert names == {
+            "missing sum over the positions" if everywhere else "overlaps written over"
+        }
+
+
+def test_two_positions_and_two_results_are_enough(normal):
+    a, w = np.asarray(normal((2, 2))), np.asarray(normal((2,)))
+    found = [each[:2] for each in slips(lambda x: a @ x, np.ones(2), a, w)]
+    assert found[:4] == SQUARE
+    assert found[4:6] == [
+        ("missing sum over the positions", LAST),
+        ("missing sum over the positions", FIRST),
+    ]

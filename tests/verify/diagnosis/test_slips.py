@@ -348,3 +348,36 @@ def test_slips_of_complex_arrays_come_first(normal):
     assert wanted
     true = np.ones(3)
     assert_same(islice(Slips(evidence, True)(leaf, true, true, 1), len(wanted)), wanted)
+
+
+def test_a_batch_of_one_is_not_summed(normal):
+    x, y = np.asarray(normal((1, 3))), np.asarray(normal((3,)))
+    evidence = evidence_of(lambda x, y: x * y, (x, y))
+    leaf = evidence.problem.leaves[1]
+    evidence.truth.reverse = np.ones((3, 6))
+    names = {slip for slip, *_ in Slips(evidence, False)(leaf, y, y, 0)}
+    assert "missing sum over the batch" not in names
+
+
+def test_constants_of_one_result_near_a_wrong_sign(normal):
+    case = Case("two results", 0, 0, normal)
+    share = case.true - case.with_cotangent(0, 0 * case.ws[0])
+    for gap, slip in ((0.9e-4, "wrong sign"), (1.1e-4, "a factor of -0.99989")):
+        reported = case.true + (gap - 2) * share
+        found = list(Slips(case.evidence, False)(case.leaf, reported, case.true, 0))
+        assert f"{slip} in the cotangent of one result" in {name for name, *_ in found}
+
+
+def test_an_end_of_an_axis_is_set_to_zero():
+    """Of each axis of two rows or more."""
+    array = np.arange(1.0, 7).reshape(2, 1, 3)
+    found = list(without_an_end(array))
+    said = [f"with its {side} row along axis {axis} set to zero"
+            for axis in (0, 2) for side in ("last", "first")]  # fmt: skip
+    assert [what for what, _ in found] == said
+    for (_, cut), index in zip(
+        found, (np.s_[1], np.s_[0], np.s_[..., 2], np.s_[..., 0]), strict=True
+    ):
+        expected = array.copy()
+        expected[index] = 0
+        np.testing.assert_array_equal(cut, expected)

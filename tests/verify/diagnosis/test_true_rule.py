@@ -145,3 +145,17 @@ def test_a_primitive_that_refuses_values_is_unknown(monkeypatch):
     assert rule.jacobian is None  # it has no batching rule
     with pytest.raises(Unknown):
         rule.at([-rule.w])
+
+
+def test_rows_are_computed_one_by_one_up_to_a_cost(case, monkeypatch):
+    evidence, *_ = case
+    rule, asked = TrueRule(evidence, 0), []
+    cost = 9 * sum(map(_true_rule.cost_of, rule.live))
+    monkeypatch.setattr(
+        jax, "vmap", lambda f, out_axes: asked.append(1) or (lambda w: [*map(f, w)])
+    )
+    for most, is_batched in ((cost, False), (cost - 1e-9, True)):
+        asked.clear()
+        monkeypatch.setattr(_true_rule, "_ONE_BY_ONE", most)
+        assert TrueRule(evidence, 0).jacobian.shape == (9, 12)
+        assert bool(asked) == is_batched

@@ -423,3 +423,23 @@ def test_a_plan_with_a_tracer_is_not_kept():
     kept.append(_plan.plan_of(traced) is _plan.plan_of(traced))
     assert kept == [False, True]
     assert set(SUMS) & set(MOVES) == set()
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_shifts_by_all_bits_and_more(dtype):
+    """Nothing is left, or the sign."""
+    x = np.array([-128, -3, 5, 127]).astype(dtype)
+    for by in (0, 1, 7, 8, 9, *((-1,) if dtype == np.int8 else ())):
+        amount = np.full(4, by, dtype)
+        is_out = not 0 <= by < 8
+        left = 0 * x if is_out else (x.astype(int) << by).astype(dtype)
+        logical = 0 * x if is_out else (x.view(np.uint8) >> by).view(dtype)
+        kept = (x.view(np.int8) >> (7 if is_out else by)).view(dtype)
+        for name, expected in (
+            ("shift_left", left),
+            ("shift_right_logical", logical),
+            ("shift_right_arithmetic", kept),
+        ):
+            found = of(name, x, amount)
+            assert found.dtype == dtype
+            np.testing.assert_array_equal(found, expected, err_msg=f"{name} {by}")

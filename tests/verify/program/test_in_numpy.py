@@ -160,6 +160,10 @@ CALLS = [
     *[("gather", lambda x, i: x.at[i].get(mode="fill", fill_value=3.0), A, ROWS)],
     *[("gather", _numbers(m), CUBE.transpose(1, 0, 2), LOOSE) for m in AT_MODES],
     ("gather", _batched, CUBE.reshape(6, 4), np.array([0, 3, 1, 9, 2, -1])),
+    ("gather", jax.vmap(lambda x, i: x[i], in_axes=(1, 0)), CUBE[0], np.array([0, 2, 9, -1])),
+    ("gather", jax.vmap(jax.vmap(lambda x, i: x[i])), CUBE, np.array([[0, 3, 1], [9, 2, -1]])),
+    ("scatter-add", jax.vmap(lambda x, i: x.at[i].add(2.0), in_axes=(1, 0)), CUBE[0],
+     np.array([0, 2, 9, -1])),
     ("gather", lambda x: jnp.take_along_axis(x, jnp.argsort(x, 1), 1), RNG.normal(size=(3, 4))),
     *[("scatter", _at("set", m), A.T, np.array([3, 0, 9]), A.T[:3] + 1) for m in AT_MODES],
     *[(n, _at(m, mode), A.T, ROWS, np.ones((5, 2)) * 3) for n, (_, m) in SCATTERS.items()

@@ -41,3 +41,18 @@ def test_numbers_and_vectors_are_a_row():
     np.testing.assert_array_equal(mosaic(np.array(3.0)), [[3.0]])
     np.testing.assert_array_equal(mosaic(np.arange(5.0)), [np.arange(5.0)])
     np.testing.assert_array_equal(mosaic(np.eye(2, 3)), np.eye(2, 3))
+
+
+def test_kernels_of_three_axes_have_their_channels_first():
+    array = np.arange(96.0).reshape(2, 2, 2, 3, 4)
+    tiles = np.moveaxis(array, (3, 4), (0, 1)).reshape(24, 2, 2)
+    np.testing.assert_array_equal(mosaic(array), mosaic(tiles))
+
+
+@pytest.mark.parametrize(
+    "shape", [(0,), (0, 3), (3, 0), (0, 2, 3), (2, 0, 3), (2, 3, 0), (0, 0, 0, 0), (2, 2, 0, 3)]
+)
+def test_an_array_without_elements_has_an_empty_image(shape):
+    image = mosaic(np.zeros(shape))
+    assert image.shape == (1, 1)
+    assert np.isnan(image).all()

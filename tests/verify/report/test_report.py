@@ -276,3 +276,13 @@ def test_sizes_of_a_picture():
     nothing = figure(verify.GradientReport("f", (), (), (), "", {}))
     (said,) = (text for text in nothing.texts if "unknown" in text.get_text())
     assert (said.get_position(), said.get_horizontalalignment()) == ((0.5, 0.5), "center")
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 2, 3), (1, 2, 0, 2)])
+def test_a_picture_of_an_argument_without_elements(shape):
+    nothing = np.zeros(shape)
+    report = verify.GradientReport(
+        "f", (), (), (), "", {}, gradients={"x": Gradient(nothing, nothing, nothing)}
+    )
+    first, *_ = figure(report).axes
+    assert first.get_ylabel() == f"x {list(shape)}\nright"
