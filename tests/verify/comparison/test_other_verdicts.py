@@ -453,6 +453,12 @@ def test_bound_of_values(monkeypatch):
         gap = np.array([0, 0.25 + units * FINE * 4, 0])
         found, _ = values_of({"vjp": lambda gap=gap: VALUES + gap}, monkeypatch, 1.0)
         assert bool(found.wrong) == is_wrong
+    # However small they are.
+    small = VALUES / 64
+    for share, is_wrong in ((0.9, False), (1.1, True)):
+        gap = np.array([0, share * 4 / 64 / 16, 0])
+        ways = {"vjp": lambda gap=gap: small + gap}
+        assert bool(values_of(ways, monkeypatch, 1.0, small)[0].wrong) == is_wrong
     # The largest of each array.
     for by, name in ((0.26, "z"), (0.13, "u")):
         for share in (0.9, 1.0):

@@ -373,3 +373,22 @@ def test_coordinates_of_kinks_are_tried_in_batches(batch, chunks, monkeypatch):
     (leaf,) = primal.problem.leaves
     look(primal, leaf, np.arange(3), np.zeros(3), np.ones(1), 0)
     assert asked == [chunk for chunk in chunks for _ in range(2)]
+
+
+def test_bisection_moves_each_element_by_its_scale():
+    """In a random direction, and no others."""
+    point = np.array([1.0, 4.0, 0.5, 2.0, 8.0, 3.0])
+    asked = []
+    primal = Values(lambda x: asked.append(x - point) or np.array([0.0]), point[:5], point[5:])
+    asked.clear()
+    leaf = primal.problem.leaves[0]
+    worst_by_halves(primal, leaf, np.arange(6.0), np.ones(1), 0)
+    size = scales(primal.problem.leaves, point)
+    moves = np.array([move for move in asked if move.any()]) / size
+    assert not moves[:, 5].any()
+    step = np.abs(moves).max(axis=1, keepdims=True)
+    assert set(np.ravel(np.round(np.log2(step), 6))) == set(np.log2(all_steps()))
+    assert set(np.ravel(np.round(moves / step, 6))) == {-1, 0, 1}
+    # Halves of halves: the first of five elements has three.
+    counts = [int(np.count_nonzero(move)) for move in moves[:: 2 * len(all_steps())]]
+    assert counts[:2] == [3, 2]
