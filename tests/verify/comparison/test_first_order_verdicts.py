@@ -53,6 +53,7 @@ def judged(
     rounding=0.0,
     error=0.0,
     forward_error=0.0,
+    true_forward=FORWARD,
     true=REVERSE,
     lines=LINES,
     called=None,
@@ -81,7 +82,7 @@ def judged(
     }
     errors = None if true is None else np.broadcast_to(error, (3, 5))
     spread = np.broadcast_to(forward_error, (2, 2))
-    truth = Truth(true, errors, FORWARD, spread, lines, "", is_autodiff)
+    truth = Truth(true, errors, true_forward, spread, lines, "", is_autodiff)
     asked = []
 
     def own_bound(point, more=0):
@@ -446,6 +447,16 @@ def test_tangents_between_the_slopes_of_a_kink(is_turned):
                     ("forward",), forward=reported, lines=(LINES[0], kink), rounding=0.001
                 )
                 assert bool(found.wrong) == (is_wrong or not has_kink)
+
+
+@pytest.mark.parametrize("end", [-1.0, 2.0])
+def test_the_slopes_of_a_kink_themselves_are_tangents(end):
+    """Where nothing rounds: the true tangent is zero."""
+    zero = 0 * FORWARD
+    kink = line(zero[1], left=-1.0, right=2.0, side_error=0.0, kinks=(False, True))
+    options = {"true_forward": zero, "lines": (line(zero[0]), kink)}
+    assert not judged(("forward",), forward=changed(zero, 1, 1, end), **options).wrong
+    assert judged(("forward",), forward=changed(zero, 1, 1, end * 1.001), **options).wrong
 
 
 def test_tangents_between_those_of_the_neighbours():

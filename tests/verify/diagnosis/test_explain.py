@@ -81,8 +81,8 @@ def sizes(reported, true):
 
 NO_SLIP = "explained by no known slip"
 # A gradient with two small elements, and a small change of these.
-SMALL = np.array([1.0, -2.0, 3.0, 0.5, 0.01, 0.01])
-APART = 2e-8 * np.array([0, 0, 0, 0, 1.0, -1.0])
+SMALL = np.array([1.0, -2.0, 3.0, 0.5, 2.0**-7, 2.0**-7])
+APART = 2.0**-26 * np.array([0, 0, 0, 0, 1.0, -1.0])
 
 
 def near(factor, gap):
@@ -129,6 +129,14 @@ FINDINGS = {
         (
             SMALL + 8.5 * APART,
             {"true": SMALL, "wrong": [4, 5], "slips": [("a slip", "it", SMALL + 7.5 * APART)]},
+        ),
+        "a slip",
+        None,
+    ),
+    "a slip that explains an eighth": (
+        (
+            SMALL + 8 * APART,
+            {"true": SMALL, "wrong": [4, 5], "slips": [("a slip", "it", SMALL + 7 * APART)]},
         ),
         "a slip",
         None,

@@ -261,6 +261,12 @@ def test_a_compiled_loop_is_a_loop(monkeypatch):
 
     program([0.5], changes, "seen", None)
     assert seen.count("sin") == 1
+    # So is one that no argument reaches, since a visit may replace what it computes.
+    seen.clear()
+    alone = Program(traced(lambda x: x * loop(np.float64(0.5)), 0.5))
+    alone.is_compiled = True
+    alone([0.5], changes, "seen", None)
+    assert seen.count("sin") == 1
 
 
 def fails(*_):

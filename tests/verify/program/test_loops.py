@@ -69,6 +69,11 @@ VISITED = {
         [X],
         3 * ["add", "cos"],
     ),
+    "scan without a state": (
+        lambda x: lax.scan(lambda c, a: (c, jnp.sin(a)), None, x)[1],
+        [X],
+        3 * ["sin"],
+    ),
     "while": (counted, [2, 0.5], 2 * ["sub", "sin"]),
     "while that stops when it is close": (halved, [3.0], ["while"]),
     "for": (thrice, [0.5], 3 * ["sin", "mul", "add"]),
@@ -203,6 +208,13 @@ def test_loops_whose_end_depends_on_numbers():
     for f, args, expected in (
         (halved, [3.0], True),
         (counted, [2, 0.5], False),
+        (
+            lambda x: lax.while_loop(
+                lambda s: (s[0] < 3) & (s[1] > 0.1), lambda s: (s[0] + 1, s[1] / 2), (0, x)
+            ),
+            [3.0],
+            True,
+        ),
         (lambda x: lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1]), (0, x)), [X], 0),
     ):
         assert _loops.stops_when_close(only("while", f, *args)) == bool(expected)

@@ -1,6 +1,7 @@
 """Values and parameters in float64 and complex128; integers, booleans and keys stay."""
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from jax import lax
 from jaxconv.verify.program._in_numpy import SMALL
 from jaxconv.verify.program._wide import (
     bind_as_traced,
+    bind_with,
     equations,
     inner_programs,
     wide,
@@ -97,3 +99,26 @@ def test_as_traced_is_in_the_traced_dtype():
     (equation,) = jax.make_jaxpr(lambda x: lax.top_k(x, 1))(x).jaxpr.eqns
     values, places = bind_as_traced(equation, [np.float64(x)])
     assert (values.dtype, places.dtype, places[0]) == (float, np.int32, 1)
+
+
+@pytest.mark.parametrize("has_many", [False, True])
+def test_parameters_of_both_versions_of_jax(has_many):
+    """JAX 0.10 returns functions and parameters, and JAX 0.12 the parameters alone."""
+
+    class Bound:
+        multiple_results = has_many
+
+        def __init__(self, params):
+            self.params = params
+
+        def get_bind_params(self, params):
+            assert params == {"n": 1}
+            return self.params
+
+        def bind(self, *operands, **params):
+            return (operands, params)
+
+    for given, operands in (({"m": 2}, ("a", "b")), ((["f", "g"], {"m": 2}), ("f", "g", "a", "b"))):
+        equation = SimpleNamespace(primitive=Bound(given))
+        found = bind_with(equation, ["a", "b"], {"n": 1})
+        assert found == ([operands, {"m": 2}] if has_many else [(operands, {"m": 2})])

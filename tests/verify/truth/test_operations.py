@@ -214,3 +214,28 @@ def test_smooth_functions():
         *((lambda x: x * jnp.arange(3), False), (lambda x: (jnp.sin(x), jnp.maximum(x, 0)), False)),
     ):
         assert is_smooth(computations(jax.make_jaxpr(f)(x))) == expected
+
+
+def test_operands_of_stable_functions_move_by_a_unit():
+    """Up or down by chance, twice; where the neighbours have no value, the result does not move."""
+    x, own = np.array([1.5, 3.0, 0.5, 7.0]), 2.0**-6
+    (scale, *_), result = errors(lax.digamma, [x], "float64", Arithmetic(unit=own))
+    found = np.zeros(4)
+    for seed in range(2):
+        signs = np.random.default_rng(seed).choice([-1.0, 1.0], 4)
+        moved = np.asarray(lax.digamma(x * (1 + own * signs)))
+        found = np.maximum(found, np.abs(moved - result))
+    np.testing.assert_allclose(scale, found / own, rtol=1e-9)
+    (equation,) = computations(jax.make_jaxpr(lax.digamma)(x))
+    at_pole = np.array([1.5, np.inf, np.nan, 0.5])
+    with np.errstate(invalid="ignore"):
+        scale, *_ = error(equation, [at_pole], at_pole, 0, Arithmetic(unit=own))
+    assert np.isfinite(scale).tolist() == [True] * 4
+    matrix = np.array([[[4.0, 0.0], [0.0, 1.0]], [[9.0, 0.0], [0.0, 1.0]]])
+    traced = jax.make_jaxpr(lambda x: lax.linalg.cholesky(x, symmetrize_input=False))(matrix)
+    (equation,) = (e for e in computations(traced) if e.primitive.name == "cholesky")
+    root = np.sqrt(matrix)
+    scale, *_ = error(equation, [matrix], root, 0, Arithmetic(unit=1e-6))
+    # All elements of a matrix move by the largest of it.
+    np.testing.assert_allclose(scale[:, 0, 0], [4 / 4, 9 / 6], rtol=1e-3)
+    np.testing.assert_allclose(scale[:, 1, 1], [4 / 2, 9 / 2], rtol=1e-3)

@@ -15,6 +15,7 @@ from jax import lax
 from jaxconv.verify import _constants
 from jaxconv.verify._modes import Absent
 from jaxconv.verify._problem import problem_of
+from jaxconv.verify.program._in_numpy import SMALL
 from jaxconv.verify.truth import _precision, _primal, _rounding
 from jaxconv.verify.truth._operations import FINE, Arithmetic
 from jaxconv.verify.truth._precision import coarsest_unit, set_precision
@@ -340,8 +341,10 @@ def test_change_by_one_more_round():
     assert of(lambda x: 0 * looped(x), [3.0]) == 0
     assert of(lambda x: (looped(x), -jnp.inf * looped(x)), [3.0]) == 0
     assert of(looped, [3.0], is_as_it_is=True) == 0
+    large = np.full(SMALL + 1, 3.0, np.float32)  # JAX computes it
     with jax.enable_x64(False):  # in float64 all the same
-        assert of(lambda x: looped(x) * 1e-40, np.float32([3.0])) == pytest.approx(0.5)
+        moved = of(lambda x: 1 + looped(x) * 2.0**-40, large)
+    assert moved == pytest.approx(0.375 * 2.0**-40)
 
 
 # Rounding
