@@ -1,6 +1,7 @@
 """The numbers that a verdict depends on are in one module, used, and commented."""
 
 import ast
+import math
 from pathlib import Path
 
 from jaxconv import verify
@@ -63,3 +64,44 @@ def test_each_constant_is_used_and_commented():
 def test_documented_multiples():
     said = " ".join(verify.check_gradients.__doc__.split())
     assert f"{_constants.MARGIN:.0f} times the rounding and {_constants.ERRORS:.0f} times" in said
+
+
+# The verdicts that experiments/README.md counts were given with these numbers. A change of one is
+# meant to be seen here, and asks for `python -m experiments.verifier --sensitivity` again.
+COUNTED_WITH = {
+    **{"MARGIN": 8.0, "SAMPLES": 6, "FEW_SAMPLES": 3, "SECOND_LOOK": 64, "ROUNDED_CONSTANTS": 1.5},
+    **{"UNITS_OF_FUNCTIONS": 4, "UNITS_OF_COMPARISON": 4, "UNITS_OF_REFERENCE": 64},
+    **{"TWO_ROUNDINGS": 2.0, "SHARE_OF_VALUE": 1 / 16, "STOPPING": 2**-26, "ROUNDS": 16},
+    **{"MOST_NOISE": 1e-4, "DISTANCE": 1e-4, "JUMP": 64, "AMPLIFIED": 8192.0, "COARSER": 16.0},
+    **{"IN_PROPORTION": 4.0, "ERRORS": 16.0, "FIRST_STEP": 1 / 8, "WIDER": 1024.0, "KNOWN": 1 / 64},
+    **{"ROUGH": 0.5, "SEEN": 16.0, "STEP_FACTOR": 4.0, "STEP_COUNT": 11, "SKIPPED_OF_LARGE": 3},
+    **{"SKIPPED_OF_COORDINATES": 2, "STEP_COUNT_OF_LARGE": 6, "UNITS_OF_VALUES": 4},
+    **{"CANCELLATION": 1000.0, "KINK": 4.0, "KINK_OF_GRADIENT": 2.0, "NEARBY": 2**-30},
+    **{"NEARBY_POINTS": 16, "SMALLEST_COTANGENT": 8, "LARGEST_COTANGENT": 40, "LARGER": 2**12},
+    **{"MUCH_LARGER": 2**40, "SMALLEST": 1e-250, "SECOND_POINT": 0.2, "SHRINKINGS": 6},
+    **{"LARGE": 100_000, "COORDINATES": 4096, "LINEAR_COORDINATES": 2**14, "LINEAR_NUMBERS": 2**25},
+    **{"KINK_ELEMENTS": 512, "CLOSE": 1e-8, "CLOSE_IN_SOME": 1e-6, "CLOSE_UNITS": 32},
+    **{"LITTLE": 1e-6, "EXPLAINED": 1 / 8, "SLIP_CONVOLUTIONS": 12, "SLIP_NUMBERS": 2**18},
+    **{"SLIP_PRODUCTS": 2**22, "SLIP_JACOBIAN": 2**21, "SLIP_POSITIONS": 1024, "SLIP_FEW": 24},
+    **{"SLIP_FEWEST": 8, "SLIP_ELEMENTS": 2**24, "SLIP_GROUPS": 8, "SLIP_PERMUTED": 4},
+    **{"SLIP_FITTED": 3, "SLIP_SIGN": 1e-4, "SEEN_REMAINDER": 64},
+}
+
+
+def test_verdicts_were_counted_with_these_numbers():
+    found = {name: value for name, value in vars(_constants).items() if name.isupper()}
+    assert found == COUNTED_WITH
+
+
+def test_numbers_that_follow_from_others():
+    """Steps and factors are powers of two, so that products with them are exact."""
+    for name in ("FIRST_STEP", "STEP_FACTOR", "LARGER", "MUCH_LARGER", "NEARBY"):
+        assert math.frexp(getattr(_constants, name))[0] == 0.5
+    finest = _constants.FIRST_STEP / _constants.STEP_FACTOR ** (_constants.STEP_COUNT - 1)
+    assert 1e-7 < finest < 1.5e-7
+    # The sum of two cotangents is exact in bfloat16, which has integers up to 256.
+    assert 2 * _constants.LARGEST_COTANGENT <= 256
+    assert 0 < _constants.SMALLEST_COTANGENT < _constants.LARGEST_COTANGENT <= 128
+    large = _constants.SKIPPED_OF_LARGE + _constants.STEP_COUNT_OF_LARGE
+    assert large <= _constants.STEP_COUNT
+    assert 1 < 1 / _constants.SMALLEST < float("inf")

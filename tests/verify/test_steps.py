@@ -269,3 +269,55 @@ def test_what_cannot_be_traced_is_named(monkeypatch):
     said = "check_gradients: JAX can't trace f: ZeroDivisionError: in it " + 294 * "x"
     with pytest.raises(ValueError, match=f"^{said}$"):
         _check._primal(PROBLEM)
+
+
+def test_options_and_their_defaults(monkeypatch):
+    calls = []
+
+    def check(problem, **options):
+        with np.errstate():  # nothing warns meanwhile
+            np.log(np.zeros(1))
+        calls.append((problem, options))
+        return "the report"
+
+    monkeypatch.setattr(_check, "problem_of", lambda *args: calls.append(args) or PROBLEM)
+    monkeypatch.setattr(_check, "_check", check)
+    args = ("a", "b", "c")
+    assert _check.check_gradients(len, args) == "the report"
+    asked, (problem, options) = calls
+    assert asked == (len, args, None)
+    assert problem is PROBLEM
+    assert options.pop("began") == pytest.approx(time.perf_counter(), abs=60)
+    step = options.pop("step")
+    assert (step.title, step.done) == ("f", 0)
+    assert options == {
+        **{"linear": [], "reference": None, "tolerance": None, "args": args, "argnums": None},
+        **{"names": MODES, "order": 2, "seed": 0, "directions": 2},
+    }
+    given = {"argnums": 1, "reference": max, "tolerance": 0.5, "order": 1, "seed": 3}
+    _check.check_gradients(len, args, linear_in=2, modes="jit", directions=5, **given)
+    assert calls[2] == (len, args, 1)
+    options = calls[3][1]
+    expected = given | {"linear": [LEAVES[1]], "names": ("jit",), "directions": 5}
+    assert {name: options[name] for name in expected} == expected
+
+
+def test_an_assertion_passes_its_options_on(monkeypatch):
+    calls = []
+
+    class Report:
+        ok = True
+
+        def __str__(self):
+            return "what is wrong"
+
+    def check(*args, **options):
+        calls.append((args, options))
+        return Report()
+
+    monkeypatch.setattr(_check, "check_gradients", check)
+    assert _check.assert_gradients(len, (1,), order=1, seed=2) is None
+    assert calls == [((len, (1,)), {"order": 1, "seed": 2})]
+    Report.ok = False
+    with pytest.raises(AssertionError, match=r"^what is wrong$"):
+        _check.assert_gradients(len, (1,))

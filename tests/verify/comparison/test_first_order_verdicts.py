@@ -509,6 +509,19 @@ def test_dot_test_of_the_two_modes():
     assert not judged(("forward",), **wrong).plain  # the gradient is named instead
 
 
+@pytest.mark.parametrize(("gap", "is_off"), [(1.0, False), (-1.0, False), (1.0 + FINE, True)])
+def test_a_gap_may_be_as_large_as_its_bound(gap, is_off, monkeypatch):
+    """In the dot test, and along a direction of one argument."""
+    gaps = np.zeros((3, 2))
+    gaps[2, 1] = gap
+    monkeypatch.setattr(_first_order, "dot_gap", lambda *_: (gaps, np.ones((3, 2))))
+    found = judged((), measured=("reverse", "forward"))
+    assert (found.modes[0].status == "wrong") == is_off
+    monkeypatch.setattr(_first_order, "dot_gap", lambda *_: (gaps[:, 1:], np.ones((3, 1))))
+    found = judged(true=None)
+    assert [place[:2] for place in places(found)] == is_off * [("x", 2), ("y", 2)]
+
+
 # The second point
 
 
