@@ -1,5 +1,8 @@
 """Random cotangents and directions in the dtypes of a function."""
 
+from types import SimpleNamespace
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,6 +10,14 @@ import pytest
 from jaxconv.verify import _constants
 from jaxconv.verify._draws import Draws
 from jaxconv.verify._problem import join, problem_of, typed
+from jaxconv.verify.comparison import _linearity
+from jaxconv.verify.comparison._evidence import Evidence
+from jaxconv.verify.truth._kinks import look
+from jaxconv.verify.truth._operations import Arithmetic
+from jaxconv.verify.truth._rounding import Measured, Measurement
+from jaxconv.verify.truth._search import worst_by_halves
+
+from .truth.values import Values
 
 pytestmark = pytest.mark.usefixtures("float64", "no_type_checker")
 
@@ -70,3 +81,29 @@ def test_results_that_do_not_exist_need_not_exist_elsewhere():
     assert (draws.second_point != [-1.0, 2.0]).all()
     (x,) = typed(problem.leaves, draws.second_point)
     assert x[1] > 0
+
+
+def test_each_kind_of_random_numbers_has_its_own_stream(monkeypatch):
+    """Of the seed and a number, so that no two of them depend on each other."""
+    asked, generator = [], np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: asked.append(seed) or generator(0))
+    problem, draws = draws_of(lambda x: 2 * x, np.ones(3), seed=7)
+    x, w = join(problem.point), draws.cotangents
+    primal = Values(lambda x: 2 * x, x)
+    (leaf,) = primal.problem.leaves
+    traced = jax.make_jaxpr(lambda x: 2 * x)(x)
+    Measurement({"f": traced}, Arithmetic(), 7, 3, {})
+    monkeypatch.setattr(_constants, "KINK_ELEMENTS", 2)
+    look(primal, leaf, np.arange(3), x, w[0], 7)
+    worst_by_halves(primal, leaf, 2 * w[0], w[0], 7)
+    derivatives = SimpleNamespace(
+        traces=("true_reverse", "true_forward"),
+        true=lambda at, name: 2 * (w if name == "reverse" else draws.directions),
+    )
+    evidence = Evidence(problem, draws, None, primal, derivatives, {}, None, 7)
+    assert evidence.nearby("reverse") is not None
+    rule = SimpleNamespace(vectors=w, value=w, rounding=0 * w, values=lambda a: a)
+    rule.measure = lambda a: Measured(np.ravel(a), 0 * np.ravel(a))
+    evidence.primal.arithmetic = Arithmetic()
+    list(_linearity._mixed(evidence, rule))
+    assert asked == [[7, stream] for stream in range(6)]

@@ -1,5 +1,7 @@
 """The error of each kind of operation: eps times terms times scale."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -239,3 +241,76 @@ def test_operands_of_stable_functions_move_by_a_unit():
     # All elements of a matrix move by the largest of it.
     np.testing.assert_allclose(scale[:, 0, 0], [4 / 4, 9 / 6], rtol=1e-3)
     np.testing.assert_allclose(scale[:, 1, 1], [4 / 2, 9 / 2], rtol=1e-3)
+
+
+def test_the_dtype_is_that_of_the_result_asked_for():
+    equation = SimpleNamespace(
+        primitive=SimpleNamespace(name="exp"),
+        outvars=[
+            SimpleNamespace(aval=SimpleNamespace(dtype=jnp.dtype(name)))
+            for name in ("float32", "bfloat16", "int32", "complex64")
+        ],
+    )
+    result = np.ones(2)
+    for which, (unit, tiny) in enumerate(
+        [(2.0**-23, 2.0**-126), (2.0**-7, 2.0**-126), (FINE, 0.0), (2.0**-23, 2.0**-126)]
+    ):
+        scale, *found = error(equation, [result], result, which, Arithmetic())
+        assert scale is result
+        assert found == [FUNCTIONS * unit, None, tiny]
+        formula = error(equation, [result], result, which, Arithmetic(unit=1e-5))
+        assert formula[1:] == (FUNCTIONS * 1e-5, None, 0.0)
+
+
+def test_number_of_products_of_an_element():
+    def terms(f, *args):
+        (equation,) = computations(jax.make_jaxpr(f)(*args))
+        return _operations._terms(equation)
+
+    assert terms(lax.dot, np.ones((2, 5)), np.ones((5, 3))) == 5
+    assert terms(lax.dot, np.ones((2, 0)), np.ones((0, 3))) == 1
+    two = (((0, 2), (1, 0)), ((), ()))
+    assert terms(lambda a, b: lax.dot_general(a, b, two), np.ones((2, 5, 3)), np.ones((3, 2))) == 6
+    x = np.ones((1, 4, 6))
+    assert terms(lambda x, k: lax.conv(x, k, (1,), "VALID"), x, np.ones((5, 4, 3))) == 12
+    for args, count in (
+        ((np.ones(6), np.ones(4), np.arange(9)), 4),
+        ((np.arange(6), np.arange(4), np.ones(7)), 7),
+        ((np.arange(6), np.arange(4), np.arange(3)), 1),
+        ((np.ones(0), np.ones(4), np.arange(3)), 1),
+    ):
+        assert terms(lambda *args: somebodys.bind(*args), *args) == count
+
+
+def test_positions_that_a_pool_selects_stay_the_same():
+    """Of a sum over selected positions only what is added up is changed."""
+    x, bar = np.array([3.0, -5.0, 1.0, 2.0]), np.array([-1.0, 2.0])
+
+    def pool(x):
+        return lax.reduce_window(x, -np.inf, lax.max, (2,), (2,), "VALID")
+
+    traced = jax.make_jaxpr(lambda x, w: jax.vjp(pool, x)[1](w))(x, bar)
+    (equation,) = (e for e in computations(traced) if e.primitive.name == "select_and_scatter_add")
+    result = np.array([-1.0, 0, 0, 2])
+    assert _operations._on_sums(equation, [bar, x], np.abs, result).tolist() == [1, 0, 0, 2]
+    scale, of_result, of_scale, _ = error(equation, [bar, x], result, 0, Arithmetic())
+    assert scale.tolist() == [1, 0, 0, 2]
+    assert (of_result, of_scale.tolist()) == (0.0, [0, 0, 0, 0])
+
+
+def test_sums_of_another_shape_are_not_used(monkeypatch):
+    (equation,) = computations(jax.make_jaxpr(lambda x: lax.cumsum(x))(np.ones(3)))
+    result = np.array([1.0, -2.0, 3.0])
+    for found, expected in (([4.0, 5.0, -6.0], [4, 5, 6]), ([4.0], [1, 2, 3])):
+        monkeypatch.setattr(_operations, "bind", lambda *_, found=found: ([np.array(found)], False))
+        assert _operations._on_sums(equation, [result], np.abs, result).tolist() == expected
+
+
+def test_functions_of_several_operands_move_them_all():
+    """Infinite gaps and operands do not count."""
+    a, x = np.array([0.5, 2.0, 3.0]), np.array([0.4, 1.0, np.inf])
+    with np.errstate(all="ignore"):
+        (scale, *_), result = errors(lax.igamma, [a, x], "float64", Arithmetic(unit=2.0**-8))
+    assert np.isfinite(scale).all()
+    assert np.all(scale[:2] > 0)
+    np.testing.assert_array_equal(result[2], 1)
