@@ -1,7 +1,6 @@
 """The values of a function: how exact they are, which are held, and how many points a batch has.
 
-Covers jaxconv/verify/truth/_primal.py, jaxconv/verify/truth/_precision.py,
-jaxconv/verify/truth/_rounding.py.
+Covers jaxconv/verify/truth/_primal.py, jaxconv/verify/truth/_precision.py.
 """
 
 from types import SimpleNamespace
@@ -16,11 +15,10 @@ from jaxconv.verify import _constants
 from jaxconv.verify._modes import Absent
 from jaxconv.verify._problem import problem_of
 from jaxconv.verify.program._in_numpy import SMALL
-from jaxconv.verify.truth import _precision, _primal, _rounding
+from jaxconv.verify.truth import _precision, _primal
 from jaxconv.verify.truth._operations import FINE, Arithmetic
 from jaxconv.verify.truth._precision import coarsest_unit, set_precision
 from jaxconv.verify.truth._primal import Primal
-from jaxconv.verify.truth._rounding import Measurement, _literals, _Perturbation, _size
 
 pytestmark = pytest.mark.usefixtures("float64", "no_type_checker")
 
@@ -345,126 +343,3 @@ def test_change_by_one_more_round():
     with jax.enable_x64(False):  # in float64 all the same
         moved = of(lambda x: 1 + looped(x) * 2.0**-40, large)
     assert moved == pytest.approx(0.375 * 2.0**-40)
-
-
-# Rounding
-
-
-def test_constants_that_may_have_been_rounded():
-    """Not those of float64, whole numbers and powers of two."""
-
-    def f(x, y):
-        narrow = x * 0.1 + 3.0 - x * 0.25, -0.7 * x, y * jnp.bfloat16(0.3)
-        return *narrow, x.astype(float) * 0.9, jnp.arange(3) * 2
-
-    traced = jax.make_jaxpr(f)(np.float32(X), jnp.bfloat16(X))
-    third = float(jnp.bfloat16(0.3))
-    tenth, seventh = float(np.float32(0.1)), float(np.float32(0.7))
-    assert _literals(traced) == {tenth: SINGLE, seventh: SINGLE, third: HALF}
-
-
-def measurement(f=jnp.sin, *, samples=3, how=None, **pairs):
-    traces = {"f": jax.make_jaxpr(f)(X), "g": jax.make_jaxpr(lambda x: 2 * x)(X)}
-    return Measurement(traces, how or Arithmetic(), 0, samples, pairs)
-
-
-def test_perturbations_are_as_long_as_the_longest_result():
-    found = measurement(lambda x: jnp.zeros((7, 3)).sum() + x)
-    assert found._length == 21 + _Perturbation.OFFSETS
-    signs = found._draw()
-    assert signs.shape == (found._length,)
-    assert set(np.unique(np.abs(signs.astype(int)))) == set(range(32, 97))
-    assert 0.4 < (signs > 0).mean() < 0.6
-    assert not np.array_equal(signs, found._draw())
-    nothing = Measurement({"f": jax.make_jaxpr(lambda x: x)(X)}, Arithmetic(), 0, 3, {})
-    assert nothing._length == 1 + _Perturbation.OFFSETS
-
-
-@pytest.mark.parametrize("limit", [0, 3 + _Perturbation.OFFSETS, 4 + _Perturbation.OFFSETS])
-def test_number_of_perturbed_evaluations(limit, monkeypatch):
-    """In threads from a size on; only what is asked for is evaluated."""
-    monkeypatch.setattr(_rounding, "_LARGE", limit)
-    pools, pool = [], _rounding.ThreadPoolExecutor
-    monkeypatch.setattr(
-        _rounding, "ThreadPoolExecutor", lambda count: pools.append(count) or pool(count)
-    )
-    found = measurement()
-    runs, run = [], found._run
-    found._run = lambda args, signs, *rest: (
-        runs.append((list(args), signs)) or run(args, signs, *rest)
-    )
-    for more, count in ((0, 3), (5, 5)):
-        runs.clear()
-        pools.clear()
-        value = found({"f": [X]}, more=more)["f"]
-        assert [signs is None for _, signs in runs] == [True] + count * [False]
-        assert all(names == ["f"] for names, _ in runs)
-        assert pools == ([] if limit > 3 + _Perturbation.OFFSETS else [_rounding._THREADS])
-        np.testing.assert_allclose(value.value, np.sin(X))
-        assert np.all(value.rounding > 0)
-    np.testing.assert_array_equal(found.values({"f": [X]})["f"], np.sin(X))
-    assert list(found.values({"g": [X]})) == ["g"]
-
-
-def test_arithmetic_of_perturbed_evaluations():
-    def rounding(**options):
-        how = Arithmetic(unit=2.0**-30, coarsest=2.0**-20)
-        return measurement(how=how)({"f": [X]}, **options)["f"].rounding
-
-    usual, own, coarser = rounding(), rounding(is_own=True), rounding(coarser=True)
-    np.testing.assert_allclose(coarser / usual, _constants.COARSER, rtol=1e-6)
-    np.testing.assert_allclose(own / usual, FINE / 2.0**-30, rtol=0.05)
-
-
-def test_moves_of_perturbed_results():
-    """Each equation reads its signs from another place."""
-    signs = (np.arange(3 * _Perturbation.OFFSETS) % 251).astype(np.int16)
-    moved = _Perturbation(signs, Arithmetic(), None)
-    result, size = np.zeros((2, 3)), np.ones((2, 3))
-    for count in (1, 2, 3, 4):
-        start = 1499 * count % _Perturbation.OFFSETS
-        expected = signs[start : start + 6].reshape(2, 3)
-        np.testing.assert_array_equal(moved._moved(result, size), expected)
-    start = 1499 * 5 % _Perturbation.OFFSETS
-    imaginary = (1499 * 5 + 750) % _Perturbation.OFFSETS
-    found = moved._moved(result + 0j, size)
-    np.testing.assert_array_equal(found.real, signs[start : start + 6].reshape(2, 3))
-    np.testing.assert_array_equal(found.imag, signs[imaginary : imaginary + 6].reshape(2, 3))
-
-
-def test_size_of_a_move():
-    """In units of 1/64: of the result, of the larger of result and scale, and the least."""
-    result, scale = np.array([-2.0, 4.0, np.inf, 1.0]), np.array([3.0, 1.0, 1.0, np.nan])
-    found = _size(result, scale, 0.5, 0.25, 8.0)
-    np.testing.assert_array_equal(64 * found, [1 + 0.75 + 8, 2 + 1 + 8, 0, 0.5 + 0.25 + 8])
-    np.testing.assert_array_equal(64 * _size(result, None, 0.5, None, 0.0), [1, 2, 0, 0.5])
-    np.testing.assert_array_equal(64 * _size(np.array([3 + 4j]), None, 1.0, None, 0.0), [5])
-    found = jax.jit(lambda r, s: _size(r, s, 0.5, 0.25, 8.0))(result, scale)
-    np.testing.assert_array_equal(64 * found, [9.75, 11, 0, 8.75])
-
-
-def test_sizes_are_kept_for_later_samples():
-    """By equation and by the number of times that it has run."""
-    (equation,) = jax.make_jaxpr(lambda x: x * 0.1)(X).jaxpr.eqns
-    signs, sizes, how = np.ones(2 * _Perturbation.OFFSETS), {}, Arithmetic(unit=2.0**-20)
-    first = _Perturbation(signs, how, sizes)
-    for factor in (1.5, 2.5):
-        (found,) = first(equation, [factor * X, np.array(0.1)], [factor * X], False)
-        size = 2.0**-20 * factor * np.abs(X)
-        np.testing.assert_allclose(64 * (found - factor * X), size, rtol=1e-6)
-    assert set(sizes) == {(id(equation), 1), (id(equation), 2)}
-    sizes[id(equation), 1] = [np.array([1.0, 2.0, 3.0])]
-    sizes[id(equation), 2] = [None]
-    second = _Perturbation(signs, how, sizes)
-    (found,) = second(equation, None, [X], False)
-    np.testing.assert_array_equal(found - X, [1, 2, 3])
-    (found,) = second(equation, None, [X], False)
-    assert found is X
-    (equation,) = jax.make_jaxpr(lambda x: x * 0.1)(np.float32(X)).jaxpr.eqns
-    x, formula = 1.1 * X, _Perturbation(signs, how, {})
-    for is_narrow, unit in ((False, 2.0**-20), (True, SINGLE)):
-        (found,) = formula(equation, [x, np.array(0.1)], [x], is_narrow)
-        np.testing.assert_allclose(64 * (found - x), unit * np.abs(x), rtol=1e-5)
-    (copy,) = jax.make_jaxpr(lambda x: -x)(X).jaxpr.eqns
-    results = [X]
-    assert formula(copy, [X], results, False) is results
