@@ -4,6 +4,7 @@ from itertools import islice
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
@@ -357,6 +358,18 @@ def test_a_batch_of_one_is_not_summed(normal):
     evidence.truth.reverse = np.ones((3, 6))
     names = {slip for slip, *_ in Slips(evidence, False)(leaf, y, y, 0)}
     assert "missing sum over the batch" not in names
+
+
+@pytest.mark.parametrize(
+    ("second", "is_summed"), [(lambda x: x[:, 0], True), (jnp.sum, False), (lambda x: x[0], False)]
+)
+def test_a_batch_is_summed_if_every_result_has_it(second, is_summed, normal):
+    x, y = np.asarray(normal((2, 3))), np.asarray(normal((3,)))
+    evidence = evidence_of(lambda x, y: (x * y, second(x * y)), (x, y))
+    leaf = evidence.problem.leaves[1]
+    evidence.truth.reverse = np.ones((3, 9))
+    names = {slip for slip, *_ in Slips(evidence, False)(leaf, y, y, 0)}
+    assert ("missing sum over the batch" in names) == is_summed
 
 
 def test_constants_of_one_result_near_a_wrong_sign(normal):

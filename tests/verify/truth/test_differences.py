@@ -167,3 +167,22 @@ def test_order_of_a_remainder():
     assert taylor_slope(t**2, seen) is None  # no two neighbours are seen
     bent = np.where(t < 1e-3, t, t**2)
     assert 1 <= taylor_slope(bent, noise) < 2
+
+
+def test_size_of_the_terms_of_an_element():
+    """Its own size, or the typical one, but no more than a thousand times how fast it moves."""
+    t = np.array([[0.5], [0.25]])
+    for start, ahead, behind, typical, expected in (
+        (3.0, [3.0, 3.0], [3.0, 3.0], 9.0, 3.0),
+        (-3.0, [3.0, 3.0], [3.0, 3.0], 2.0, 3.0),
+        (0.0, [0.0, 2.0**-12], [0.0, 0.0], 9.0, 1000 * 2.0**-10),
+        (0.0, [0.0, 0.0], [2.0**-12, 0.0], 9.0, 1000 * 2.0**-11),
+        (0.0, [1.0, 1.0], [0.0, 0.0], 9.0, 9.0),
+        # What is not finite does not move.
+        (0.0, [np.inf, 2.0**-12], [0.0, np.nan], 9.0, 1000 * 2.0**-10),
+        (0.0, [np.inf, np.nan], [-np.inf, np.nan], 9.0, 0.0),
+    ):
+        arrays = (np.array(a)[:, None] for a in (ahead, behind))
+        with np.errstate(invalid="ignore"):
+            found = _differences._size(np.array([start]), *arrays, t, typical)
+        np.testing.assert_array_equal(found, [expected])
