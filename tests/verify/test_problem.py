@@ -174,6 +174,15 @@ def test_a_word_is_no_number():
         assert [leaf.name for leaf in problem.leaves] == ["x"]
 
 
+@pytest.mark.usefixtures("no_type_checker")
+def test_an_object_is_a_constant():
+    something = object()
+    problem = problem_of(lambda x, other: x if other is something else None, (X, something), None)
+    assert [leaf.name for leaf in problem.leaves] == ["x"]
+    with pytest.raises(TypeError, match=r"argument 1 \(other\) holds no floating-point"):
+        problem_of(lambda x, other: x, (X, something), 1)
+
+
 def test_what_a_refusal_names():
     with pytest.raises(TypeError, match=r"got int32\[3\], str\.$|got int64\[3\], str\.$"):
         problem_of(lambda x, s: x, (np.ones(3, int), "a"), None)

@@ -228,10 +228,7 @@ def _iota(equation):
 
 def _empty(equation):
     aval = equation.outvars[0].aval
-    kind = _kind(equation.outvars[0])
-    if kind == "":
-        return None
-    dtype = {"f": np.float64, "c": np.complex128}.get(kind, aval.dtype)
+    dtype = {"f": np.float64, "c": np.complex128}.get(_kind(equation.outvars[0]), aval.dtype)
     found = np.zeros(aval.shape, dtype)
     return lambda: found
 

@@ -182,8 +182,6 @@ def _gather(equation):
             strict=True,
         )
     )
-    if any(size > whole for size, whole in zip(sizes, shape, strict=True)):
-        return None
     gone = {int(a) for a in (*numbers.collapsed_slice_dims, *numbers.operand_batching_dims)}
     kept = [size for axis, size in enumerate(sizes) if axis not in gone]
     offsets = [int(axis) for axis in numbers.offset_dims]
@@ -232,7 +230,7 @@ def _scatter(combine):
             )
         )
         if any(size > whole for size, whole in zip(sizes, shape, strict=True)):
-            return None
+            return None  # of an array without elements, where no window fits
         order = [axis for axis in range(len(new_shape)) if axis not in window_dims] + window_dims
 
         def scatter(x, starts, new):

@@ -155,6 +155,28 @@ def test_types_of_cotangents_are_compared(monkeypatch):
     )
 
 
+def test_types_are_those_of_the_first_cotangent(monkeypatch):
+    """A rule that changes them later is not deterministic, which is said elsewhere."""
+    problem, draws = drawn(lambda x: 2 * x, np.ones(3))
+    vjp, count, narrowed = jax.vjp, [], []
+
+    def changing(f, *xs):
+        y, pull = vjp(f, *xs)
+
+        def narrow(w):
+            count.append(1)
+            (bar,) = pull(w)
+            return (bar.astype("float32") if len(count) in narrowed else bar,)
+
+        return y, narrow
+
+    monkeypatch.setattr(jax, "vjp", changing)
+    for first, said in ((1, ("x: float64[3] received float32[3]",)), (3, ())):
+        count.clear()
+        narrowed[:] = [first]
+        assert call_rule(problem, draws).wrong_types == said
+
+
 def test_gradients_nearby_are_known_if_those_of_both_modes_agree(monkeypatch):
     """At a first point, to half of the digits."""
     point, matrix = np.array([1.0, -2.0, 0.5]), np.array([[1.0, 2.0, 3.0], [-1.0, 0.5, 2.0]])

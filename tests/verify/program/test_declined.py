@@ -16,6 +16,7 @@ from jaxconv.verify.program import _in_numpy, _plan
 from jaxconv.verify.program._in_numpy import SMALL, in_numpy, quick_function
 from jaxconv.verify.program._numpy_moves import MOVES, _fill, _keys
 from jaxconv.verify.program._numpy_sums import SUMS
+from jaxconv.verify.program._wide import equations
 
 pytestmark = pytest.mark.usefixtures("float64", "no_type_checker")
 
@@ -216,6 +217,24 @@ def test_shapes_that_are_operands():
     found = of("dynamic_slice", cube, i, i, result=zeros(1, 2), slice_sizes=(1, 2))
     np.testing.assert_array_equal(found, cube[1:, 1:])
     assert MOVES["dynamic_slice"](equation("", [cube, i, i, i], [x], slice_sizes=(1, 2))) is None
+
+
+def test_broadcasts_of_other_versions():
+    x = np.array([1.0, 2.0])
+    np.testing.assert_array_equal(of("broadcast_to", x, result=zeros(3, 2)), [x, x, x])
+
+
+@pytest.mark.parametrize("mode", ["clip", "drop"])
+def test_scatter_into_an_array_without_elements(mode):
+    """No window fits into it. JAX refuses to gather from it."""
+    for size, is_known in ((0, False), (2, True)):
+        traced = jax.make_jaxpr(lambda x, i: x.at[i].set(1.0, mode=mode))(
+            jnp.zeros(size), np.array([0, 1])
+        )
+        (scatter,) = (e for e in equations(traced) if e.primitive.name == "scatter")
+        assert (quick_function(scatter)[0] is not None) == is_known
+    with pytest.raises(TypeError, match="Slice size"):
+        jax.make_jaxpr(lambda x, i: x.at[i].get(mode=mode))(jnp.zeros(0), np.array([0, 1]))
 
 
 def test_order_of_numbers():

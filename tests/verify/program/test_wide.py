@@ -70,6 +70,7 @@ def test_parameters():
     assert wide_parameter("dtypes", (f32, "bfloat16", i32, None)) == (f64, "float64", i32, None)
     assert wide_parameter("dtypes", Pair(f32, "int32")) == Pair(f64, "int32")
     assert isinstance(wide_parameter("dtypes", Pair(f32, i32)), Pair)
+    assert wide_parameter("dtypes", ("no dtype", 2.5, f32)) == ("no dtype", 2.5, f64)
     assert wide_parameter("sizes", ("float32", 3)) == ("float32", 3)
     assert wide_parameter("axis", 2) == 2
     found = wide_parameter("spec", Spec(f32, ("float32",)))

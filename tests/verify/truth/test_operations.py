@@ -314,3 +314,27 @@ def test_functions_of_several_operands_move_them_all():
     assert np.isfinite(scale).all()
     assert np.all(scale[:2] > 0)
     np.testing.assert_array_equal(result[2], 1)
+
+
+def test_operands_that_do_not_move(monkeypatch):
+    """Integers stay as they are. If a neighbour can't be evaluated, the error is the result."""
+    x = np.array([1.5, 3.0])
+    (equation,) = computations(jax.make_jaxpr(lax.digamma)(x))
+    count, seen = np.array([1, 2]), []
+
+    def bind(equation, operands):
+        seen.append(operands)
+        return [operands[1] * 2], False
+
+    monkeypatch.setattr(_operations, "bind", bind)
+    found = _operations._moved_operands(equation, [count, x], 2 * x, 0, 2.0**-4)
+    assert all(operands[0] is count for operands in seen)
+    assert len(seen) == 2
+    np.testing.assert_array_equal(found, 2 * x * 2.0**-4)
+
+    def fails(equation, operands):
+        raise ValueError("outside of the domain")
+
+    monkeypatch.setattr(_operations, "bind", fails)
+    found = _operations._moved_operands(equation, [x], -2 * x, 0, 2.0**-4)
+    np.testing.assert_array_equal(found, 2 * x)
