@@ -165,6 +165,11 @@ def test_where_kinks_are_looked_for(monkeypatch):
         )
         assert places(found) == [("x", 0, [0, 1])]
         assert bool(looked) == is_looked_for
+    at_limit = np.ones((4, 3, 5))
+    at_limit[2, 1, 4] -= np.sqrt(_constants.NEARBY)  # 2⁻¹⁵: exactly the tolerance
+    looked.clear()
+    judged(reverse=WRONG, is_smooth=False, nearby={"reverse": at_limit})
+    assert not looked
 
 
 # The rule in its own dtypes

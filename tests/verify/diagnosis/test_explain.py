@@ -11,6 +11,7 @@ from jaxconv.verify import _constants
 from jaxconv.verify._problem import Leaf, Problem
 from jaxconv.verify.comparison._cancellation import NOTE
 from jaxconv.verify.comparison._findings import Finding
+from jaxconv.verify.diagnosis import _explain
 from jaxconv.verify.diagnosis._explain import diagnose
 from jaxconv.verify.diagnosis._true_rule import Unknown
 from jaxconv.verify.truth._kinks import Kinks
@@ -492,3 +493,35 @@ def test_an_error_in_the_diagnosis_is_logged_and_a_primitive_that_refuses_values
 def test_exactness_that_is_asked_for():
     assert (_constants.CLOSE, _constants.CLOSE_IN_SOME, _constants.LITTLE) == (1e-8, 1e-6, 1e-6)
     assert (_constants.CLOSE_UNITS, _constants.EXPLAINED) == (32, 1 / 8)
+
+
+@pytest.mark.usefixtures("no_type_checker")
+def test_words_at_the_limits_themselves():
+    """In half precision a quarter is close; all numbers are exact."""
+    half = {"mode": "jit", "leaf": leaf_of((4,), jnp.bfloat16)}
+    assert _constants.CLOSE_UNITS * 2.0**-7 == 0.25
+    true = np.array([2.0, 2.0, 2.0, 2.0])
+    for factor, words in (
+        *((-1.25, "wrong sign"), (-0.75, "wrong sign"), (-1.375, "a constant factor of -1.375")),
+        *((0.625, "mean for sum over the results, a factor of 0.625"),),
+        *((2.5, "sum for mean over the results, a factor of 2.5"),),
+        *((0.75, "a constant factor of 0.75"), (2.75, "a constant factor of 2.75")),
+    ):
+        assert said_of(factor * true, true, results=((2,),), **half)[0] == words
+    wrong = np.array([-2.5, -2.5, 2.0, 2.0])
+    assert said_of(wrong, true, wrong=[0, 1], **half)[0] == "wrong sign in some elements"
+    first = np.array([[4.0, 0.0, 0.0, 0.0]])
+    stale = {"mode": "second_point", "truth": first, "leaf": leaf_of((4,), jnp.bfloat16)}
+    for gap, words in ((1.0, "stale residual"), (1.125, "right at the first point, wrong at")):
+        assert said_of([4.0, gap, 0, 0], np.array([0, 9.0, 1, 1]), **stale)[0].startswith(words)
+    for gap, words in ((1e-8, "cotangent ignored"), (1.01e-8, NO_SLIP)):
+        rows = np.array([[1.0, gap, 0, 0], [1.0, 0, 0, 0], [2.0, 0, 0, 0]])
+        known = {"rows": rows, "leaf": leaf_of((4,))}
+        assert said_of([0.0, 1, 2, 5], np.array([4.0, -1, 3, 1]), **known)[0] == words
+    unit = np.array([1.0, 0.0])
+    for gap, is_near in ((1e-8, True), (1.01e-8, False)):
+        found = _explain._explains(unit, np.array([1.0, gap]), np.array([0.0, 5.0]), 1e-8)
+        assert found == is_near
+    for gap, explains in ((0.125, True), (0.1875, False)):
+        true = unit + np.array([0, gap + 1.0])
+        assert _explain._explains(unit, unit + np.array([0, gap]), true, 1.0) == explains

@@ -255,3 +255,10 @@ def test_two_positions_and_two_results_are_enough(normal):
         ("missing sum over the positions", LAST),
         ("missing sum over the positions", FIRST),
     ]
+
+
+def test_the_least_contribution():
+    """A share of 1e-8 of the largest is what rounding leaves."""
+    for gap, count in ((1e-8, 0), (1.01e-8, 5)):
+        jacobian = np.array([[1.0, 0.0], [gap, 1.0], [0.0, 0.0]])
+        assert len(slips(lambda x, j=jacobian: j @ x, np.ones(2), jacobian, np.ones(3))) == count
