@@ -325,3 +325,21 @@ def test_perturbation_of_a_program_that_runs_as_it_was_traced(monkeypatch):
         lambda x: (x, x[:0]), double, monkeypatch=monkeypatch, signs=signs, changes=unused
     )
     assert nothing.shape == (0,)
+
+
+def test_one_traced_value_is_enough():
+    assert not _interpreter.any_traced([])
+    assert not _interpreter.any_traced([1.0, X])
+
+    def inside(x):
+        assert _interpreter.any_traced([1.0, x])
+        assert _interpreter.any_traced([x])
+        return x
+
+    jax.eval_shape(inside, 1.0)
+    # A program that can't be interpreted is not run in its own dtypes then.
+    program = Program(traced(lambda x, y: x + y, 1.0, 2.0))
+    program._in_float64 = fails
+    with pytest.raises(RuntimeError, match="not understood"):
+        jax.eval_shape(lambda x: program([x, 1.0])[0], 1.0)
+    assert not program.is_as_traced
