@@ -17,6 +17,7 @@ SHAPES = [
     ((4, 3, 3, 2), (2, 3), 5),  # more examples than rows: no map
     ((2, 3, 3, 3), (2, 3), 3),  # as many channels as columns: no map
     ((2, 2, 2, 3), (0, 1), 3),
+    ((3, 3, 3), (1, 2), 2),  # of three axes none are channels
     ((3, 3, 3, 3), (0, 1), 3),
     ((3, 1, 4), (1, 2), 1),
     ((3, 4, 1), (1, 2), 4),
