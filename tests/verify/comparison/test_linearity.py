@@ -225,3 +225,24 @@ def test_ends_of_the_range_themselves(kind):
         assert bool(_linearity._complaints(rule, check)) == is_compared
     check = " x", np.ones(6) + 1e-251, np.ones(6), np.full(6, np.nan)  # an unknown bound
     assert not _linearity._complaints(rule, check)
+
+
+@no_checker
+@pytest.mark.parametrize("kind", ["cotangent", "tangent"])
+@pytest.mark.parametrize("factor", SIZES)
+def test_bound_of_each_size(kind, factor):
+    """It is 8 times the rounding, and grows with the size."""
+    rounding = 1e-6
+    sizes = np.abs(np.stack([A, B, A + B])).max(axis=1)
+
+    def complained(share):
+        def rule(w):
+            size = np.abs(w).max()
+            is_this = np.any(np.isclose(size, factor * sizes, rtol=1e-9))
+            return MATRIX @ w + is_this * share * _constants.MARGIN * rounding * factor
+
+        found, _ = complaints(rule, kind, rounding=rounding, size=100_000)
+        return [text for text in found if f"{factor:.1e}" in text]
+
+    assert not complained(0.99)
+    assert len(complained(1.01)) == 2

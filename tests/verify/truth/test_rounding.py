@@ -124,13 +124,14 @@ def test_comparison_has_a_few_units_and_flushes_the_smallest():
     np.testing.assert_allclose(of_comparison(expected[:1], 1e-3, "float32", 5.0), 5 * tiny)
 
 
-def test_values_that_no_perturbation_has_are_off_by_a_few_units():
-    x = np.array([1.5, -3.25], np.float32)
+@pytest.mark.parametrize("scale", [1.0, 2.0**-6])
+def test_values_that_no_perturbation_has_are_off_by_a_few_units(scale):
+    x = np.array([1.5, -3.25], np.float32) * np.float32(scale)
     traced = jax.make_jaxpr(lambda x: jnp.where(x * 1.1 == x * 1.1, x, jnp.inf))(x)
     formulas = Arithmetic(coarsest=SINGLE)
     measured = Measurement({"f": traced}, formulas, 0, _constants.SAMPLES, {})({"f": [x]}, True)
     np.testing.assert_allclose(
-        measured["f"].rounding, _constants.UNITS_OF_REFERENCE * SINGLE * 3.25
+        measured["f"].rounding, _constants.UNITS_OF_REFERENCE * SINGLE * 3.25 * scale
     )
 
 
