@@ -225,7 +225,7 @@ def test_order_of_the_remainder_of_each_argument():
 
     primal = _of(values, SimpleNamespace(point=np.array([1.0, 2.0, 3.0]), problem=problem))
     w = np.array([[1.0, -2.0], [9.0, 9.0]])
-    draws = SimpleNamespace(cotangents=w, directions=np.array([[0.5, 1.0, 2.0], [9.0, 9, 9]]))
+    draws = SimpleNamespace(cotangents=w, directions=np.array([[0.5, 1.0, 2.0], [0.0, 0, 0]]))
     right = np.array([2 * 1 - 2 * 2, -2 * 1, 3.0])
     reported = SimpleNamespace(value=np.concatenate([right, 9 * right]))
     found = _check._taylor(problem, primal, reported, draws)

@@ -100,14 +100,15 @@ def test_bound_of_forward_mode():
 def test_tangents_below_the_smallest_number_are_flushed():
     narrow = (Leaf("z", -1, (2,), np.dtype("float32"), 0),)
     tiny, lines = float(np.finfo(np.float32).tiny), tuple(line(np.zeros(2)) for _ in V)
-    for row, v in enumerate(V):
+    small = V * [[1 / 64], [1]]
+    for row, v in enumerate(small):
         for share, is_wrong in ((0.9, False), (1.1, True)):
             tangents = changed(0 * FORWARD, row, 1, share * np.abs(v).max() * tiny)
             truth = Truth(REVERSE, 0 * REVERSE, 0 * FORWARD, 0 * FORWARD, lines, "", True)
             order = FirstOrder(
                 SimpleNamespace(
                     problem=SimpleNamespace(outputs=narrow),
-                    draws=SimpleNamespace(directions=V),
+                    draws=SimpleNamespace(directions=small),
                     primal=SimpleNamespace(is_smooth=True),
                     truth=truth,
                     rows=lambda name, rows=tangents: (rows, 0 * rows),

@@ -237,6 +237,51 @@ def test_scatter_into_an_array_without_elements(mode):
         jax.make_jaxpr(lambda x, i: x.at[i].get(mode=mode))(jnp.zeros(0), np.array([0, 1]))
 
 
+@pytest.mark.parametrize("size", [1, 3])
+def test_places_beyond_an_array(size):
+    """They are filled when they are read, and dropped when they are written."""
+    x, starts = np.arange(5.0, 5 + size), np.array([[0], [size], [-1]])
+    numbers = SimpleNamespace(
+        **{"offset_dims": (), "collapsed_slice_dims": (0,), "start_index_map": (0,)},
+        **dict.fromkeys(("operand_batching_dims", "start_indices_batching_dims"), ()),
+    )
+    options = {"dimension_numbers": numbers, "slice_sizes": (1,), "fill_value": 9.0}
+    found = of("gather", x, starts, result=zeros(3), mode="FILL_OR_DROP", **options)
+    np.testing.assert_array_equal(found, [5, 9, 9])
+    clipped = of("gather", x, starts, result=zeros(3), mode="CLIP", **options)
+    np.testing.assert_array_equal(clipped, [5, 4 + size, 5])
+    numbers = SimpleNamespace(
+        **{"update_window_dims": (), "inserted_window_dims": (0,)},
+        **{"scatter_dims_to_operand_dims": (0,), "operand_batching_dims": ()},
+        scatter_indices_batching_dims=(),
+    )
+    options = {"dimension_numbers": numbers, "mode": "FILL_OR_DROP"}
+    found = of("scatter-add", x, starts, np.array([1.0, 2.0, 4.0]), **options)
+    np.testing.assert_array_equal(found, x + np.eye(size)[0])
+
+
+def test_batches_of_another_axis():
+    """The batch of the array is its second axis, that of the places their first."""
+    x, rows = np.arange(12.0).reshape(4, 3), np.array([[2], [0], [3]])
+    numbers = SimpleNamespace(
+        **{"offset_dims": (), "collapsed_slice_dims": (0,), "start_index_map": (0,)},
+        **{"operand_batching_dims": (1,), "start_indices_batching_dims": (0,)},
+    )
+    options = {"dimension_numbers": numbers, "slice_sizes": (1, 1), "mode": "CLIP"}
+    found = of("gather", x, rows, result=zeros(3), fill_value=None, **options)
+    np.testing.assert_array_equal(found, x[[2, 0, 3], [0, 1, 2]])
+    numbers = SimpleNamespace(
+        **{"update_window_dims": (), "inserted_window_dims": (0,)},
+        **{"scatter_dims_to_operand_dims": (0,), "operand_batching_dims": (1,)},
+        scatter_indices_batching_dims=(0,),
+    )
+    expected = x.copy()
+    expected[[2, 0, 3], [0, 1, 2]] += [10, 20, 30]
+    options = {"dimension_numbers": numbers, "mode": "CLIP"}
+    found = of("scatter-add", x, rows, np.array([10.0, 20.0, 30.0]), **options)
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_order_of_numbers():
     np.testing.assert_array_equal(np.signbit(_keys(np.array([-0.0, 0.0, -1.0]))), [0, 0, 1])
     integers = np.array([1, 2])
@@ -248,6 +293,9 @@ def test_order_of_numbers():
     np.testing.assert_array_equal(found, [[[3, 1]], [[0, 1]]])
     found = in_numpy(equation("top_k", [x[:, :2].T], pair, k=1, axis=0), [x[:, :2].T])
     np.testing.assert_array_equal(found[0], [[3.0]])
+    line = [x[0, :2], np.zeros(1, np.int32)]
+    found = in_numpy(equation("top_k", line[:1], line, k=1), line[:1])
+    np.testing.assert_array_equal(found, [[3], [0]])
     whole = np.array([[3, 1]])
     assert in_numpy(equation("top_k", [whole], pair, k=2), [whole]) is None
     assert of("sort", C, dimension=0, num_keys=1) is None

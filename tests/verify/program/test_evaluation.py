@@ -343,3 +343,20 @@ def test_one_traced_value_is_enough():
     with pytest.raises(RuntimeError, match="not understood"):
         jax.eval_shape(lambda x: program([x, 1.0])[0], 1.0)
     assert not program.is_as_traced
+
+
+def test_scatter_of_a_large_array_is_in_float64():
+    """JAX computes it, with a combination in float64."""
+    x, more = np.zeros(SMALL + 1, np.float32), np.float32([0.1, 0.2])
+    program = traced(lambda x: x.at[np.array([3, 3])].add(more, mode="drop"), x)
+    told = []
+
+    def visit(equation, operands, results, is_narrow):
+        told.append((equation.primitive.name, is_narrow))
+        return results
+
+    (found,) = evaluate(program, [x], visit)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found[3], np.float64(more).sum(), rtol=1e-15)
+    assert told[-1][0].startswith("scatter")
+    assert told[-1][1] is False

@@ -323,9 +323,14 @@ PLATFORMS = (("cpu",), ("cuda", "rocm"), ("tpu",), None)
 )
 def test_branch_of_a_platform(backend, platforms, expected, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    monkeypatch.setattr(_loops, "bind_as_traced", lambda equation, operands: ["in JAX"])
-    equation = SimpleNamespace(params={"platforms": platforms})
-    (found,) = _loops._platform_index(equation, [], None, None)
+    equation, operands = SimpleNamespace(params={"platforms": platforms}), ["operand"]
+
+    def bound(*args):
+        assert args == (equation, operands)
+        return ["in JAX"]
+
+    monkeypatch.setattr(_loops, "bind_as_traced", bound)
+    (found,) = _loops._platform_index(equation, operands, None, None)
     assert found == expected
     if backend != "gpu":
         assert found.dtype == np.int32
