@@ -1,5 +1,8 @@
 """A bad call raises an error that names the mistake."""
 
+import dataclasses
+import importlib
+import pkgutil
 from functools import partial
 
 import jax.numpy as jnp
@@ -208,3 +211,16 @@ def test_what_a_call_that_raises_names():
     )
     with pytest.raises(ValueError, match=said):
         problem_of(fails, (X,), None, caller="somebody")
+
+
+def test_records_stay_as_they_were_made():
+    """All but the steps and plans of a program, which are filled as it is read."""
+    found = {
+        thing.__name__: thing.__dataclass_params__.frozen
+        for module in pkgutil.walk_packages(verify.__path__, "jaxconv.verify.")
+        if not module.name.endswith("__main__")
+        for thing in vars(importlib.import_module(module.name)).values()
+        if isinstance(thing, type) and dataclasses.is_dataclass(thing)
+    }
+    assert {"Leaf", "Problem", "Finding", "Truth", "Slopes", "Grid", "Slide"} < set(found)
+    assert {name for name, is_frozen in found.items() if not is_frozen} == {"Step", "Plan"}

@@ -260,6 +260,23 @@ def test_places_beyond_an_array(size):
     np.testing.assert_array_equal(found, x + np.eye(size)[0])
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"), [("add", 9.0), ("mul", 14.0), ("min", 2.0), ("max", 7.0), ("sub", 5.0)]
+)
+def test_scatters_by_both_of_their_names(name, expected):
+    """Versions of JAX write them with a hyphen or with an underscore."""
+    numbers = SimpleNamespace(
+        **{"update_window_dims": (), "inserted_window_dims": (0,)},
+        **{"scatter_dims_to_operand_dims": (0,), "operand_batching_dims": ()},
+        scatter_indices_batching_dims=(),
+    )
+    options = {"dimension_numbers": numbers, "mode": "CLIP"}
+    names = [f"scatter-{name}", f"scatter_{name}"] if name != "sub" else ["scatter-sub"]
+    for each in names:
+        found = of(each, np.array([7.0, 1.0]), np.array([[0]]), np.array([2.0]), **options)
+        np.testing.assert_array_equal(found, [expected, 1])
+
+
 def test_batches_of_another_axis():
     """The batch of the array is its second axis, that of the places their first."""
     x, rows = np.arange(12.0).reshape(4, 3), np.array([[2], [0], [3]])
