@@ -102,13 +102,13 @@ def error(equation: Any, operands: Sequence, result: Any, which: int, how: Arith
         return result, _constants.UNITS_OF_FUNCTIONS * own, None, tiny
     if name in _SUMS:
         # Only an addition of two nonzero values rounds.
-        terms = _on_sums(equation, operands, lambda a: (a != 0) * 1.0, result) - 1
+        terms = _on_sums(equation, operands, lambda a: (a != 0) * 1.0, result, which) - 1
         terms = (terms > 0) * terms
-        scale = _on_sums(equation, operands, abs, result)
+        scale = _on_sums(equation, operands, abs, result, which)
         return scale, 0.0, terms * sums, terms * tiny
     terms = _terms(equation)
     inner = FINE if how.unit is not None else _unit_of_sums(equation, own)
-    return _on_sums(equation, operands, abs, result), own, terms * inner, terms * tiny
+    return _on_sums(equation, operands, abs, result, which), own, terms * inner, terms * tiny
 
 
 def _moved_operands(equation, operands, result, which, own):
@@ -228,13 +228,13 @@ def _terms(equation):
     return max(min(sizes, default=1), 1)
 
 
-def _on_sums(equation, operands, change, result):
+def _on_sums(equation, operands, change, result, which):
     """The operation on changed operands: their magnitudes, or 1 for each nonzero element."""
     changed = [change(a) if jnp.issubdtype(a.dtype, jnp.inexact) else a for a in operands]
     if equation.primitive.name == "select_and_scatter_add":  # the second operand selects positions
         changed[1] = operands[1]
     try:
-        found = abs(bind(equation, changed)[0][0])
+        found = abs(bind(equation, changed)[0][which])
     except Exception:  # a user-defined primitive may raise anything
         return abs(result)
     found = found if isinstance(found, Tracer) else np.asarray(found)

@@ -292,7 +292,7 @@ def test_positions_that_a_pool_selects_stay_the_same():
     traced = jax.make_jaxpr(lambda x, w: jax.vjp(pool, x)[1](w))(x, bar)
     (equation,) = (e for e in computations(traced) if e.primitive.name == "select_and_scatter_add")
     result = np.array([-1.0, 0, 0, 2])
-    assert _operations._on_sums(equation, [bar, x], np.abs, result).tolist() == [1, 0, 0, 2]
+    assert _operations._on_sums(equation, [bar, x], np.abs, result, 0).tolist() == [1, 0, 0, 2]
     scale, of_result, of_scale, _ = error(equation, [bar, x], result, 0, Arithmetic())
     assert scale.tolist() == [1, 0, 0, 2]
     assert (of_result, of_scale.tolist()) == (0.0, [0, 0, 0, 0])
@@ -303,7 +303,7 @@ def test_sums_of_another_shape_are_not_used(monkeypatch):
     result = np.array([1.0, -2.0, 3.0])
     for found, expected in (([4.0, 5.0, -6.0], [4, 5, 6]), ([4.0], [1, 2, 3])):
         monkeypatch.setattr(_operations, "bind", lambda *_, found=found: ([np.array(found)], False))
-        assert _operations._on_sums(equation, [result], np.abs, result).tolist() == expected
+        assert _operations._on_sums(equation, [result], np.abs, result, 0).tolist() == expected
 
 
 def test_functions_of_several_operands_move_them_all():
@@ -338,3 +338,19 @@ def test_operands_that_do_not_move(monkeypatch):
     monkeypatch.setattr(_operations, "bind", fails)
     found = _operations._moved_operands(equation, [x], -2 * x, 0, 2.0**-4)
     np.testing.assert_array_equal(found, 2 * x)
+
+
+two_sums = Primitive("two_sums")
+two_sums.multiple_results = True
+two_sums.def_impl(lambda a, b: [a.sum(keepdims=True), b.sum(keepdims=True)])
+two_sums.def_abstract_eval(lambda a, b: [a.update(shape=(1,)), b.update(shape=(1,))])
+
+
+def test_each_result_of_somebodys_primitive_has_its_own_scale():
+    """The sum of the magnitudes that it adds up itself."""
+    a, b = np.array([1.0, -1.0]), np.array([100.0, -300.0])
+    (equation,) = computations(jax.make_jaxpr(lambda a, b: two_sums.bind(a, b))(a, b))
+    results = two_sums.bind(a, b)
+    for which, scale in enumerate((2.0, 400.0)):
+        found = error(equation, [a, b], np.asarray(results[which]), which, Arithmetic())
+        assert_error(found, results[which], [scale], FINE, 2 * FINE, 2 * TINY["float64"])
