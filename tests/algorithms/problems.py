@@ -1,5 +1,7 @@
 """The convolutions on which all algorithms are tried, and how to run a plan on them."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -117,3 +119,36 @@ def run_all(plans, slot, spec, operands):
 def direct(slot, spec, *operands):
     """The contraction by the direct algorithm, without hints."""
     return algorithms.run_algorithm("direct", slot, spec, *operands)
+
+
+def whole_numbers(problem):
+    """Small whole numbers as operands of a problem in float32: their sums are exact."""
+    rng, shapes = np.random.default_rng(0), shapes_of(problem)
+    return [
+        jnp.asarray(rng.integers(-3, 4, shapes[slot]), jnp.float32) for slot in problem.slot.others
+    ]
+
+
+def equal_in_whole_numbers(name, slot, geometry, c, o):
+    """Require that an algorithm computes on CPUs, bit for bit, what XLA's own convolution does."""
+    problem = Problem(Slot(slot), geometry, EXAMPLES, c, o, jnp.dtype("float32"))
+    spec = spec_of(geometry, "float32")
+
+    @jax.jit
+    def run(*operands):
+        return [
+            algorithms.run_algorithm(each, problem.slot, spec, *operands, platform="cpu")
+            for each in (name, "direct")
+        ]
+
+    actual, expected = run(*whole_numbers(problem))
+    assert expected.any()
+    np.testing.assert_array_equal(actual, expected)
+
+
+def primitives_of(name, slot, geometry, c, o):
+    """The names of the primitives that an algorithm consists of on CPUs."""
+    problem = Problem(Slot(slot), geometry, EXAMPLES, c, o, jnp.dtype("float32"))
+    spec, operands = spec_of(geometry, "float32"), whole_numbers(problem)
+    run = partial(algorithms.run_algorithm, name, problem.slot, spec, platform="cpu")
+    return [str(equation.primitive) for equation in jax.make_jaxpr(run)(*operands).eqns]

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from jaxconv._spec import Slot
-from jaxconv.algorithms import run_algorithm
 from jaxconv.algorithms.cpu._taps import _channel, _every, _with_zeros_multiplied
-from tests.algorithms.problems import geometry_of, spec_of
+from tests.algorithms.problems import equal_in_whole_numbers, geometry_of, primitives_of
 
 
 def test_a_tap_that_is_not_finite_spoils_its_channel():
@@ -42,18 +41,24 @@ def test_channels_and_examples_are_sliced_only_where_there_are_others():
     assert _channel(a[:, :1], 0).shape == (3, 1)
 
 
-def program(slot, groups, first, second):
-    """The primitives of a contraction with two taps, and of the functions in it."""
-    spec = spec_of(geometry_of((6,), (2,), 1, ((1, 0),), groups=groups), "float32")
-    operands = [jnp.zeros(shape, jnp.float32) for shape in (first, second)]
-    traced = jax.make_jaxpr(
-        lambda a, b: run_algorithm("taps", Slot(slot), spec, a, b, platform="cpu")
-    )(*operands)
-    return [str(equation.primitive) for equation in traced.eqns]
+# Depthwise layers whose terms are padded in the loop, and others.
+CASES = [
+    ((5, 4), (3, 3), 2, ((1, 1), (0, 1)), 1, 1, 3),
+    ((5, 4), (3, 3), 1, ((1, 1), (2, 0)), 1, 1, 32),
+    ((5, 4), (3, 2), 1, ((1, 2), (-1, 1)), 1, 2, 3),
+    ((7,), (3,), 2, ((1, 2),), 1, 1, 3),
+]
+
+
+@pytest.mark.parametrize("options", CASES)
+@pytest.mark.parametrize("slot", Slot)
+def test_equal_to_the_convolution(slot, options):
+    geometry = geometry_of(*options)
+    equal_in_whole_numbers("taps", slot, geometry, c=geometry.groups, o=2 * geometry.groups)
+    equal_in_whole_numbers("taps", slot, geometry, c=geometry.groups, o=geometry.groups)
 
 
 def test_the_kernel_of_a_depthwise_layer_is_read_backwards_where_it_lies():
-    met = program("x", 4, (2, 1, 4), (3, 6, 4))
-    assert "rev" not in met
-    assert "transpose" not in met
+    met = primitives_of("taps", "x", geometry_of((6,), (2,), 1, ((1, 0),), groups=4), c=4, o=4)
+    assert not {"rev", "transpose"} & set(met)
     assert met.count("mul") == 2
