@@ -1,6 +1,7 @@
 """Plans: the cheapest chain of algorithms, each of which may finish what the one before leaves."""
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from jaxconv import algorithms
@@ -150,3 +151,15 @@ def test_the_zeros_of_padding_are_not_multiplied_again(slot, options, skips):
     catalogue = Catalogue([Multiplies("one", 1.0)])
     spec = spec_of(geometry_of(*options), "float32")
     assert catalogue._skips_zeros(Plan("one", 0.0), Slot(slot), spec) == skips
+
+
+def test_nothing_is_computed_where_windows_see_only_padding():
+    spec = spec_of(geometry_of((3,), (2,), 1, ((-4, 5),)), "float32")
+    assert spec.geometry.crops_all
+    catalogue = Catalogue([Toy("raises", 1.0)])
+    plan = Plan("raises", 1.0)
+    for slot, first, second in (("y", (5, 3, 2), (2, 2, 4)), ("k", (5, 3, 2), (5, 3, 4))):
+        operands = jnp.ones(first), jnp.ones(second)
+        result = catalogue.execute(plan, Slot(slot), spec, *operands)
+        expected = (5, 3, 4) if slot == "y" else (2, 2, 4)
+        np.testing.assert_array_equal(result, np.zeros(expected))

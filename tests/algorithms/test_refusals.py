@@ -71,6 +71,7 @@ REFUSED = {
         (IMAGE | {"slot": "k"}, "feature groups have more than one channel"),
         *((IMAGE | DILATED_INPUT, OF_INPUT), (POINT, NO_AXIS)),
         (LINE | {"window": (MAX_TAPS // 4,)}, ""),
+        (LINE | {"size": (0,), "window": (3,)}, "the output is empty"),
         (
             LINE | {"window": (MAX_TAPS // 4 + 1,)},
             f"there are more than {MAX_TAPS} terms to unroll",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import warnings
@@ -192,3 +193,11 @@ def test_import_reads_nothing(file):
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_processor_without_a_name_is_known_by_its_kind(monkeypatch):
+    def refuse(*args, **options):
+        raise OSError
+
+    monkeypatch.setattr("builtins.open", refuse)
+    assert tuning._processor() == (platform.processor() or platform.machine())

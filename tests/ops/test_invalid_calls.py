@@ -228,6 +228,7 @@ MISTAKES = {
     ),
     "rotate_kernel: kernel must be": ("rotate_kernel", (X[0, 0, 0],), {}),
     "dropout: keep must be an array of booleans": ("dropout", (X, X, 0.5), {}),
+    "dropout: x must be floating point": ("dropout", (WHOLE, WHOLE > 0, 0.5), {}),
     "softmax: z must be floating point": ("softmax", (WHOLE,), {}),
     "softmax_cross_entropy: logits must be": ("softmax_cross_entropy", (WHOLE, WHOLE[0]), {}),
     "softmax_cross_entropy: labels must be": ("softmax_cross_entropy", (X[0, 0], X[0, 0, 0]), {}),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxconv._spec import Slot
-from jaxconv.algorithms.cpu._taps import _channel, _every, _with_zeros_multiplied
+from jaxconv.algorithms.cpu._taps import _as_a_loop, _channel, _every, _with_zeros_multiplied
 from tests.algorithms.problems import equal_in_whole_numbers, geometry_of, primitives_of
 
 
@@ -31,6 +31,7 @@ def test_a_finite_kernel_keeps_its_bits(dtype):
 def test_integers_have_no_products_to_add():
     kernel = jnp.ones((3, 1, 4), jnp.int32)
     assert _with_zeros_multiplied(kernel) is kernel
+    assert _as_a_loop(kernel) is kernel
 
 
 def test_channels_and_examples_are_sliced_only_where_there_are_others():

@@ -5,15 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxconv._spec import Slot
 from jaxconv.algorithms.shared import _arrays
 from jaxconv.algorithms.shared._arrays import (
     add_up,
     examples_as_channels,
     exchange_channels,
+    kernel_with_zeros_multiplied,
     reverse_window,
     rotate_kernel,
     sum_in_loop,
     times,
+    with_zeros_multiplied,
 )
 from jaxconv.algorithms.shared._hints import Hints
 
@@ -100,3 +103,10 @@ def test_the_terms_of_a_loop_are_traced_once():
     assert jax.eval_shape(lambda: sum_in_loop(term, 4)).shape == (3,)
     assert len(traced) == 1
     np.testing.assert_array_equal(sum_in_loop(term, 4), 10 * np.arange(3.0))
+
+
+@pytest.mark.parametrize("slot", [Slot.OUTPUT, Slot.INPUT])
+def test_products_of_whole_numbers_with_zeros_are_none(slot):
+    whole = jnp.ones((3, 2, 4), jnp.int32)
+    assert kernel_with_zeros_multiplied(slot, whole, 2) is whole
+    assert with_zeros_multiplied(slot, whole, jnp.ones((3, 2, 4), jnp.int32), 2) is whole

@@ -1,5 +1,6 @@
 """The kernels of max pools for TPUs, interpreted, are the forms that run everywhere."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -147,6 +148,11 @@ def test_are_for_maps_that_fill_tiles():
     assert not _maxima.suits(64, 128, "bfloat16", volume)
     many_taps = geometry_of((24, 24), (12, 12), 1, "VALID", 1)
     assert not _maxima.suits(64, 128, "bfloat16", many_taps)
+    gaps = replace(geometry, input_dilation=(1, 2))
+    assert not _maxima.suits(64, 128, "bfloat16", gaps)
+    cropped = geometry_of((8, 8), (2, 2), 2, ((0, 0), (-2, 0)), 1)
+    assert not _maxima.suits(64, 128, "bfloat16", cropped)
+    assert not _maxima.suits(0, 128, "bfloat16", geometry)
     wide = geometry_of((4, 4096), (2, 2), 2, "VALID", 1)
     assert not _maxima.suits(64, 130, "float32", wide)  # no row fits into the memory
 

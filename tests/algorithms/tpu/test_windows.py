@@ -209,3 +209,9 @@ def test_only_tpus_get_them(name):
 
     assert "stablehlo.reduce_window" in program("tpu")
     assert "stablehlo.reduce_window" not in program("cpu")
+
+
+def test_windows_of_padding_alone_spread_nothing():
+    geometry = geometry_of((3,), (2,), 1, ((-4, 5),), 1)
+    spread = _windows.spread_windows(jnp.ones((2, *geometry.output_size, 3)), geometry=geometry)
+    np.testing.assert_array_equal(spread, np.zeros((2, 3, 3)))
