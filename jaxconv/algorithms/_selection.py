@@ -76,7 +76,7 @@ def choose(problem: Problem, platform: str, spec: ConvSpec) -> Choice:
     if platform == "cpu":
         return cpu.choose(problem, spec)
     if platform in GPU_PLATFORMS:
-        return gpu.choose(problem, spec)
+        return gpu.choose(problem)
     return tpu.choose(problem, platform)
 
 

@@ -21,7 +21,7 @@ an H100. A library's routine reads each map once, and a transposed copy of a map
 import math
 from collections.abc import Iterator
 
-from ..._spec import ConvSpec, Slot
+from ..._spec import Slot
 from .._catalogue import Catalogue, Choice
 from .._problem import Problem
 from ..shared._direct import Direct
@@ -42,12 +42,10 @@ _DEPTHS = (Depth(), DepthOfOutput())
 CATALOGUE = Catalogue([Cudnn(), Direct(), Tiles(), Shifts(), Depthwise(), *_DEPTHS])
 
 
-def choose(problem: Problem, spec: ConvSpec) -> Choice:
-    """The algorithm for a contraction, which never has to be asked for."""
-    name = algorithm_for(problem)
-    if CATALOGUE.algorithms[name].default_refusal(problem, spec.forward):
-        name = "direct"
-    return Choice(CATALOGUE.plan(name, problem), "what XLA runs best on a GPU")
+def choose(problem: Problem) -> Choice:
+    """The algorithm for a contraction. None of this catalogue has to be asked for."""
+    plan = CATALOGUE.plan(algorithm_for(problem), problem)
+    return Choice(plan, "what XLA runs best on a GPU")
 
 
 def algorithm_for(problem: Problem) -> str:

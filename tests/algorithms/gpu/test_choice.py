@@ -7,7 +7,7 @@ import pytest
 
 from jaxconv._spec import Slot
 from jaxconv.algorithms import Problem
-from jaxconv.algorithms.gpu import algorithm_for
+from jaxconv.algorithms.gpu import CATALOGUE, algorithm_for, choose
 from tests.algorithms.problems import geometry_of
 
 # Input, window and further options of a geometry; n, c and o; the algorithms of y, x and k.
@@ -48,8 +48,12 @@ CHOSEN = [
 def test_what_runs(case, names):
     options, n, c, o = case
     geometry = geometry_of(*options)
-    found = [algorithm_for(Problem(Slot(slot), geometry, n, c, o)) for slot in "yxk"]
-    assert found == names.split()
+    problems = [Problem(Slot(slot), geometry, n, c, o) for slot in "yxk"]
+    assert [algorithm_for(problem) for problem in problems] == names.split()
+    for problem in problems:
+        plan, _ = choose(problem)
+        assert plan.name == algorithm_for(problem)
+        assert not CATALOGUE.algorithms[plan.name].default_refusal(problem, problem.slot)
 
 
 @pytest.mark.parametrize(
@@ -67,5 +71,9 @@ def test_what_runs(case, names):
 )
 def test_volumes_of_few_channels(side, n, c, o, names):
     geometry = geometry_of((side,) * 3, (3,) * 3, 1, "SAME")
-    found = [algorithm_for(Problem(Slot(slot), geometry, n, c, o)) for slot in "yxk"]
-    assert found == names.split()
+    problems = [Problem(Slot(slot), geometry, n, c, o) for slot in "yxk"]
+    assert [algorithm_for(problem) for problem in problems] == names.split()
+    for problem in problems:
+        plan, _ = choose(problem)
+        assert plan.name == algorithm_for(problem)
+        assert not CATALOGUE.algorithms[plan.name].default_refusal(problem, problem.slot)
