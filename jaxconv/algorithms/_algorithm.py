@@ -15,6 +15,9 @@ from .shared._hints import NONE, Hints
 # Computes the contraction that an algorithm leaves: slot, description and operands.
 Solve: TypeAlias = Callable[[Slot, ConvSpec, Array, Array], Array]
 
+# The names that JAX gives to the platforms of NVIDIA and AMD.
+GPU_PLATFORMS = ("cuda", "rocm")
+
 
 class Remainder(StrEnum):
     """What an algorithm that only rearranges a contraction leaves for another one."""

@@ -16,12 +16,10 @@ What runs without being asked for keeps to the definition, element by element:
 from .._spec import ConvSpec, Slot
 from .._typing import Array
 from . import cpu, gpu, tpu
+from ._algorithm import GPU_PLATFORMS as GPU_PLATFORMS
 from ._algorithm import Algorithm
 from ._catalogue import Catalogue, Choice, Plan
 from ._problem import Problem, problem_of
-
-# The names that JAX gives to the platforms of NVIDIA and AMD.
-GPU_PLATFORMS = ("cuda", "rocm")
 
 # Every algorithm by its name. Where two platforms have one of the same name, the CPU's is listed.
 ALGORITHMS: dict[str, Algorithm] = cpu.CATALOGUE.algorithms | {

@@ -33,9 +33,9 @@ from ..._geometry import Geometry
 from ..._spec import Slot
 from ..._typing import Array
 from ..shared._arrays import reverse_window, split_groups
+from ..shared._row_major import row_major
 from ..shared._taps import pad_for_taps, place_taps, taps
 from ._hints import HINTS
-from ._row_major import row_major
 from ._stacked_taps import stacked_taps
 
 

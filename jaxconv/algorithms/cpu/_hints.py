@@ -9,8 +9,8 @@ from jaxtyping import Shaped
 
 from ..._typing import Array
 from ..shared._hints import Hints
+from ..shared._row_major import row_major
 from ._jax_0_10 import not_repeated
-from ._row_major import row_major
 
 # float32 elements in a vector of most processors, …
 _VECTOR = 8

@@ -2,7 +2,6 @@
 
 - It hands float32 convolutions over two axes to YNNPACK, which is slow at some of them.
 - It drops optimization barriers before it fuses loops.
-- It gathers a whole array that is split over a mesh where a layout is asked for.
 """
 
 import jax
@@ -18,9 +17,6 @@ IS_JAX_0_10 = jax.__version_info__ < (0, 11)
 
 # Whether computing more outputs than asked for can be faster (`_extra_outputs.py`).
 NEEDS_EXTRA_OUTPUTS = IS_JAX_0_10
-
-# Whether to ask for the row-major layout of an array (`_row_major.py`).
-ASKS_FOR_LAYOUT = not IS_JAX_0_10
 
 # The shortest sum that `two_products` cuts in two. XLA of JAX 0.10 takes up to three times as long
 # for two short products as for one.

@@ -33,10 +33,10 @@ from .._problem import Problem
 from ..shared._arrays import add_up
 from ..shared._dtypes import to_accumulator
 from ..shared._padding import pad_axis, pad_spatial
+from ..shared._row_major import row_major
 from ..shared._taps import MAX_TAPS, all_taps, pad_or_crop_to_taps, place_all_taps
 from ._hints import HINTS
 from ._rates import COPIED, LAUNCH, thin
-from ._row_major import row_major
 from ._stacked_taps import shifted_copies, stacked_taps
 
 # Copies that making the patches of a kernel gradient costs, in up to two and in three axes; and

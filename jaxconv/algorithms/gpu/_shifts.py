@@ -23,11 +23,12 @@ from jax import lax
 from ..._geometry import Geometry
 from ..._spec import ConvSpec
 from ..._typing import Array, Input, Kernel, Output
-from .._algorithm import Algorithm
+from .._algorithm import GPU_PLATFORMS, Algorithm
 from .._problem import Problem
 from ..shared._arrays import add_up, split_groups, taps_by_group
 from ..shared._dtypes import to_accumulator
 from ..shared._padding import Sides, apply_dilation, pad_and_dilate, undo_pad_and_dilate
+from ..shared._row_major import row_major
 from ..shared._taps import MAX_TAPS
 
 MAX_UNROLLED = 8  # outputs of a channel
@@ -40,7 +41,7 @@ class Shifts(Algorithm):
 
     def forward(self, spec: ConvSpec, x: Input, kernel: Kernel, solve) -> Output:
         """∂T/∂y: (1)."""
-        geometry = spec.geometry
+        geometry, x = spec.geometry, row_major(x, platforms=GPU_PLATFORMS)
         x, kernel = to_accumulator(spec.dtypes.y, x, kernel)
         taps = zip(_slices(x, geometry), taps_by_group(kernel, geometry.groups), strict=True)
         y = add_up(
@@ -50,7 +51,7 @@ class Shifts(Algorithm):
 
     def input_vjp(self, spec: ConvSpec, kernel: Kernel, y: Output, solve) -> Input:
         """∂T/∂x: the first of (2). Without a stride it is (1) of the transposed convolution."""
-        geometry = spec.geometry
+        geometry, y = spec.geometry, row_major(y, platforms=GPU_PLATFORMS)
         kernel, y = to_accumulator(spec.dtypes.x, kernel, y)
         if set(geometry.strides) | set(geometry.input_dilation) <= {1}:
             # XLA fuses any number of slices, but places few arrays in one loop.

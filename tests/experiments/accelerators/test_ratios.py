@@ -4,11 +4,17 @@ The default run compiles for an H100 and a TPU v5e what once was slower there. T
 compile every case of the benchmark, and the training steps.
 """
 
-import pytest
+from functools import partial
 
+import jax
+import jax.numpy as jnp
+import pytest
+from jax import lax
+
+import jaxconv
 from experiments.accelerators import rows
 from experiments.accelerators.kernels import in_words
-from experiments.accelerators.workloads import matching, workloads
+from experiments.accelerators.workloads import Workload, matching, workloads
 from experiments.benchmark.cases import CASES, NETWORKS, Pool, conv
 
 # Case, corner and dtype. For each there is a reason why a form made for CPUs was the slower one.
@@ -115,6 +121,37 @@ def test_on_a_gpu(what, compiled_for):
 )
 def test_unlisted_on_a_gpu(what, compiled_for):
     row, _ = compared(*what, "bfloat16", compiled_for("h100"))
+    assert row["ratio"] >= rows.ENOUGH, told(row)
+
+
+def channels_first(multiplier, order, peer, dtype):
+    """The gradients of a depthwise layer between activations, channels first."""
+    groups = 32
+
+    def loss(x, kernel):
+        y = lax.conv_general_dilated(
+            *(jnp.tanh(x), kernel, (1, 1), "SAME"), feature_group_count=groups
+        )
+        return (jnp.tanh(y) ** 2).sum()
+
+    if peer == "jaxconv" and order == "before":
+        loss = jaxconv.accelerate(loss)
+    gradients = jax.value_and_grad(loss, (0, 1))
+    if peer == "jaxconv" and order == "after":
+        gradients = jaxconv.accelerate(gradients)
+    shapes = (32, groups, 28, 28), (multiplier * groups, 1, 3, 3)
+    return gradients, tuple(jax.ShapeDtypeStruct(shape, dtype) for shape in shapes)
+
+
+@pytest.mark.parametrize(
+    ("multiplier", "order"), [(1, "before"), (2, "before"), (2, "after")], ids=str
+)
+def test_channels_first_on_a_gpu(multiplier, order, compiled_for):
+    """The axes of a map are exchanged once, and not in the slice of every tap."""
+    make = partial(channels_first, multiplier, order)
+    workload = Workload("channels first", order, make, batched=(0,))
+    row = rows.row(workload, "float32", compiled_for("h100"))
+    assert row["errors"] == {}
     assert row["ratio"] >= rows.ENOUGH, told(row)
 
 

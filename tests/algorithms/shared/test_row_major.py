@@ -11,11 +11,10 @@ from jax import export
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxconv import conv, conv_kernel_vjp
+from jaxconv import conv, conv_input_vjp, conv_kernel_vjp
 from jaxconv.algorithms.cpu._folding import _Patches
-from jaxconv.algorithms.cpu._jax_0_10 import ASKS_FOR_LAYOUT
-from jaxconv.algorithms.cpu._row_major import row_major
 from jaxconv.algorithms.cpu._strips import _RowsOfWindows
+from jaxconv.algorithms.shared._row_major import ASKS_FOR_LAYOUT, row_major
 from tests.algorithms.problems import geometry_of
 
 ASKED = "LayoutConstraint"
@@ -42,6 +41,19 @@ def test_an_algorithm_of_a_cpu_asks_no_other_platform(impl, normal):
     x, y = normal((2, 8, 9, 4), "float32"), normal((2, 6, 8, 5), "float32")
     gradient = jax.jit(partial(conv_kernel_vjp, kernel_shape=(3, 2, 4, 5), impl=impl))
     assert ASKED not in gradient.trace(x, y).lower(lowering_platforms=("cuda",)).as_text()
+
+
+@pytest.mark.skipif(not ASKS_FOR_LAYOUT, reason="on JAX 0.10 nothing is asked")
+@pytest.mark.parametrize(("platform", "asks"), [("cuda", True), ("rocm", True), ("cpu", False)])
+def test_sums_of_shifted_maps_ask_gpus(platform, asks, normal):
+    x, kernel = normal((2, 8, 9, 4), "float32"), normal((3, 2, 1, 4), "float32")
+    y = jax.eval_shape(partial(conv, feature_group_count=4), x, kernel)
+    forward = jax.jit(partial(conv, feature_group_count=4, impl="shifts"))
+    backward = jax.jit(
+        partial(conv_input_vjp, input_shape=x.shape, feature_group_count=4, impl="shifts")
+    )
+    for traced in (forward.trace(x, kernel), backward.trace(y, kernel)):
+        assert (ASKED in traced.lower(lowering_platforms=(platform,)).as_text()) == asks
 
 
 @pytest.mark.parametrize("impl", ["tiles", "input_patches", "strips"])
