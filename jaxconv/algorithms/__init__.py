@@ -26,13 +26,13 @@ from . import cpu as cpu
 from . import gpu as gpu
 from . import tpu as tpu
 from . import tuning as tuning
+from ._algorithm import GPU_PLATFORMS as GPU_PLATFORMS
 from ._algorithm import Algorithm as Algorithm
 from ._catalogue import Choice as Choice
 from ._catalogue import Plan as Plan
 from ._problem import Problem as Problem
 from ._problem import problem_of as problem_of
 from ._selection import ALGORITHMS as ALGORITHMS
-from ._selection import GPU_PLATFORMS as GPU_PLATFORMS
 from ._selection import applicable as applicable
 from ._selection import choose as choose
 from ._selection import every_plan as every_plan

@@ -109,8 +109,8 @@ class Catalogue:
             geometry = geometry.transposed()
         gaps = any(e > 1 for e in geometry.input_dilation)
         padded = any(side > 0 for sides in geometry.padding for side in sides)
-        exchanged = math.prod(geometry.window) > math.prod(geometry.input_size)
-        exchanged = exchanged and not self.algorithms[plan.name].multiplies_padding
+        is_larger = math.prod(geometry.window) > math.prod(geometry.input_size)
+        exchanged = is_larger and not self.algorithms[plan.name].multiplies_padding
         dtype = common_dtype(*spec.dtypes)
         skipped = any(self.algorithms[name].skips_zeros(dtype) for name in str(plan).split(" > "))
         return gaps or (padded and (slot == Slot.INPUT or exchanged or skipped))

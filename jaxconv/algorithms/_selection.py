@@ -16,8 +16,7 @@ What runs without being asked for keeps to the definition, element by element:
 from .._spec import ConvSpec, Slot
 from .._typing import Array
 from . import cpu, gpu, tpu
-from ._algorithm import GPU_PLATFORMS as GPU_PLATFORMS
-from ._algorithm import Algorithm
+from ._algorithm import GPU_PLATFORMS, Algorithm
 from ._catalogue import Catalogue, Choice, Plan
 from ._problem import Problem, problem_of
 

@@ -80,9 +80,9 @@ class Taps(Algorithm):
 
     def forward(self, spec: ConvSpec, x: Input, kernel: Kernel, solve: Solve) -> Output:
         """∂T/∂y: (1)."""
-        return self._forward(spec, x, kernel)
+        return self._forward(spec, x, kernel, reverses=False)
 
-    def _forward(self, spec: ConvSpec, x: Input, kernel: Kernel, *, reverses: bool = False) -> Any:
+    def _forward(self, spec: ConvSpec, x: Array, kernel: Array, *, reverses: bool) -> Array:
         """(1), with the window of the kernel reversed or as it is."""
         groups = spec.geometry.groups
         x, kernel = to_accumulator(spec.dtypes.y, x, kernel)
@@ -109,7 +109,6 @@ class Taps(Algorithm):
         kernel, y = to_accumulator(spec.dtypes.x, kernel, y)
         k = jnp.swapaxes(taps_by_group(kernel, groups), 1, 2)
         y_groups = split_groups(y, groups)
-
         columns = [_channel(y_groups, m) for m in range(k.shape[-1])]
 
         def term(tap: int) -> Array:

@@ -23,13 +23,13 @@ from jax import lax
 from ..._geometry import Geometry
 from ..._spec import ConvSpec
 from ..._typing import Array, Input, Kernel, Output
-from .._algorithm import GPU_PLATFORMS, Algorithm
+from .._algorithm import Algorithm
 from .._problem import Problem
 from ..shared._arrays import add_up, split_groups, taps_by_group
 from ..shared._dtypes import to_accumulator
 from ..shared._padding import Sides, apply_dilation, pad_and_dilate, undo_pad_and_dilate
-from ..shared._row_major import row_major
 from ..shared._taps import MAX_TAPS
+from ._hints import HINTS
 
 MAX_UNROLLED = 8  # outputs of a channel
 
@@ -38,10 +38,11 @@ class Shifts(Algorithm):
     """(1) and (2), with all taps unrolled."""
 
     name = "shifts"
+    hints = HINTS
 
     def forward(self, spec: ConvSpec, x: Input, kernel: Kernel, solve) -> Output:
         """∂T/∂y: (1)."""
-        geometry, x = spec.geometry, row_major(x, platforms=GPU_PLATFORMS)
+        geometry, x = spec.geometry, self.hints.row_major(x)
         x, kernel = to_accumulator(spec.dtypes.y, x, kernel)
         taps = zip(_slices(x, geometry), taps_by_group(kernel, geometry.groups), strict=True)
         y = add_up(
@@ -51,7 +52,7 @@ class Shifts(Algorithm):
 
     def input_vjp(self, spec: ConvSpec, kernel: Kernel, y: Output, solve) -> Input:
         """∂T/∂x: the first of (2). Without a stride it is (1) of the transposed convolution."""
-        geometry, y = spec.geometry, row_major(y, platforms=GPU_PLATFORMS)
+        geometry, y = spec.geometry, self.hints.row_major(y)
         kernel, y = to_accumulator(spec.dtypes.x, kernel, y)
         if set(geometry.strides) | set(geometry.input_dilation) <= {1}:
             # XLA fuses any number of slices, but places few arrays in one loop.

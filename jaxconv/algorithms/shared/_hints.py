@@ -2,7 +2,7 @@
 
 The mathematics of an algorithm is written once, in `shared/`. Where a compiler needs a hint to make
 good loops of it, the code calls a method of `Hints`. The methods of this class give no hint. A
-platform whose compiler needs some derives from it; `cpu/_hints.py` does.
+platform whose compiler needs some derives from it; `cpu/_hints.py` and `gpu/_hints.py` do.
 """
 
 from typing import Any

@@ -1,4 +1,7 @@
-"""Asking for a layout: where it helps, and where it must not be asked for."""
+"""Asking for a layout: where it helps, and where it must not be asked for.
+
+Covers jaxconv/algorithms/shared/_row_major.py, jaxconv/algorithms/gpu/_hints.py.
+"""
 
 import re
 from functools import partial
